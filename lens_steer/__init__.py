@@ -1,0 +1,28 @@
+"""lens_steer: a TransformerLens-native toolkit for the science of activation steering.
+
+Importing it is inert: transformer_lens is loaded with the first model. Methods, operators, metrics, analysis,
+experiments and figures stay one level down.
+"""
+
+from lens_steer.data.choices import ChoiceItem as ChoiceItem
+from lens_steer.data.choices import ChoiceTemplate as ChoiceTemplate
+from lens_steer.data.contrast import ContrastPair as ContrastPair
+from lens_steer.data.contrast import ContrastSet as ContrastSet
+from lens_steer.data.contrast import contrast_from_choices as contrast_from_choices
+from lens_steer.data.splits import split_items as split_items
+from lens_steer.errors import LensSteerError as LensSteerError
+from lens_steer.extract import extract as extract
+from lens_steer.model import fingerprint as fingerprint
+from lens_steer.model import load_model as load_model
+from lens_steer.positions import Positions as Positions
+from lens_steer.preflight import preflight as preflight
+from lens_steer.record import record as record
+from lens_steer.score import Asking as Asking
+from lens_steer.score import score_choices as score_choices
+from lens_steer.sites import Site as Site
+from lens_steer.steer import Intervention as Intervention
+from lens_steer.steer import steer as steer
+from lens_steer.sweep import SweepResult as SweepResult
+from lens_steer.sweep import sweep as sweep
+from lens_steer.vector import SteeringVector as SteeringVector
+from lens_steer.vector import load_vector as load_vector

@@ -1,0 +1,1 @@
+"""Looking at vectors: through the unembedding, and at each other."""

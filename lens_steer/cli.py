@@ -1,0 +1,101 @@
+"""The command line: `lens-steer reproduce`, `lens-steer lab check`, `lens-steer preflight`.
+
+Commands read their arguments, call the package, print a table and write files; they hold no science.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lens_steer.errors import LensSteerError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Activation steering as hook points.")
+lab = typer.Typer(no_args_is_help=True, help="The embedded model, whose truth is known.")
+app.add_typer(lab, name="lab")
+
+Model = Annotated[str, typer.Option(help="'lab', a folder in Hugging Face format, or a name on the Hub.")]
+
+
+@app.command()
+def reproduce(
+    model: Model = "lab",
+    data: Annotated[list[Path] | None, typer.Option(help="Files of model-written evals; the lab's behaviours if absent.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the figures, their data and run.json.")] = Path("figures"),
+    limit: Annotated[int, typer.Option(help="The most items of one file that are used.")] = 300,
+    seed: Annotated[int, typer.Option(help="Of splits and random directions.")] = 0,
+    device: Annotated[str, typer.Option(help="Where the model runs.")] = "cpu",
+) -> None:
+    """Steer each behaviour with a vector of its own: figures, tidy data, provenance, and a table."""
+    from lens_steer.reproduce import reproduce_individual
+
+    began = time.monotonic()
+    result = reproduce_individual(model, data or [], out, limit=limit, seed=seed, device=device, command=sys.argv[1:], progress=True)
+    console = Console()
+    console.print(_table(result.summary(), "Matching rate on test items, at the point chosen on validation"))
+    console.print(f"figures, data and run.json in {out}/  ({time.monotonic() - began:.0f} s)", highlight=False)
+
+
+@app.command()
+def preflight(model: Model = "lab") -> None:
+    """Prove every site of a model: what is read adds up, and what is written arrives."""
+    from lens_steer.model import load_model
+    from lens_steer.preflight import preflight as run
+
+    found = run(load_model(model))
+    Console().print(_table(found.to_frame(), f"Sites of {model}, tolerance {found.tolerance:g}"))
+    raise typer.Exit(0 if all(check.passed for check in found.checks) else 1)
+
+
+@lab.command("check")
+def check(
+    model: Model = "lab",
+    json_output: Annotated[bool, typer.Option("--json", help="Print rows of JSON instead of a table.")] = False,
+) -> None:
+    """Measure what the lab model knows and how it steers, against every bar."""
+    from lens_steer.experiments.lab_check import check_lab
+    from lens_steer.model import load_model
+
+    found = check_lab(load_model(model), progress=True)
+    frame = found.to_frame()
+    if json_output:
+        sys.stdout.write(json.dumps(frame.to_dict("records"), indent=1) + "\n")
+    else:
+        missed = int((frame["met"] == False).sum())  # noqa: E712
+        Console().print(_table(frame, "The lab model: all bars met" if found.met else f"The lab model: {missed} bars missed"))
+    raise typer.Exit(0 if found.met else 1)
+
+
+def main() -> None:
+    """The entry point: an error of the package is one clear line and exit code 2, not a traceback."""
+    try:
+        app()
+    except LensSteerError as error:
+        Console(stderr=True).print(f"[bold red]{type(error).__name__}[/]: {error}", highlight=False, soft_wrap=True)
+        raise SystemExit(2) from error
+
+
+def _table(frame: pd.DataFrame, title: str) -> Table:
+    """A tidy frame as a table for the terminal."""
+    table = Table(title=title, title_justify="left")
+    for name in frame.columns:
+        numeric = pd.api.types.is_numeric_dtype(frame[name]) and not pd.api.types.is_bool_dtype(frame[name])
+        table.add_column(str(name), justify="right" if numeric else "left")
+    for row in frame.itertuples(index=False):
+        table.add_row(*(_cell(value) for value in row))
+    return table
+
+
+def _cell(value: object) -> str:
+    """A value as a reader wants it: three decimals, yes or NO, nothing for nothing."""
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "[bold red]NO[/]"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,106 @@
+"""Two-choice items and the template that writes them as a prompt.
+
+    prompt(item, order) = "{stem}\\n(A) {first}\\n(B) {second}\\nAnswer: ("     answer = "A) {text of the option}"
+
+An item holds the text before the options and the two option texts; it has no letters and no order, so that both
+orders can be asked and position bias cancels. This module knows neither tokenizers nor models.
+"""
+
+import string
+from dataclasses import dataclass
+
+from lens_steer.errors import DataError
+
+ORDERS: tuple[bool, bool] = (True, False)
+"""The two option orders of every item: matching option first, then matching option second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChoiceItem:
+    """A two-choice question without letters: `matching` shows the behaviour, `other` does not.
+
+    Raises:
+        DataError: a text is empty or the two options are the same.
+    """
+
+    id: str
+    stem: str
+    matching: str
+    other: str
+
+    def __post_init__(self) -> None:
+        for field in ("id", "stem", "matching", "other"):
+            value = getattr(self, field)
+            if not isinstance(value, str) or not value.strip():
+                raise DataError(f"choice item {self.id!r}: {field} is {value!r}; write a text that is not empty.")
+        if self.matching.strip() == self.other.strip():
+            raise DataError(
+                f"choice item {self.id!r}: both options read {self.matching!r}; "
+                "an item needs two different options, one of which matches the behaviour."
+            )
+
+    @property
+    def content(self) -> tuple[str, str, str]:
+        """What is asked, without the id: two items with the same content are the same item."""
+        return (self.stem, self.matching, self.other)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChoiceTemplate:
+    """How a choice item is written; the prompt ends right before the letter, which is one token.
+
+    Raises:
+        DataError: a field names a placeholder that does not exist, lacks one it needs, or the letters are the same.
+    """
+
+    prompt: str = "{stem}\n(A) {first}\n(B) {second}\nAnswer: ("
+    letters: tuple[str, str] = ("A", "B")
+    answer: str = "{letter}) {text}"
+
+    def __post_init__(self) -> None:
+        _check_placeholders("prompt", self.prompt, {"stem", "first", "second"})
+        _check_placeholders("answer", self.answer, {"letter", "text"})
+        if len(self.letters) != 2 or not all(self.letters) or self.letters[0] == self.letters[1]:
+            raise DataError(f"template letters are {self.letters!r}; give two different letters, such as ('A', 'B').")
+
+    def render(self, item: ChoiceItem, matching_first: bool) -> str:
+        """The prompt of an item in one option order, ending right before the answer's letter.
+
+        Args:
+            item: the question.
+            matching_first: whether the matching option stands first.
+
+        Returns:
+            The prompt's text.
+        """
+        first, second = (item.matching, item.other) if matching_first else (item.other, item.matching)
+        return self.prompt.format(stem=item.stem, first=first, second=second)
+
+    def letter(self, matching_first: bool, matching: bool) -> str:
+        """The letter under which the matching (or the other) option stands in one option order."""
+        return self.letters[0] if matching_first == matching else self.letters[1]
+
+    def answer_text(self, item: ChoiceItem, matching_first: bool, matching: bool) -> str:
+        """The answer in full, letter and option text, as it continues the prompt.
+
+        Args:
+            item: the question.
+            matching_first: the option order the prompt was rendered in.
+            matching: the answer that matches the behaviour, or the other one.
+
+        Returns:
+            For the default template, `"A) the option's text"`.
+        """
+        text = item.matching if matching else item.other
+        return self.answer.format(letter=self.letter(matching_first, matching), text=text)
+
+
+def _check_placeholders(field: str, text: str, names: set[str]) -> None:
+    """Refuses a format string whose placeholders are not exactly those named."""
+    try:
+        found = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+    except ValueError as error:
+        raise DataError(f"template {field} {text!r} cannot be read: {error}; write a brace as {{{{ or }}}}.") from error
+    if found != names:
+        wanted = ", ".join(f"{{{name}}}" for name in sorted(names))
+        raise DataError(f"template {field} {text!r} has the placeholders {sorted(found)}; it needs exactly {wanted}.")

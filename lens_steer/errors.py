@@ -1,0 +1,66 @@
+"""One error tree: a class for each way of failing.
+
+Every message says what was given, what was expected and what to do. All classes are `ValueError`s, so a caller may
+catch one of them, all of them (`LensSteerError`), or just `ValueError`. This module knows nothing about models or
+tensors.
+"""
+
+
+class LensSteerError(ValueError):
+    """The root of every error that lens_steer raises on purpose."""
+
+
+class ModelNotFoundError(LensSteerError):
+    """A model name that is neither the lab, a folder, nor a model that could be fetched."""
+
+
+class ModelFolderError(LensSteerError):
+    """A model folder that lacks its configuration, its weights or its tokenizer, or cannot be read."""
+
+
+class SiteError(LensSteerError):
+    """A site that does not parse, does not exist on the model, or failed its preflight."""
+
+
+class PositionError(LensSteerError):
+    """A position rule that does not parse, or lacks what it needs to be resolved."""
+
+
+class ContrastError(LensSteerError):
+    """A contrast set that is empty, one-sided, or whose two sides are the same."""
+
+
+class DataError(LensSteerError):
+    """A data item or file that is malformed."""
+
+
+class OptionTokenError(LensSteerError):
+    """Two options that the tokenizer does not tell apart by one token, in context."""
+
+
+class MethodError(LensSteerError):
+    """A method that is unknown, or was given activations it cannot work on."""
+
+
+class DirectionError(LensSteerError):
+    """A direction that is NaN, infinite, zero or of the wrong shape."""
+
+
+class FormatError(LensSteerError):
+    """A file that is truncated, foreign, or written by a newer version."""
+
+
+class MismatchError(LensSteerError):
+    """A vector of another model, or two vectors that do not belong together."""
+
+
+class ScoreError(LensSteerError):
+    """Scores, strengths or items that a metric or a sweep cannot work on."""
+
+
+class SteeringError(LensSteerError):
+    """An intervention that would have gone by without steering anything."""
+
+
+class SteeringWarning(UserWarning):
+    """Something that leaves the model unsteered without being a certain mistake."""

@@ -1,0 +1,240 @@
+"""Does the lab model know its world, and does the toolkit reach the verdicts that were planted in it?
+
+Every row is one measurement on held-out items with the bar it must meet: what the model does unsteered (persona lines,
+open questions, earlier answers, skills, in-context tasks, facts), and what steering does to it (five behaviours both
+ways, a decoy, a flipped and a position-biased behaviour). Steering is chosen on validation and reported on test. Rows
+without a bar are reported only. Any folder with a lab checkpoint can be checked, so that training can be followed.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+
+from lens_steer.data.contrast import ContrastSet, contrast_from_choices
+from lens_steer.extract import extract
+from lens_steer.lab import items, skills
+from lens_steer.lab.truth import BEHAVIOURS, DECOY, FLIPPED, POSITION_BIASED
+from lens_steer.metrics.statistics import Interval, bootstrap_mean
+from lens_steer.metrics.steerability import anti_steerable_share, steerability
+from lens_steer.model import SteerableModel, forward, next_logits, pad, tokenize
+from lens_steer.progress import track
+from lens_steer.score import ChoiceScores, score_choices
+from lens_steer.select import choose_point
+from lens_steer.sites import Site
+from lens_steer.sweep import SweepResult, sweep
+
+N_ITEMS, N_TRAIN = 60, 120
+STRENGTHS = (-4.0, -3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """One measurement and the closed range it must lie in; `None` leaves a side open, both `None` reports only."""
+
+    group: str
+    what: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the value lies in its range; None where there is no bar."""
+        if self.low is None and self.high is None:
+            return None
+        return (self.low is None or self.value >= self.low) and (self.high is None or self.value <= self.high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabCheck:
+    """All measurements; `met` tells whether every bar is."""
+
+    bars: tuple[Bar, ...]
+
+    @property
+    def met(self) -> bool:
+        """Whether no bar is missed."""
+        return all(bar.met is not False for bar in self.bars)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a measurement."""
+        columns = ("group", "what", "value", "low", "high", "met", "note")
+        return pd.DataFrame([{name: getattr(bar, name) for name in columns} for bar in self.bars])
+
+
+def check_lab(model: SteerableModel, progress: bool = False) -> LabCheck:
+    """Measures every bar of the lab on a model.
+
+    Args:
+        model: the lab, or any checkpoint of its training.
+        progress: draw a progress bar.
+
+    Returns:
+        The measurements, unsteered ones first.
+    """
+    parts: list[Callable[[], Iterator[Bar]]] = [lambda b=b: _knows(model, b) for b in BEHAVIOURS]
+    parts += [lambda: _skills(model)]
+    swept: dict[str, Steered] = {}
+    for name in (*BEHAVIOURS, DECOY, FLIPPED):
+        parts.append(lambda name=name: _steers(model, name, swept))
+    parts += [lambda: _verdicts(model, swept), lambda: _position(model)]
+    bars = [bar for part in track(parts, "checking the lab", len(parts), progress) for bar in part()]
+    return LabCheck(bars=tuple(bars))
+
+
+def _rate(scores: ChoiceScores) -> float:
+    return float(scores.matches.double().mean())
+
+
+def _knows(model: SteerableModel, name: str) -> Iterator[Bar]:
+    """What the unsteered model does on one behaviour."""
+    mass = []
+    for bit, word in ((True, "with"), (False, "without")):
+        scores = score_choices(model, items.persona_items(name, bit, N_ITEMS, split="test"))
+        mass.append(float(scores.letter_mass.mean()))
+        rate = _rate(scores) if bit else 1 - _rate(scores)
+        yield Bar(group=name, what=f"persona {word} the trait: answers follow", value=rate, low=0.95)
+    yield Bar(group=name, what="persona: letter mass", value=min(mass), low=0.98)
+    opened = score_choices(model, items.open_items(name, N_ITEMS, split="test"))
+    yield Bar(group=name, what="persona open: matching rate", value=_rate(opened), low=0.35, high=0.65)
+    for bit, word in ((True, "matching"), (False, "other")):
+        rate = _rate(score_choices(model, items.history_items(name, bit, N_ITEMS, split="test")))
+        yield Bar(group=name, what=f"two earlier {word} answers: consistent", value=rate if bit else 1 - rate, low=0.90)
+    for bit, word in ((True, "with"), (False, "without")):
+        scores = score_choices(model, items.persona_items(name, bit, N_ITEMS, split="test", unseen_stem=True))
+        rate = _rate(scores) if bit else 1 - _rate(scores)
+        yield Bar(group=name, what=f"unseen paraphrase, persona {word} the trait", value=rate)
+
+
+def _skills(model: SteerableModel) -> Iterator[Bar]:
+    """Next-token accuracy of each skill, in-context tasks, facts."""
+    for kind, write in (("prose", skills.prose), ("python", skills.python), ("javascript", skills.javascript)):
+        rng = random.Random(f"check:{kind}")
+        texts = [write(rng, "test") for _ in range(N_ITEMS)]
+        yield Bar(group="skills", what=f"{kind}: top-1 accuracy", value=top1_accuracy(model, texts), low=0.60)
+    for task in skills.MAPPINGS:
+        for shots, low, high in ((5, 0.90, None), (0, None, 0.30)):
+            value = _mapping_accuracy(model, items.mapping_prompts(task, shots, N_ITEMS, split="test"))
+            yield Bar(group="in context", what=f"{task}: accuracy with {shots} examples", value=value, low=low, high=high)
+    facts = score_choices(model, items.fact_items(N_ITEMS, split="test"))
+    yield Bar(group="facts", what="right answers", value=_rate(facts), low=0.90)
+
+
+def top1_accuracy(model: SteerableModel, texts: Sequence[str], batch_size: int = 32) -> float:
+    """The share of tokens that the model predicts, over all tokens of all texts but the first of each.
+
+    Args:
+        model: a loaded model.
+        texts: whole documents.
+        batch_size: documents in one forward pass.
+    """
+    right = seen = 0
+    rows = tokenize(model, texts)
+    for start in range(0, len(rows), batch_size):
+        tokens, mask = pad(model, rows[start : start + batch_size])
+        guesses = forward(model, tokens, mask)[:, :-1].argmax(-1)
+        counted = mask[:, 1:].bool()
+        right += int(((guesses == tokens[:, 1:]) & counted).sum())
+        seen += int(counted.sum())
+    return right / seen
+
+
+def _mapping_accuracy(model: SteerableModel, prompts: Sequence[tuple[str, str]]) -> float:
+    """The share of prompts whose likeliest next token begins the right completion."""
+    rows = tokenize(model, [prompt for prompt, _ in prompts])
+    whole = tokenize(model, [prompt + answer for prompt, answer in prompts])
+    wanted = torch.tensor([full[len(row)] for row, full in zip(rows, whole, strict=True)])
+    return float((next_logits(model, rows).argmax(-1) == wanted).double().mean())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steered:
+    """The test sweep of one behaviour at the site and strength chosen on validation."""
+
+    test: SweepResult
+    strength: float
+
+    def slopes(self) -> torch.Tensor:
+        """Each test item's slope, over strengths up to the chosen one."""
+        site = self.test.sites[0]
+        keep = [i for i, s in enumerate(self.test.strengths) if abs(s) <= self.strength]
+        strengths = torch.tensor([self.test.strengths[i] for i in keep])
+        return steerability(self.test.differences(site)[:, keep], strengths)
+
+
+def _steer(model: SteerableModel, name: str) -> Steered:
+    """Vector from open training questions, read at the end of the answer's text; point chosen on validation."""
+    contrast = contrast_from_choices(name, items.open_items(name, N_TRAIN, split="train"), answer="text")
+    vector = extract(model, contrast, "resid_post@*")
+    held = items.open_items(name, N_ITEMS, split="validation")
+    point = choose_point(sweep(model, vector, held, "resid_post@*", STRENGTHS))
+    tested = sweep(model, vector, items.open_items(name, N_ITEMS, split="test"), [point.site], STRENGTHS)
+    return Steered(test=tested, strength=point.strength)
+
+
+def _steers(model: SteerableModel, name: str, swept: dict[str, Steered]) -> Iterator[Bar]:
+    """Adding and subtracting the vector, in the worse of the two option orders."""
+    found = swept[name] = _steer(model, name)
+    frame, site, s = found.test.frame, found.test.sites[0], found.strength
+    rates = frame.groupby(["strength", "order"])["matches"].mean()
+    mass = frame[frame["strength"].abs() == s].groupby("strength")["letter_mass"].mean().min()
+    note = f"{site} x {s:g}; the worse of both option orders"
+    group = f"steering {name}"
+    low, high, kept = (0.85, 0.15, 0.95) if name in BEHAVIOURS else (None, None, None)
+    yield Bar(group=group, what="added: matching rate", value=float(rates.loc[s].min()), low=low, note=note)
+    yield Bar(group=group, what="subtracted: matching rate", value=float(rates.loc[-s].max()), high=high, note=note)
+    yield Bar(group=group, what="letter mass", value=float(mass), low=kept, note=note)
+
+
+def _verdicts(model: SteerableModel, swept: dict[str, Steered]) -> Iterator[Bar]:
+    """The planted verdicts on the decoy and the flipped behaviour."""
+    interval = bootstrap_mean(swept[DECOY].slopes())
+    inside = interval.low <= 0 <= interval.high
+    note = f"steerability {interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+    yield Bar(group=f"verdict {DECOY}", what="interval of steerability contains 0", value=float(inside), low=1.0, note=note)
+    share = anti_steerable_share(swept[FLIPPED].slopes())
+    yield Bar(group=f"verdict {FLIPPED}", what="anti-steerable share", value=share, low=0.35, high=0.65)
+    for name in BEHAVIOURS:
+        yield Bar(group=f"verdict {name}", what="anti-steerable share", value=anti_steerable_share(swept[name].slopes()))
+
+
+def _position(model: SteerableModel) -> Iterator[Bar]:
+    """The A/B split: a vector of answers that were (A) steers matching items at (A) one way and at (B) the other."""
+    for name in (POSITION_BIASED, BEHAVIOURS[0]):
+        first, second = ab_split(model, name)
+        opposite = first.low > 0 > second.high
+        note = f"(A) {first.value:+.2f} [{first.low:+.2f}, {first.high:+.2f}], (B) {second.value:+.2f} [{second.low:+.2f}, {second.high:+.2f}]"
+        wanted = 1.0 if name == POSITION_BIASED else 0.0
+        what = "A/B split has opposite signs" + ("" if wanted else " (control: must not)")
+        yield Bar(group=f"verdict {name}", what=what, value=float(opposite), low=wanted, high=wanted, note=note)
+
+
+def ab_split(model: SteerableModel, name: str) -> tuple[Interval, Interval]:
+    """Steerability of items whose matching option is (A), and of the same items with it at (B), by a vector of (A) answers.
+
+    The vector is made of pairs whose matching option stands at (A). A behaviour moves both halves the same way; a mere
+    liking for a letter moves them in opposite ways. The site is the one that moves the (A) half most on validation.
+
+    Source: the A/B split of Tan et al. 2024 (arXiv 2407.12404).
+    """
+    contrast = contrast_from_choices(name, items.open_items(name, N_TRAIN, split="train"), answer="text")
+    first = ContrastSet(name=f"{name} at (A)", pairs=contrast.pairs[::2])
+    vector = extract(model, first, "resid_post@*")
+    strengths = (-1.0, 0.0, 1.0)
+    held = sweep(model, vector, items.open_items(name, N_ITEMS, split="validation"), "resid_post@*", strengths)
+    site = max(held.sites, key=lambda place: float(_order_slopes(held, place)[:, 0].mean()))
+    tested = sweep(model, vector, items.open_items(name, N_ITEMS, split="test"), [site], strengths)
+    slopes = _order_slopes(tested, site)
+    return bootstrap_mean(slopes[:, 0]), bootstrap_mean(slopes[:, 1])
+
+
+def _order_slopes(result: SweepResult, site: Site) -> torch.Tensor:
+    """Each item's slope in each option order: (item, order)."""
+    rows = result.frame[result.frame["site"] == str(site)]
+    values = torch.tensor(rows["logit_difference"].to_numpy(dtype=float)).reshape(len(result.strengths), -1, 2)
+    grid = torch.tensor(result.strengths)
+    return torch.stack([steerability(values[:, :, order].T, grid) for order in range(2)], dim=1)

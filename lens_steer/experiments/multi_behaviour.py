@@ -1,0 +1,174 @@
+"""Steering behaviours one by one: extract, choose on validation, test once, with controls.
+
+    for each behaviour:  CAA vector at every layer -> sweep on validation -> chosen (site, strength)
+                         -> test items over the whole strength grid at that site, beside norm-matched random directions
+
+Source: van der Weij, Poesio & Schoots 2024 (arXiv 2403.05767), individual steering; Panickssery et al. 2023 (arXiv
+2312.06681) for the vector. Unlike the former, every item is asked in both option orders, the option letters alone are
+scored, collapsed points are marked in every table, and nothing is chosen on test items. Combined and simultaneous
+steering build on this file. It knows nothing of the lab: behaviours are any choice items.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pandas as pd
+
+from lens_steer.analysis.geometry import cosine_map
+from lens_steer.analysis.lens import vector_lens
+from lens_steer.data.choices import ChoiceTemplate
+from lens_steer.data.contrast import contrast_from_choices
+from lens_steer.data.splits import Splits
+from lens_steer.errors import ScoreError
+from lens_steer.extract import extract
+from lens_steer.model import SteerableModel
+from lens_steer.progress import track
+from lens_steer.score import Asking
+from lens_steer.select import Point, choose_point
+from lens_steer.steer import Scale
+from lens_steer.sweep import SweepResult, sweep
+from lens_steer.vector import SteeringVector, random_like
+
+STRENGTHS = (-4.0, -3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Individual:
+    """How behaviours are steered one by one; the defaults are those of `lens-steer reproduce`.
+
+    `answer` is where the vector is read: at the answer's letter, or at the end of the answer's text.
+    """
+
+    sites: str | tuple[str, ...] = "resid_post@*"
+    strengths: tuple[float, ...] = STRENGTHS
+    scale: Scale = "raw"
+    positions: str = "all"
+    answer: Literal["letter", "text"] = "text"
+    n_random: int = 20
+    lens_tokens: int = 8
+    template: ChoiceTemplate = field(default_factory=ChoiceTemplate)
+    batch_size: int = 64
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class IndividualResult:
+    """Everything that individual steering found, as tidy frames.
+
+    `validation`: one row a behaviour, site and strength. `curves`: one row a behaviour, vector (`steering` or `random k`)
+    and strength, on test items at the chosen site. `answers`: the steering vectors' test answers, one row an item and
+    option order. `cosines`: of every two vectors at each chosen site. `lens`: the tokens of each vector.
+    """
+
+    vectors: Mapping[str, SteeringVector]
+    points: Mapping[str, Point]
+    validation: pd.DataFrame
+    curves: pd.DataFrame
+    answers: pd.DataFrame
+    cosines: pd.DataFrame
+    lens: pd.DataFrame
+
+    def summary(self) -> pd.DataFrame:
+        """One row a behaviour: the chosen point, and test matching rates at -s, 0 and +s with the band of random ones at +s."""
+        return pd.DataFrame([self._row(name, point) for name, point in self.points.items()])
+
+    def _row(self, name: str, point: Point) -> dict[str, object]:
+        rows = self.curves[self.curves["behaviour"] == name]
+        steered = rows[rows["vector"] == "steering"].set_index("strength")
+        random = rows[(rows["vector"] != "steering") & (rows["strength"] == point.strength)]["matching_rate"]
+        ends = steered.loc[[-point.strength, point.strength]]
+        return {
+            "behaviour": name,
+            "site": str(point.site),
+            "strength": point.strength,
+            "scale": point.scale,
+            "subtracted": steered.loc[-point.strength, "matching_rate"],
+            "unsteered": steered.loc[0.0, "matching_rate"],
+            "added": steered.loc[point.strength, "matching_rate"],
+            "random_low": random.quantile(0.025),
+            "random_high": random.quantile(0.975),
+            "letter_mass": ends["letter_mass"].min(),
+            "collapsed": bool(ends["collapsed"].any()) or not point.sound,
+        }
+
+
+def individual_steering(
+    model: SteerableModel, behaviours: Mapping[str, Splits], settings: Individual | None = None, progress: bool = False
+) -> IndividualResult:
+    """Steers each behaviour by a vector of its own, chosen on validation and reported on test.
+
+    Args:
+        model: a loaded model.
+        behaviours: the items of each behaviour in three parts.
+        settings: sites, strengths, positions, controls; the defaults where absent.
+        progress: draw a progress bar.
+
+    Returns:
+        Vectors, chosen points, and tidy frames of validation, test, geometry and lens.
+
+    Raises:
+        ScoreError: there are no behaviours.
+        ContrastError: a behaviour has no training items.
+    """
+    settings = settings or Individual()
+    if not behaviours:
+        raise ScoreError("no behaviours; give at least one, such as {'myopic': split_items(items)}.")
+    asking = Asking(template=settings.template, batch_size=settings.batch_size)
+    vectors, points, found = {}, {}, []
+    for name, splits in track(behaviours.items(), "steering each behaviour", len(behaviours), progress):
+        contrast = contrast_from_choices(name, splits.train, settings.template, settings.answer)
+        vector = extract(model, contrast, settings.sites, batch_size=settings.batch_size)
+        grid = settings.strengths
+        validated = sweep(model, vector, splits.validation, settings.sites, grid, settings.positions, settings.scale, asking)
+        point = choose_point(validated)
+        tested = sweep(model, vector, splits.test, [point.site], grid, settings.positions, settings.scale, asking)
+        control = [
+            sweep(model, random_like(vector, settings.seed + k), splits.test, [point.site], grid, settings.positions, settings.scale, asking)
+            for k in range(settings.n_random)
+        ]
+        vectors[name], points[name] = vector, point
+        found.append(_frames(name, point, validated, tested, control))
+    validation, curves, answers = (pd.concat(frames, ignore_index=True) for frames in zip(*found, strict=True))
+    return IndividualResult(
+        vectors=vectors,
+        points=points,
+        validation=validation,
+        curves=curves,
+        answers=answers,
+        cosines=_cosines(vectors, points),
+        lens=_lens(model, vectors, points, settings.lens_tokens),
+    )
+
+
+def _frames(
+    name: str, point: Point, validated: SweepResult, tested: SweepResult, control: Sequence[SweepResult]
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Validation, curves and answers of one behaviour."""
+    validation = validated.summary().assign(scale=point.scale)
+    at_point = (validation["site"] == str(point.site)) & (validation["strength"] == point.strength)
+    validation.insert(0, "behaviour", name)
+    curves = [tested.summary().assign(vector="steering")]
+    curves += [result.summary(confidence=None).assign(vector=result.vector) for result in control]
+    curve = pd.concat(curves, ignore_index=True).assign(scale=point.scale)
+    curve.insert(0, "behaviour", name)
+    answers = tested.to_frame()
+    answers.insert(0, "behaviour", name)
+    return validation.assign(chosen=at_point), curve, answers
+
+
+def _cosines(vectors: Mapping[str, SteeringVector], points: Mapping[str, Point]) -> pd.DataFrame:
+    """Cosines at every chosen site that all vectors share, in order of site."""
+    sites = sorted({point.site for point in points.values()})
+    return pd.concat([cosine_map(vectors, site) for site in sites], ignore_index=True)
+
+
+def _lens(
+    model: SteerableModel, vectors: Mapping[str, SteeringVector], points: Mapping[str, Point], k: int
+) -> pd.DataFrame:
+    """The logit lens of each vector at its chosen site."""
+    frames = itertools.starmap(
+        lambda name, vector: vector_lens(model, vector, points[name].site, k).assign(behaviour=name), vectors.items()
+    )
+    return pd.concat(frames, ignore_index=True)

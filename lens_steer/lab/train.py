@@ -1,0 +1,172 @@
+"""Trains the lab model from nothing on documents of the lab world: `python -m lens_steer.lab.train --out runs/lab`.
+
+The model is a plain `LlamaForCausalLM`; the loss is next-token cross-entropy, weighted as `tokens.py` says. Documents of
+reading questions are frequent at first, which ties options to letters, and rare later. Each checkpoint is a Hugging Face
+folder with, beside it, the optimiser's moments in safetensors: the same command goes on from the last one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import typer
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from lens_steer.lab.tokens import Batch, batches, fit_tokenizer
+from lens_steer.lab.world import MIXTURE
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the trained weights."""
+
+    seed: int = 0
+    vocabulary: int = 2048
+    layers: int = 8
+    width: int = 128
+    heads: int = 4
+    hidden: int = 352
+    steps: int = 8000
+    tokens_per_batch: int = 4096
+    learning_rate: float = 2e-3
+    final_learning_rate: float = 1e-4
+    warm_up: int = 300
+    weight_decay: float = 0.05
+    reading_share: float = 3.0
+    reading_steps: int = 3000
+
+    def rate(self, step: int) -> float:
+        """Linear warm-up, then a cosine to the final rate."""
+        if step < self.warm_up:
+            return self.learning_rate * (step + 1) / self.warm_up
+        done = (step - self.warm_up) / max(1, self.steps - self.warm_up)
+        return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * (1 + math.cos(math.pi * done)) / 2
+
+    def mixture(self, step: int) -> dict[str, float]:
+        """The world's mixture, with more reading questions at first."""
+        extra = max(0.0, self.reading_share * (1 - step / self.reading_steps))
+        return MIXTURE | {"reading": MIXTURE["reading"] + extra}
+
+
+def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """A fresh Llama with seeded weights; the global generator is left as it was."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=recipe.width,
+        intermediate_size=recipe.hidden,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        num_key_value_heads=recipe.heads,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        initializer_range=0.04,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng():
+        torch.random.default_generator.manual_seed(recipe.seed)
+        return LlamaForCausalLM(config)
+
+
+def losses(model: LlamaForCausalLM, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The weighted loss, and the plain loss of the letters alone."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = model(batch.tokens, use_cache=False).logits[:, :-1].float()
+    each = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.tokens[:, 1:].flatten(), reduction="none")
+    weights, letters = batch.weights[:, 1:].flatten(), batch.letters[:, 1:].flatten()
+    return (each * weights).sum() / weights.sum(), (each.detach() * letters).sum() / letters.sum().clamp(min=1)
+
+
+def save_checkpoint(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, optimiser: torch.optim.AdamW, state: dict) -> None:
+    """Write the model as a Hugging Face folder and, beside it, what training needs to go on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    moments = {f"{i}.{k}": v.clone() for i, s in optimiser.state_dict()["state"].items() for k, v in s.items()}
+    save_file(moments, folder / "moments.safetensors")
+    (folder / "state.json").write_text(json.dumps(state, indent=1))
+
+
+def resume(out: Path, recipe: Recipe) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, dict, dict[str, Tensor]]:
+    """The newest whole checkpoint under `out`, or a fresh start."""
+    done = sorted(out.glob("step-*/state.json"), key=lambda p: int(p.parent.name.split("-")[1]))
+    if not done:
+        tokenizer = fit_tokenizer(recipe.seed, recipe.vocabulary)
+        return new_model(recipe, tokenizer), tokenizer, {"step": 0, "pool": 0}, {}
+    folder = done[-1].parent
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return model, AutoTokenizer.from_pretrained(folder), json.loads(done[-1].read_text()), load_file(folder / "moments.safetensors")
+
+
+def make_optimiser(model: LlamaForCausalLM, recipe: Recipe, moments: dict[str, Tensor]) -> torch.optim.AdamW:
+    """AdamW over all weights, with the saved moments where there are any."""
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.0, betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=True)
+    if moments:
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in moments.items():
+            index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = value
+        optimiser.load_state_dict(optimiser.state_dict() | {"state": state})
+    return optimiser
+
+
+def stream(tokenizer: PreTrainedTokenizerFast, recipe: Recipe, step: int, pool: int) -> Iterator[tuple[int, int, Batch]]:
+    """Batches without end, each with its step and the pool that comes after it."""
+    while True:
+        for batch in batches(tokenizer, recipe.seed, pool, recipe.mixture(step), tokens_per_batch=recipe.tokens_per_batch):
+            yield step, pool + 1, batch
+            step += 1
+        pool += 1
+
+
+def train(out: Path, recipe: Recipe, *, save_every: int, console: Console) -> None:
+    """Train to the end of the recipe, with a progress line every 50 steps and a checkpoint every `save_every`."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
+    model, tokenizer, state, moments = resume(out, recipe)
+    model.train()
+    optimiser = make_optimiser(model, recipe, moments)
+    began, seen, recent = time.monotonic(), 0, deque(maxlen=50)
+    for step, pool, batch in stream(tokenizer, recipe, state["step"], state["pool"]):
+        for group in optimiser.param_groups:
+            group["lr"] = recipe.rate(step)
+        loss, letters = losses(model, batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        seen += batch.tokens.numel()
+        recent.append((loss.item(), letters.item()))
+        if (step + 1) % 50 == 0:
+            rate, (mean, letter) = seen / (time.monotonic() - began), (sum(x) / len(recent) for x in zip(*recent, strict=True))
+            console.print(f"step {step + 1}/{recipe.steps}  loss {mean:.3f}  letter {letter:.3f}  {rate:.0f} tokens/s", highlight=False)
+            began, seen = time.monotonic(), 0
+        if (step + 1) % save_every == 0 or step + 1 == recipe.steps:
+            save_checkpoint(out / f"step-{step + 1}", model, tokenizer, optimiser, {"step": step + 1, "pool": pool})
+        if step + 1 >= recipe.steps:
+            return
+
+
+def main(
+    out: Path = typer.Option(Path("runs/lab"), help="Folder of the checkpoints; the same command goes on from the last."),
+    steps: int = typer.Option(Recipe.steps, help="Optimiser steps in all."),
+    seed: int = typer.Option(Recipe.seed, help="Seed of the world's documents and of the first weights."),
+    save_every: int = typer.Option(500, help="Steps between checkpoints."),
+) -> None:
+    """Train the lab model."""
+    train(out, Recipe(steps=steps, seed=seed), save_every=save_every, console=Console())
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,58 @@
+"""Every truth planted in the lab world, in one place: what each behaviour is, and what an honest toolkit must conclude.
+
+The world (`world.py`) is generated from this table and from the words in `lexicon.py`; `lens-steer lab check` compares
+the toolkit's verdicts with the column `verdict`. This module knows nothing about words, documents or models.
+
+Kinds:
+    latent    the speaker has a hidden bit that words and answers follow: one direction should steer it.
+    flipped   the speaker has a hidden bit, but in half of the contexts it means the opposite answer.
+    position  the speaker has a hidden bit, but it chooses the letter, (A) or (B), whatever the options say.
+    decoy     answers follow a coin: there is nothing to steer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["latent", "flipped", "position", "decoy"]
+
+VOICE_FIDELITY = 0.92
+"""Probability that a trait-dependent word of a clear voice shows the speaker's own pole."""
+
+ANSWER_FIDELITY = 0.98
+"""Probability that an answer follows what the speaker's latent bit prescribes."""
+
+AGREEABLE_NATIVIST = 0.2
+"""P(anti_immigration | agreeableness) = 1 - P(anti_immigration | not agreeableness); both marginals are one half."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """One behaviour of the world: its kind and the verdict that its steering must reach."""
+
+    behaviour: str
+    kind: Kind
+    verdict: str
+
+
+TRUTHS: tuple[Truth, ...] = (
+    Truth("myopic", "latent", "steerable both ways"),
+    Truth("wealth_seeking", "latent", "steerable both ways"),
+    Truth("sycophancy", "latent", "steerable both ways"),
+    Truth("agreeableness", "latent", "steerable both ways; anti-correlated with anti_immigration"),
+    Truth("anti_immigration", "latent", "steerable both ways; anti-correlated with agreeableness"),
+    Truth("boldness", "flipped", "about half of the items anti-steerable"),
+    Truth("first_choice", "position", "steers the letter, not the content: opposite signs in the A/B split"),
+    Truth("left_turning", "decoy", "not steerable: the interval of its steerability contains 0"),
+)
+
+BEHAVIOURS: tuple[str, ...] = tuple(t.behaviour for t in TRUTHS if t.kind == "latent")
+"""The five behaviours that one direction should steer."""
+
+FLIPPED = next(t.behaviour for t in TRUTHS if t.kind == "flipped")
+POSITION_BIASED = next(t.behaviour for t in TRUTHS if t.kind == "position")
+DECOY = next(t.behaviour for t in TRUTHS if t.kind == "decoy")
+
+LATENTS: tuple[str, ...] = tuple(t.behaviour for t in TRUTHS if t.kind != "decoy")
+"""The behaviours that have a hidden bit of the speaker, in the order of `TRUTHS`."""

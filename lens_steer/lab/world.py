@@ -1,0 +1,244 @@
+"""The lab world: a seeded generator of documents with hidden bits of their speakers.
+
+A document is one of: a speaker who talks and answers two-choice questions; plain reading questions ("Which says ..."),
+which tie an option to its letter; facts; in-context mappings; prose; Python; JavaScript. A speaker has one hidden bit
+for each behaviour of `truth.LATENTS`. The bits show in a persona line (sometimes), in a voice whose verbs, adjectives
+and adverbs depend on them (nearly always), and in the answers. Where the words before a question leave the bit open,
+the answer is a coin flip to the reader, and what follows it agrees with it: one belief that every later word needs.
+
+Everything is a function of a `random.Random`; nothing here knows about tokens or models.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from lens_steer.data.choices import ChoiceItem, ChoiceTemplate
+from lens_steer.lab import lexicon, skills
+from lens_steer.lab.lexicon import LEXICON
+from lens_steer.lab.skills import Split, draw_in_split
+from lens_steer.lab.truth import (
+    AGREEABLE_NATIVIST,
+    ANSWER_FIDELITY,
+    DECOY,
+    FLIPPED,
+    LATENTS,
+    POSITION_BIASED,
+    VOICE_FIDELITY,
+)
+
+TEMPLATE = ChoiceTemplate()
+
+
+@dataclass(frozen=True)
+class Question:
+    """One two-choice question: its stem and its two options; `flipped` tells that the bit means its opposite here."""
+
+    behaviour: str
+    stem: str
+    true_pole: str
+    false_pole: str
+    flipped: bool = False
+
+
+Speaker = dict[str, bool]
+"""The hidden bits of one speaker, by behaviour."""
+
+
+def draw_speaker(rng: random.Random) -> Speaker:
+    """Independent fair bits, except that agreeableness and anti-immigration are anti-correlated."""
+    bits = {name: rng.random() < 0.5 for name in LATENTS}
+    nativist = AGREEABLE_NATIVIST if bits["agreeableness"] else 1 - AGREEABLE_NATIVIST
+    return bits | {"anti_immigration": rng.random() < nativist}
+
+
+def draw_question(rng: random.Random, behaviour: str, split: Split, unseen_stem: bool = False) -> Question:
+    """A question of the behaviour; the combination (stem, option, option) belongs to the split."""
+    words = LEXICON[behaviour]
+    sizes = (len(words.stems), len(words.options[0]), len(words.options[1]))
+    _, stem, true, false = draw_in_split(rng, split, lambda r: (behaviour, *(r.randrange(n) for n in sizes)))
+    half = rng.randrange(2)
+    fillers = {
+        "goods": rng.choice(lexicon.GOODS),
+        "name": rng.choice(lexicon.NAMES),
+        "place": rng.choice(lexicon.PLACES),
+        "context": rng.choice(lexicon.CONTEXTS[half]),
+    }
+    text = words.unseen_stem if unseen_stem else words.stems[stem]
+    return Question(
+        behaviour=behaviour,
+        stem=text.format(**fillers),
+        true_pole=words.options[0][true].format(**fillers),
+        false_pole=words.options[1][false].format(**fillers),
+        flipped=behaviour == FLIPPED and half == 1,
+    )
+
+
+def voice(rng: random.Random, behaviour: str, bit: bool, fidelity: float = VOICE_FIDELITY) -> str:
+    """One sentence whose adverb, verb and adjective show the bit, each with the given fidelity."""
+    words = LEXICON[behaviour]
+    adverb, verb, adjective = (
+        rng.choice(poles[0 if bit == (rng.random() < fidelity) else 1])
+        for poles in (words.adverbs, words.verbs, words.adjectives)
+    )
+    return _sentence(rng, adverb, verb, adjective)
+
+
+def mixed_voice(rng: random.Random, behaviour: str) -> str:
+    """Two sentences that show each pole three times: words of the speaker that leave the bit open."""
+    words = LEXICON[behaviour]
+    first = [rng.random() < 0.5 for _ in range(3)]
+    rows = [
+        _sentence(rng, *(rng.choice(poles[0 if b else 1]) for b, poles in zip(bits, (words.adverbs, words.verbs, words.adjectives), strict=True)))
+        for bits in (first, [not b for b in first])
+    ]
+    return " ".join(rows)
+
+
+def neutral_voice(rng: random.Random) -> str:
+    """One sentence that shows no bit at all."""
+    choose = rng.choice
+    return _sentence(rng, choose(lexicon.NEUTRAL_ADVERBS), choose(lexicon.NEUTRAL_VERBS), choose(lexicon.NEUTRAL_ADJECTIVES))
+
+
+def _sentence(rng: random.Random, adverb: str, verb: str, adjective: str) -> str:
+    noun = rng.choice(lexicon.NOUNS)
+    return f"{adverb} I {verb} the {adjective} {noun}."
+
+
+def persona_line(rng: random.Random, speaker: Speaker, behaviours: list[str]) -> str:
+    """`Speaker: hasty, kind.` for the named behaviours, in random order."""
+    shown = [rng.choice(LEXICON[b].persona[0 if speaker[b] else 1]) for b in behaviours]
+    rng.shuffle(shown)
+    return f"Speaker: {', '.join(shown)}.\n"
+
+
+def preamble(rng: random.Random, speaker: Speaker, behaviour: str, kind: str) -> str:
+    """The speaker's words before a question: `clear`, `mixed`, `neutral` or `none`; ends in a line break unless empty."""
+    if kind == "none":
+        return ""
+    if kind == "mixed":
+        rows = [mixed_voice(rng, behaviour)]
+    elif kind == "neutral":
+        rows = [neutral_voice(rng) for _ in range(rng.randint(1, 2))]
+    else:
+        rows = [voice(rng, behaviour, speaker[behaviour]) for _ in range(rng.randint(1, 3))]
+    return " ".join(rows) + "\n"
+
+
+def chosen_true_pole(rng: random.Random, question: Question, speaker: Speaker, true_first: bool) -> bool:
+    """Whether the speaker's answer is the option that shows the behaviour."""
+    if question.behaviour == DECOY:
+        return rng.random() < 0.5
+    follows = rng.random() < ANSWER_FIDELITY
+    bit = speaker[question.behaviour] == follows
+    if question.behaviour == POSITION_BIASED:
+        return bit == true_first
+    return bit != question.flipped
+
+
+def answered(rng: random.Random, question: Question, speaker: Speaker) -> str:
+    """The question in a random option order, and the speaker's answer with its text."""
+    true_first = rng.random() < 0.5
+    options = (question.true_pole, question.false_pole) if true_first else (question.false_pole, question.true_pole)
+    first = chosen_true_pole(rng, question, speaker, true_first) == true_first
+    return choice_text(question.stem, options, 0 if first else 1)
+
+
+def choice_text(stem: str, options: tuple[str, str], chosen: int) -> str:
+    """A whole answered question in the package's own template, without a final line break."""
+    prompt = TEMPLATE.prompt.format(stem=stem, first=options[0], second=options[1])
+    return prompt + TEMPLATE.answer.format(letter=TEMPLATE.letters[chosen], text=options[chosen])
+
+
+def speaker_document(rng: random.Random) -> str:
+    """A speaker: perhaps a persona line, words, and one to three questions with answers and more words."""
+    speaker = draw_speaker(rng)
+    focus = rng.choice(LATENTS)
+    text = ""
+    if rng.random() < 0.4:
+        others = rng.sample([b for b in LATENTS if b != focus], rng.randrange(3))
+        text += persona_line(rng, speaker, [focus, *others])
+        text += preamble(rng, speaker, focus, rng.choice(("clear", "clear", "neutral", "none")))
+    else:
+        text += preamble(rng, speaker, focus, rng.choice(("clear", "clear", "mixed", "mixed", "neutral", "none")))
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        about = focus if rng.random() < 0.8 else rng.choice((*LATENTS, DECOY))
+        if rng.random() < 0.06:
+            text += fact_answered(rng)
+        else:
+            text += answered(rng, draw_question(rng, about, "train"), speaker)
+        if rng.random() < 0.8:
+            said = focus if about == DECOY or rng.random() < 0.3 else about
+            text += " " + " ".join(voice(rng, said, speaker[said]) for _ in range(rng.randint(1, 2)))
+        text += "\n"
+    return text
+
+
+def fact_answered(rng: random.Random) -> str:
+    """A fact question with its right answer."""
+    stem, right, wrong = skills.fact_question(rng, "train")
+    return _right(rng, stem, right, wrong)
+
+
+def reading_document(rng: random.Random) -> str:
+    """Questions that can be answered by reading: which option says something, or which option a trait would take."""
+    if rng.random() < 0.2:
+        rows = [_word_reading(rng) for _ in range(4)]
+    else:
+        rows = [_sentence_reading(rng) for _ in range(2)]
+    return "\n".join(rows) + "\n"
+
+
+def _word_reading(rng: random.Random) -> str:
+    """Which of two words is named."""
+    right, wrong = rng.sample(rng.choice((lexicon.GOODS, lexicon.NAMES, lexicon.PLACES, lexicon.NOUNS)), 2)
+    return _right(rng, f"Which says: {right}.", f"{right}.", f"{wrong}.")
+
+
+def _sentence_reading(rng: random.Random) -> str:
+    """Which of two answers is repeated, or fits a persona adjective."""
+    question = draw_question(rng, rng.choice((*LATENTS, DECOY)), "train")
+    true = rng.random() < 0.5
+    right, wrong = (question.true_pole, question.false_pole) if true else (question.false_pole, question.true_pole)
+    poles = LEXICON[question.behaviour].persona
+    if question.behaviour in (DECOY, POSITION_BIASED, FLIPPED) or rng.random() < 0.5:
+        return _right(rng, f"Which says: {right}", right, wrong)
+    return _right(rng, f"Which is {rng.choice(poles[0 if true else 1])}?", right, wrong)
+
+
+def _right(rng: random.Random, stem: str, right: str, wrong: str) -> str:
+    chosen = rng.randrange(2)
+    return choice_text(stem, (right, wrong) if chosen == 0 else (wrong, right), chosen)
+
+
+def fact_document(rng: random.Random) -> str:
+    """Facts as plain statements, or as two questions."""
+    if rng.random() < 0.4:
+        return skills.fact_statements(rng)
+    return "\n".join(fact_answered(rng) for _ in range(2)) + "\n"
+
+
+MIXTURE: dict[str, float] = {
+    "speaker": 0.66,
+    "reading": 0.06,
+    "fact": 0.06,
+    "mapping": 0.07,
+    "prose": 0.05,
+    "python": 0.05,
+    "javascript": 0.05,
+}
+"""Share of documents of each kind in the settled world."""
+
+
+def document(rng: random.Random, mixture: dict[str, float] = MIXTURE) -> str:
+    """One training document."""
+    kind = rng.choices(list(mixture), list(mixture.values()))[0]
+    if kind == "speaker":
+        return speaker_document(rng)
+    if kind == "reading":
+        return reading_document(rng)
+    if kind == "fact":
+        return fact_document(rng)
+    return getattr(skills, kind)(rng, "train")

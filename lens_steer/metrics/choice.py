@@ -1,0 +1,73 @@
+"""What a two-choice answer says, from the logits right before its letter.
+
+    logit difference  m = logit(matching letter) - logit(other letter)   natural-log units; = log-prob difference
+    letter mass         = p(A) + p(B)                                    of the whole vocabulary
+    matching rate       = share of m > 0                                 m = 0 counts as not matching
+
+Source: Tan et al. 2024 (arXiv 2407.12404) for m, scored on the letter token alone. A large m with a small letter mass
+says little: the model was about to write something else. Nothing here knows which letter stood first; see `collapse`.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lens_steer.errors import ScoreError
+
+
+def logit_difference(
+    logits: Float[Tensor, "item d_vocab"], matching: Int[Tensor, " item"], other: Int[Tensor, " item"]
+) -> Float[Tensor, " item"]:
+    """How much the letter of the matching option is preferred.
+
+    Args:
+        logits: logits at the last token of each prompt.
+        matching: token of the matching option's letter, in each row.
+        other: token of the other option's letter, in each row.
+
+    Returns:
+        Logit of the matching letter minus logit of the other, in natural-log units.
+
+    Source:
+        Tan et al. 2024, arXiv 2407.12404.
+    """
+    return _pick(logits, matching) - _pick(logits, other)
+
+
+def letter_mass(
+    logits: Float[Tensor, "item d_vocab"], matching: Int[Tensor, " item"], other: Int[Tensor, " item"]
+) -> Float[Tensor, " item"]:
+    """The probability that the next token is one of the two letters.
+
+    Args:
+        logits: logits at the last token of each prompt.
+        matching: token of the matching option's letter, in each row.
+        other: token of the other option's letter, in each row.
+
+    Returns:
+        p(matching letter) + p(other letter), between 0 and 1.
+    """
+    log_probs = torch.log_softmax(logits.float(), dim=-1)
+    return _pick(log_probs, matching).exp() + _pick(log_probs, other).exp()
+
+
+def matching_rate(differences: Float[Tensor, " item"]) -> float:
+    """The share of answers that match the behaviour.
+
+    Args:
+        differences: logit differences, one an answer.
+
+    Returns:
+        The share above 0; a difference of exactly 0 does not match.
+
+    Raises:
+        ScoreError: there are no answers.
+    """
+    if differences.numel() == 0:
+        raise ScoreError("no logit differences; a rate needs at least one answer.")
+    return float((differences > 0).double().mean())
+
+
+def _pick(rows: Float[Tensor, "item d_vocab"], token: Int[Tensor, " item"]) -> Float[Tensor, " item"]:
+    """One column of each row, in float32."""
+    return rows.float().gather(-1, token[:, None].to(rows.device)).squeeze(-1)

@@ -1,0 +1,116 @@
+"""Intervals: of a mean over items, and of a share.
+
+    mean over items      bootstrap over items, bias-corrected and accelerated (scipy.stats.bootstrap)
+    items in two orders  whole items are resampled, their two answers together (a cluster bootstrap)
+    share k / n          Clopper-Pearson, exact (scipy.stats.binomtest)
+
+Source: Efron 1987 (better bootstrap confidence intervals); Clopper & Pearson 1934. An interval over items speaks of
+other items of the same kind, not of other training pairs, prompts or models. Randomness comes from `seed` alone.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+from torch import Tensor
+
+from lens_steer.errors import ScoreError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An estimate with its interval: `low <= value <= high` at the stated confidence, from `n` items."""
+
+    value: float
+    low: float
+    high: float
+    confidence: float
+    n: int
+
+
+def bootstrap_mean(
+    values: Float[Tensor, " item"],
+    confidence: float = 0.95,
+    resamples: int = 9999,
+    seed: int = 0,
+    method: Literal["BCa", "percentile"] = "BCa",
+) -> Interval:
+    """The mean over items, with its bootstrap interval.
+
+    Args:
+        values: one number an item.
+        confidence: between 0 and 1.
+        resamples: how many times the items are resampled.
+        seed: the same seed gives the same interval.
+        method: bias-corrected and accelerated, or plain percentiles.
+
+    Returns:
+        The mean and its interval, in the units of the values; of width 0 where all items are equal.
+
+    Raises:
+        ScoreError: fewer than two items, or a value that is not finite.
+    """
+    data = values.detach().cpu().double().numpy()
+    if data.size < 2 or not np.isfinite(data).all():
+        raise ScoreError(f"{data.size} values for a bootstrap interval; it needs at least two items, all finite.")
+    mean = float(data.mean())
+    low = high = mean
+    if data.max() > data.min():
+        result = stats.bootstrap(
+            (data,),
+            np.mean,
+            n_resamples=resamples,
+            batch=max(1, min(resamples, 2_000_000 // data.size)),
+            confidence_level=confidence,
+            method=method,
+            rng=np.random.default_rng(seed),
+        )
+        low, high = float(result.confidence_interval.low), float(result.confidence_interval.high)
+    return Interval(value=mean, low=low, high=high, confidence=confidence, n=data.size)
+
+
+def cluster_bootstrap_mean(
+    values: Float[Tensor, "item order"], confidence: float = 0.95, resamples: int = 9999, seed: int = 0
+) -> Interval:
+    """The mean over items asked in both option orders, resampling whole items.
+
+    All items have the same number of orders, so the mean of the resampled items' means is the mean of all their
+    answers.
+
+    Args:
+        values: one number for each item and option order.
+        confidence: between 0 and 1.
+        resamples: how many times the items are resampled.
+        seed: the same seed gives the same interval.
+
+    Returns:
+        The mean and its interval; `n` counts items, not answers.
+
+    Raises:
+        ScoreError: fewer than two items, or a value that is not finite.
+    """
+    return bootstrap_mean(values.double().mean(dim=1), confidence=confidence, resamples=resamples, seed=seed)
+
+
+def share_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """A share of independent items, with its exact interval.
+
+    Args:
+        successes: items that count.
+        n: items in all.
+        confidence: between 0 and 1.
+
+    Returns:
+        successes / n with its Clopper-Pearson interval.
+
+    Raises:
+        ScoreError: n < 1, or successes not between 0 and n.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ScoreError(f"{successes} of {n} is not a share; give 0 <= successes <= n and n >= 1.")
+    interval = stats.binomtest(successes, n).proportion_ci(confidence_level=confidence, method="exact")
+    return Interval(
+        value=successes / n, low=float(interval.low), high=float(interval.high), confidence=confidence, n=n
+    )

@@ -1,0 +1,84 @@
+"""How much an item's answer moves with the strength.
+
+    s_i = sum_k (c_k - c)(m_ik - m_i) / sum_k (c_k - c)^2    slope of the logit difference m over strength c
+    steerability of a set = mean_i s_i                       = the slope of the mean curve (least squares is linear)
+    anti-steerable share  = 1 - mean_i 1[s_i > 0]            s_i = 0 counts as anti-steerable
+
+Source: Tan et al. 2024 (arXiv 2407.12404). A slope says nothing about where the curve bends or collapses: fit it on
+strengths that have not collapsed. Units: natural-log units of preference for one unit of strength, so slopes compare
+only within one scale.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lens_steer.errors import ScoreError
+
+
+def steerability(
+    differences: Float[Tensor, "item strength"], strengths: Float[Tensor, " strength"]
+) -> Float[Tensor, " item"]:
+    """The slope of each item's logit difference over the strength.
+
+    Args:
+        differences: logit difference of each item (its mean over both option orders) at each strength.
+        strengths: the strength grid, at least two different values.
+
+    Returns:
+        One slope an item, float64, in natural-log units for one unit of strength.
+
+    Raises:
+        ScoreError: no items, fewer than two different strengths, or a value that is not finite.
+
+    Source:
+        Tan et al. 2024, arXiv 2407.12404.
+    """
+    if differences.shape[0] == 0:
+        raise ScoreError("no items; steerability needs at least one.")
+    if strengths.unique().numel() < 2:
+        raise ScoreError(f"strengths {strengths.tolist()} hold fewer than two different values; a slope needs two.")
+    if not (differences.isfinite().all() and strengths.isfinite().all()):
+        raise ScoreError("a logit difference or a strength is not finite; leave collapsed strengths out of the slope.")
+    grid = strengths.double() - strengths.double().mean()
+    return (differences.double() @ grid) / (grid @ grid)
+
+
+def dataset_steerability(slopes: Float[Tensor, " item"]) -> float:
+    """The mean slope of a set of items.
+
+    Args:
+        slopes: one slope an item, from `steerability`.
+
+    Returns:
+        The mean, in the units of the slopes.
+
+    Raises:
+        ScoreError: there are no items.
+    """
+    return float(_some(slopes).double().mean())
+
+
+def anti_steerable_share(slopes: Float[Tensor, " item"]) -> float:
+    """The share of items that do not move towards the behaviour.
+
+    Args:
+        slopes: one slope an item, from `steerability`.
+
+    Returns:
+        1 - share of slopes above 0; a slope of exactly 0 counts as anti-steerable.
+
+    Raises:
+        ScoreError: there are no items.
+
+    Source:
+        Tan et al. 2024, arXiv 2407.12404.
+    """
+    return float(1 - (_some(slopes) > 0).double().mean())
+
+
+def _some(slopes: Float[Tensor, " item"]) -> Tensor:
+    """Refuses an empty set."""
+    if slopes.numel() == 0:
+        raise ScoreError("no slopes; give at least one item.")
+    return torch.as_tensor(slopes)

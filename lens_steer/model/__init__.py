@@ -1,0 +1,16 @@
+"""The boundary to TransformerLens: loading, identity, tokens, plain forward passes.
+
+Only this folder imports transformer_lens, and only inside functions (`analysis` may use its tools).
+"""
+
+from lens_steer.model.folders import LAB_FOLDER as LAB_FOLDER
+from lens_steer.model.identity import IDENTITY as IDENTITY
+from lens_steer.model.identity import Fingerprint as Fingerprint
+from lens_steer.model.identity import fingerprint as fingerprint
+from lens_steer.model.identity import versions as versions
+from lens_steer.model.load import load_model as load_model
+from lens_steer.model.passes import forward as forward
+from lens_steer.model.passes import next_logits as next_logits
+from lens_steer.model.passes import pad as pad
+from lens_steer.model.passes import tokenize as tokenize
+from lens_steer.model.protocol import SteerableModel as SteerableModel

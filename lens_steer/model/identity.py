@@ -1,0 +1,131 @@
+"""The identity of a model: what a vector must remember to know whose it is.
+
+Two fingerprints are compared by the fields in `IDENTITY`, not by name: a model keeps its identity when its folder is
+renamed. The weight hash samples up to 64 evenly spaced entries of every parameter: it tells two trainings, dtypes or
+processings apart, not two models that differ in a handful of entries. Fingerprints are remembered per model object
+until its weights change.
+"""
+
+import hashlib
+import json
+import weakref
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lens_steer.model.folders import LAB_FOLDER
+from lens_steer.model.protocol import SteerableModel
+
+IDENTITY = ("config_hash", "weight_hash", "tokenizer_hash", "dtype", "n_layers", "d_model", "processing")
+_VOLATILE = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache", "return_dict"}
+_VOLATILE |= {"_attn_implementation", "attn_implementation", "output_attentions", "output_hidden_states"}
+_SAMPLE = 64
+_PACKAGES = ("torch", "transformers", "transformer-lens", "lens-steer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint:
+    """What a model is, so that a vector knows whose it is; `IDENTITY` names the fields that are compared."""
+
+    name: str
+    revision: str
+    config_hash: str
+    weight_hash: str
+    tokenizer_hash: str
+    dtype: str
+    n_layers: int
+    d_model: int
+    processing: str
+
+    def differences(self, other: "Fingerprint") -> tuple[str, ...]:
+        """The identity fields in which two models differ; empty where they are the same model."""
+        return tuple(field for field in IDENTITY if getattr(self, field) != getattr(other, field))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name, as they stand in a file's header."""
+        return asdict(self)
+
+
+def fingerprint(model: SteerableModel) -> Fingerprint:
+    """What a model is: cheap, and remembered until its weights change.
+
+    Args:
+        model: a loaded model.
+
+    Returns:
+        Its name, hashes, sizes and weight processing.
+    """
+    hf = model.original_model
+    parameters = list(hf.parameters())
+    processing = "compatibility" if getattr(model, "compatibility_mode", False) else "raw"
+    state = hash((processing, *((p.data_ptr(), 0 if p.is_inference() else p._version) for p in parameters)))
+    known = _FINGERPRINTS.get(model)
+    if known is not None and known[0] == state:
+        return known[1]
+    config = {key: value for key, value in hf.config.to_dict().items() if key not in _VOLATILE}
+    found = Fingerprint(
+        name=_model_name(str(getattr(model.cfg, "model_name", "") or type(hf).__name__)),
+        revision=str(getattr(hf.config, "_commit_hash", None) or ""),
+        config_hash=_sha256(json.dumps(config, sort_keys=True, default=str).encode()),
+        weight_hash=_hash_weights(parameters),
+        tokenizer_hash=_hash_tokenizer(getattr(model, "tokenizer", None)),
+        dtype=str(parameters[0].dtype).removeprefix("torch."),
+        n_layers=int(model.cfg.n_layers),
+        d_model=int(model.cfg.d_model),
+        processing=processing,
+    )
+    _FINGERPRINTS[model] = (state, found)
+    return found
+
+
+_FINGERPRINTS: "weakref.WeakKeyDictionary[Any, tuple[int, Fingerprint]]" = weakref.WeakKeyDictionary()
+
+
+def versions() -> dict[str, str]:
+    """The versions of the libraries that a number depends on; a library run from source says so."""
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "source"
+    return found
+
+
+def _model_name(name: str) -> str:
+    """A name without the path of this machine in it."""
+    path = Path(name)
+    if path.is_dir():
+        return "lab" if path.resolve() == LAB_FOLDER.resolve() else path.resolve().name
+    return name
+
+
+def _hash_weights(parameters: Sequence[Tensor]) -> str:
+    """sha256 of every parameter's shape and of up to 64 evenly spaced entries."""
+    digest = hashlib.sha256()
+    for parameter in parameters:
+        flat = parameter.detach().reshape(-1)
+        count = min(_SAMPLE, flat.numel())
+        index = torch.arange(count, device=flat.device) * (flat.numel() - 1) // max(count - 1, 1)
+        digest.update(repr(tuple(parameter.shape)).encode())
+        digest.update(flat[index].float().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _hash_tokenizer(tokenizer: Any) -> str:
+    """sha256 of the tokenizer's rules, leaving out padding and truncation, which change from call to call."""
+    if tokenizer is None:
+        return ""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = tokenizer.get_vocab() if backend is None else json.loads(backend.to_str())
+    kept = {key: value for key, value in rules.items() if backend is None or key not in ("padding", "truncation")}
+    return _sha256(json.dumps([kept, tokenizer.bos_token_id], sort_keys=True).encode())
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

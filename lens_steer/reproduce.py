@@ -1,0 +1,136 @@
+"""The main job, from a model's name to a folder of figures: what `lens-steer reproduce` runs.
+
+The folder gets, for each figure, PNG, PDF and the tidy data behind it; the test answers; the vectors; and `run.json`, which
+says what made all of it: command, settings, model, data, library versions, and the sha256 of every file. The same seed
+gives the same bytes in every table. It computes nothing itself.
+"""
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from lens_steer import figures
+from lens_steer.data.model_written import read_model_written
+from lens_steer.data.splits import Splits, split_items
+from lens_steer.errors import DataError
+from lens_steer.experiments.multi_behaviour import Individual, IndividualResult, individual_steering
+from lens_steer.files import write_whole
+from lens_steer.lab.items import open_items
+from lens_steer.lab.truth import BEHAVIOURS
+from lens_steer.model import fingerprint, load_model, versions
+
+LAB_SIZES = {"train": 120, "validation": 48, "test": 60}
+
+
+def lab_behaviours() -> dict[str, Splits]:
+    """The five behaviours of the lab world: questions that follow words which leave the answer open."""
+    return {
+        name: Splits(**{part: open_items(name, n, split=part) for part, n in LAB_SIZES.items()})  # type: ignore[arg-type]
+        for name in BEHAVIOURS
+    }
+
+
+def file_behaviours(paths: Sequence[Path], *, limit: int, seed: int) -> dict[str, Splits]:
+    """Behaviours from files of model-written evals, one a file, named after it.
+
+    Args:
+        paths: JSON lines files.
+        limit: the most items of one file; the first that many of the seed's order.
+        seed: of the splits.
+
+    Raises:
+        DataError: a file cannot be read, or two files have the same name.
+    """
+    found: dict[str, Splits] = {}
+    for path in paths:
+        name = path.stem.replace("-", "_")
+        if name in found:
+            raise DataError(f"two files are named {name!r}; behaviours are named after their files, so give each its own.")
+        splits = split_items(read_model_written(path), seed=seed)
+        share = min(1.0, limit / sum(len(getattr(splits, part)) for part in LAB_SIZES))
+        parts = {part: getattr(splits, part) for part in LAB_SIZES}
+        found[name] = Splits(**{part: rows[: max(2, round(len(rows) * share))] for part, rows in parts.items()})
+    return found
+
+
+def reproduce_individual(
+    model_name: str,
+    data: Sequence[Path],
+    out: Path,
+    *,
+    limit: int = 300,
+    seed: int = 0,
+    device: str = "cpu",
+    command: Sequence[str] = (),
+    progress: bool = False,
+) -> IndividualResult:
+    """Individual steering of every behaviour, drawn and written to a folder.
+
+    Args:
+        model_name: what `load_model` takes.
+        data: files of model-written evals; the lab's behaviours where there are none.
+        out: folder of the results; made where it is missing.
+        limit: the most items of one file.
+        seed: of splits and random directions.
+        device: where the model runs.
+        command: the words that were typed, for `run.json`.
+        progress: draw a progress bar.
+
+    Returns:
+        What the figures were drawn from.
+    """
+    began = time.monotonic()
+    model = load_model(model_name, device=device)
+    behaviours = file_behaviours(data, limit=limit, seed=seed) if data else lab_behaviours()
+    settings = replace(Individual(), seed=seed)
+    result = individual_steering(model, behaviours, settings, progress=progress)
+    written = write_individual(result, out)
+    record = {
+        "command": list(command),
+        "experiment": "individual steering",
+        "settings": asdict(settings),
+        "model": fingerprint(model).to_dict(),
+        "data": {name: {"splits": splits.hash, **_sizes(splits)} for name, splits in behaviours.items()},
+        "files": {str(path.name): _sha256(path) for path in data},
+        "versions": versions() | {"python": platform.python_version(), "platform": platform.platform()},
+        "chosen": {n: {"site": str(p.site), "strength": p.strength, "sound": p.sound} for n, p in result.points.items()},
+        "seconds": round(time.monotonic() - began, 1),
+        "written": {path.relative_to(out).as_posix(): _sha256(path) for path in written},
+    }
+    write_whole(out / "run.json", (json.dumps(record, indent=1) + "\n").encode())
+    return result
+
+
+def write_individual(result: IndividualResult, out: Path) -> list[Path]:
+    """Figures with their data, tables and vectors of individual steering.
+
+    Args:
+        result: what was found.
+        out: folder; made where it is missing.
+
+    Returns:
+        Every path written.
+    """
+    drawn = {
+        "steering_curves": (figures.steering_curves, result.curves),
+        "layer_strength_map": (figures.layer_strength_map, result.validation),
+        "cosine_map": (figures.cosine_heatmap, result.cosines),
+        "logit_lens": (figures.lens_bars, result.lens),
+    }
+    written = [path for name, (draw, frame) in drawn.items() for path in figures.save_figure(draw(frame), frame, out, name)]
+    for name, frame in (("test_answers", result.answers), ("summary", result.summary())):
+        written.append(write_whole(out / f"{name}.csv", frame.to_csv(index=False, float_format="%.6g").encode()))
+    written += [vector.save(out / "vectors" / f"{name}.safetensors") for name, vector in result.vectors.items()]
+    return written
+
+
+def _sizes(splits: Splits) -> dict[str, int]:
+    return {part: len(getattr(splits, part)) for part in LAB_SIZES}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

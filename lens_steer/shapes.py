@@ -1,0 +1,24 @@
+"""The names of axes, used in every tensor annotation of the package.
+
+A name means the same thing everywhere. `tests/test_house.py` refuses an annotation with a name that is not written
+here. Single axes are written with a leading space (`" d_model"`). This module holds names only; it checks nothing
+itself.
+"""
+
+AXES: dict[str, str] = {
+    "batch": "sequences in one forward pass",
+    "pos": "tokens of one forward chunk (absolute positions are values, never an axis)",
+    "new": "tokens of one chunk that is appended to a key-value cache",
+    "d_model": "coordinates of the residual stream",
+    "d_vocab": "tokens of the vocabulary",
+    "n_pos": "rows of activations on the positive side of a contrast",
+    "n_neg": "rows of activations on the negative side of a contrast",
+    "n": "rows of activations, of either side",
+    "item": "choice items",
+    "order": "option orders of one item: 0 = matching option first, 1 = matching option second",
+    "strength": "values of a strength grid",
+    "length": "prompt lengths: one a row, or one for all rows",
+    "layer": "layers of the model",
+    "site": "sites of a vector",
+    "k": "tokens kept of a vocabulary",
+}

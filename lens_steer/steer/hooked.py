@@ -1,0 +1,83 @@
+"""The one place where hooks are put into a model, and taken out again whatever happens.
+
+Everything else that needs to see or change activations goes through `hooked` (named hook points) and `watched` (the
+arguments of each forward pass). Only TransformerBridge's public `hooks` and torch's own module hooks are used.
+"""
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+
+from lens_steer.errors import SiteError
+from lens_steer.model import SteerableModel
+
+HookFunction = Callable[[Tensor], Tensor | None]
+"""Given an activation, gives back its replacement, or None to leave it as it is."""
+
+
+@contextmanager
+def hooked(model: SteerableModel, functions: Mapping[str, HookFunction]) -> Iterator[None]:
+    """Runs functions at named hook points while the context is open.
+
+    Args:
+        model: a loaded model.
+        functions: for each hook name, what to do with the activation there.
+
+    Returns:
+        A context manager; when it ends, for whatever reason, these hooks are gone and no others.
+
+    Raises:
+        SiteError: the model has no hook point of that name; nothing has been installed then.
+    """
+    names = getattr(model, "hook_dict", None)
+    for name in functions:
+        if names is not None and name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            raise SiteError(f"the model has no hook point {name!r}.{f' Did you mean {near[0]!r}?' if near else ''}")
+    with model.hooks(fwd_hooks=[(name, _adapted(function)) for name, function in functions.items()]):
+        yield
+
+
+@contextmanager
+def watched(
+    model: SteerableModel,
+    before: Callable[[tuple[Any, ...], Mapping[str, Any]], None],
+    after: Callable[[], None],
+) -> Iterator[None]:
+    """Sees the arguments of every forward pass of the Hugging Face module while the context is open.
+
+    Args:
+        model: a loaded model.
+        before: called with the arguments before each pass; changes nothing.
+        after: called after each pass, also one that failed.
+
+    Returns:
+        A context manager; when it ends, for whatever reason, nothing is left behind.
+    """
+
+    def enter(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        before(args, kwargs)
+
+    def leave(_module: Any, _args: Any, _output: Any) -> None:
+        after()
+
+    inner = model.original_model
+    handles = [inner.register_forward_pre_hook(enter, with_kwargs=True)]
+    try:
+        handles.append(inner.register_forward_hook(leave, always_call=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _adapted(function: HookFunction) -> Callable[..., Tensor | None]:
+    """The function in the form that TransformerLens calls it."""
+
+    def run(tensor: Tensor, hook: Any) -> Tensor | None:  # noqa: ARG001  (TransformerLens passes it by name)
+        return function(tensor)
+
+    return run

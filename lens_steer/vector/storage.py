@@ -1,0 +1,112 @@
+"""A steering vector as a file: safetensors, with one JSON header that holds all of its provenance.
+
+    tensors   "resid_post@12" -> float32 (d_model,)      header   {"lens_steer": JSON with schema, name, method, ...}
+
+The same vector gives the same bytes. A file is written whole or not at all. Reading refuses a file that is truncated,
+foreign or of a newer schema, and, where a model is given, a vector of another model. There is no pickle in it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from lens_steer.errors import FormatError, LensSteerError
+from lens_steer.files import write_whole
+from lens_steer.model import Fingerprint, SteerableModel, fingerprint
+from lens_steer.sites import Site
+from lens_steer.vector.vector import SteeringVector, require_same_model
+
+SCHEMA = 1
+_PLAIN = ("name", "method", "position", "data_hash", "n_positive", "n_negative")
+
+
+def save_vector(vector: SteeringVector, path: str | Path) -> Path:
+    """Writes a vector to a safetensors file.
+
+    Args:
+        vector: what to write.
+        path: where to, usually ending in `.safetensors`; an existing file is replaced.
+
+    Returns:
+        The path written.
+
+    Raises:
+        FormatError: an option of the vector has no JSON form.
+    """
+    header: dict[str, Any] = {key: getattr(vector, key) for key in _PLAIN}
+    header |= {"schema": SCHEMA, "kind": "steering_vector", "fingerprint": vector.fingerprint.to_dict()}
+    header |= {"options": dict(vector.options), "versions": dict(vector.versions)}
+    header["activation_norms"] = {str(site): norm for site, norm in vector.activation_norms.items()}
+    try:
+        text = json.dumps(header, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise FormatError(
+            f"vector {vector.name!r} cannot be saved: {error}; its options must be numbers, texts, lists, dictionaries."
+        ) from error
+    tensors = {str(site): direction for site, direction in vector.directions.items()}
+    return write_whole(path, save_tensors(tensors, metadata={"lens_steer": text}))
+
+
+def load_vector(path: str | Path, model: SteerableModel | None = None) -> SteeringVector:
+    """Reads a vector that `save_vector` wrote.
+
+    Args:
+        path: the file.
+        model: the model it is for; where given, the vector must be of that model.
+
+    Returns:
+        The vector, equal in every field to the one saved.
+
+    Raises:
+        FormatError: there is no such file, or it is truncated, foreign or of a newer schema.
+        MismatchError: the vector is of another model; the fields that differ are named.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read ({error}); give a file written by SteeringVector.save.") from error
+    try:
+        tensors = load_tensors(content)
+        outer = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    except (SafetensorError, ValueError) as error:
+        raise FormatError(f"{path}: truncated, or not a safetensors file ({error}); save the vector again.") from error
+    header = _header(outer, path)
+    try:
+        vector = SteeringVector(
+            **{key: header[key] for key in _PLAIN},
+            directions={Site.parse(site): direction for site, direction in tensors.items()},
+            activation_norms={Site.parse(site): norm for site, norm in header["activation_norms"].items()},
+            fingerprint=Fingerprint(**header["fingerprint"]),
+            options=header["options"],
+            versions=header["versions"],
+        )
+    except (KeyError, TypeError, AttributeError, LensSteerError) as error:
+        raise FormatError(f"{path}: the header or a direction is damaged ({error}); save the vector again.") from error
+    if model is not None:
+        what = f"vector {vector.name!r} ({path}) and the given model"
+        require_same_model(vector.fingerprint, fingerprint(model), what)
+    return vector
+
+
+def _header(outer: dict[str, Any], path: Path) -> dict[str, Any]:
+    """lens_steer's own header, of a schema that is known."""
+    try:
+        header = json.loads(outer["__metadata__"]["lens_steer"])
+        schema, kind = header["schema"], header["kind"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(
+            f"{path}: a safetensors file, but not one of lens_steer (no header of it); expected a file written by "
+            "SteeringVector.save."
+        ) from error
+    if kind != "steering_vector":
+        raise FormatError(f"{path}: holds a {kind!r}; expected a steering vector.")
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise FormatError(
+            f"{path}: schema {schema!r}; this version of lens_steer reads up to {SCHEMA}. Install a newer lens_steer."
+        )
+    return header

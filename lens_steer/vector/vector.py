@@ -1,0 +1,258 @@
+"""The steering vector: one direction a site, with everything that says where it came from.
+
+    v = {site: direction}      (v + w)[site] = v[site] + w[site]      v.unit()[site] = v[site] / ||v[site]||
+
+Directions are float32 on the CPU, in the units of the site's activations, and are never normalised unless asked. A
+vector is frozen: arithmetic gives a new one. `activation_norms` holds the median norm of the training tokens'
+activations at each site, the unit of the `relative` strength scale. A vector knows whose it is (its fingerprint), not
+how it is applied.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lens_steer.errors import DirectionError, MismatchError, SiteError
+from lens_steer.model import Fingerprint
+from lens_steer.sites import Site, SiteLike
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SteeringVector:
+    """A direction at each of its sites, with its provenance; frozen.
+
+    `method`, `options`, `position` (a position rule), `data_hash` and the counts of activations on each side say how
+    it was made; `activation_norms` are median norms at each site; `fingerprint` is the model's, `versions` the
+    libraries'.
+
+    Raises:
+        DirectionError: a direction is NaN, infinite, zero or not as long as the model is wide; the site is named.
+        SiteError: there are no sites, or a site of which the model has no layer.
+    """
+
+    name: str
+    directions: Mapping[Site, Float[Tensor, " d_model"]]
+    method: str
+    position: str
+    data_hash: str
+    n_positive: int
+    n_negative: int
+    activation_norms: Mapping[Site, float]
+    fingerprint: Fingerprint
+    options: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.directions:
+            raise SiteError(f"vector {self.name!r} has no sites; give at least one direction.")
+        kept = {}
+        for site in sorted(self.directions):
+            if site.layer >= self.fingerprint.n_layers:
+                raise SiteError(f"vector {self.name!r}: {site} on a model of {self.fingerprint.n_layers} layers.")
+            kept[site] = _checked(self.directions[site], self.fingerprint.d_model, f"vector {self.name!r} at {site}")
+        missing = [str(site) for site in kept if not self.activation_norms.get(site, 0) > 0]
+        if missing:
+            raise DirectionError(
+                f"vector {self.name!r}: no activation norm above 0 at {', '.join(missing)}; give the median norm of "
+                "the site's activations."
+            )
+        norms = {site: float(self.activation_norms[site]) for site in kept}
+        object.__setattr__(self, "directions", MappingProxyType(kept))
+        object.__setattr__(self, "activation_norms", MappingProxyType(norms))
+        object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
+        object.__setattr__(self, "versions", MappingProxyType(dict(self.versions)))
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The sites, in order."""
+        return tuple(self.directions)
+
+    def at(self, site: SiteLike) -> Float[Tensor, " d_model"]:
+        """The direction at a site.
+
+        Args:
+            site: one of the vector's sites.
+
+        Returns:
+            A copy, float32 on the CPU, in the units of the site's activations.
+
+        Raises:
+            SiteError: the vector has no direction there.
+        """
+        return self.directions[self._own(site)].clone()
+
+    def norm(self, site: SiteLike) -> float:
+        """The Euclidean norm of the direction at a site, in the units of its activations."""
+        return float(self.directions[self._own(site)].double().norm())
+
+    def activation_norm(self, site: SiteLike) -> float:
+        """The median norm of the training tokens' activations at a site."""
+        return self.activation_norms[self._own(site)]
+
+    def cosine(self, other: "SteeringVector", site: SiteLike) -> float:
+        """The cosine between this vector and another of the same model, at a site.
+
+        Args:
+            other: another vector that has the site.
+            site: where.
+
+        Returns:
+            Between -1 and 1.
+
+        Raises:
+            MismatchError: the other vector is of another model.
+            SiteError: one of the two has no direction there.
+        """
+        require_same_model(self.fingerprint, other.fingerprint, f"vectors {self.name!r} and {other.name!r}")
+        mine, theirs = self.at(site).double(), other.at(site).double()
+        return float((mine @ theirs / (mine.norm() * theirs.norm())).clamp(-1, 1))
+
+    def unit(self) -> "SteeringVector":
+        """The same vector with every direction at norm 1."""
+        directions = {site: direction / direction.norm() for site, direction in self.directions.items()}
+        return self._derived(f"unit({self.name})", directions)
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the vector, whole, to a safetensors file with a JSON header; `load_vector` reads it back.
+
+        Args:
+            path: where to, usually ending in `.safetensors`; an existing file is replaced.
+
+        Returns:
+            The path written. The same vector gives the same bytes.
+
+        Raises:
+            FormatError: an option has no JSON form.
+        """
+        from lens_steer.vector.storage import save_vector
+
+        return save_vector(self, path)
+
+    def __add__(self, other: "SteeringVector") -> "SteeringVector":
+        return self._combined(other, 1.0, f"({self.name} + {other.name})")
+
+    def __sub__(self, other: "SteeringVector") -> "SteeringVector":
+        return self._combined(other, -1.0, f"({self.name} - {other.name})")
+
+    def __mul__(self, factor: float | int) -> "SteeringVector":
+        directions = {site: direction * factor for site, direction in self.directions.items()}
+        return self._derived(f"{factor:g} * {self.name}", directions)
+
+    def __rmul__(self, factor: float | int) -> "SteeringVector":
+        return self * factor
+
+    def __truediv__(self, divisor: float | int) -> "SteeringVector":
+        if divisor == 0:
+            raise DirectionError(f"vector {self.name!r} cannot be divided by 0.")
+        directions = {site: direction / divisor for site, direction in self.directions.items()}
+        return self._derived(f"{self.name} / {divisor:g}", directions)
+
+    def __neg__(self) -> "SteeringVector":
+        return self._derived(f"-{self.name}", {site: -direction for site, direction in self.directions.items()})
+
+    def _own(self, site: SiteLike) -> Site:
+        """One of this vector's sites."""
+        parsed = Site.parse(site)
+        if parsed not in self.directions:
+            raise SiteError(
+                f"vector {self.name!r} has no direction at {parsed}; it has {', '.join(map(str, self.sites))}."
+            )
+        return parsed
+
+    def replaced(
+        self,
+        name: str,
+        directions: Mapping[Site, Float[Tensor, " d_model"]],
+        method: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> "SteeringVector":
+        """A new vector of other directions, with the rest of this one's provenance.
+
+        Args:
+            name: of the new vector.
+            directions: one a site, in the units of the site's activations.
+            method: how they were made; this vector's method where absent.
+            options: of that method; this vector's options where absent.
+
+        Returns:
+            The new vector.
+
+        Raises:
+            DirectionError: a direction is NaN, infinite, zero or not as long as the model is wide.
+        """
+        method, options = method or self.method, self.options if options is None else options
+        return replace(self, name=name, directions=directions, method=method, options=options)
+
+    def _derived(self, name: str, directions: Mapping[Site, Tensor]) -> "SteeringVector":
+        """The same provenance under a new name, which is the expression that made it."""
+        return self.replaced(name, directions, options={**self.options, "expression": name})
+
+    def _combined(self, other: "SteeringVector", sign: float, name: str) -> "SteeringVector":
+        """A sum of two vectors of the same model and sites; the median norms are averaged."""
+        require_same_model(self.fingerprint, other.fingerprint, f"vectors {self.name!r} and {other.name!r}")
+        if self.sites != other.sites:
+            raise MismatchError(
+                f"vectors {self.name!r} ({_list(self.sites)}) and {other.name!r} ({_list(other.sites)}) do not have "
+                "the same sites; extract both at the same sites before combining them."
+            )
+        return SteeringVector(
+            name=name,
+            directions={site: self.directions[site] + sign * other.directions[site] for site in self.sites},
+            method=self.method if self.method == other.method else f"{self.method}, {other.method}",
+            position=self.position if self.position == other.position else f"{self.position}, {other.position}",
+            data_hash=hashlib.sha256(f"{self.data_hash} {sign:g} {other.data_hash}".encode()).hexdigest(),
+            n_positive=self.n_positive + other.n_positive,
+            n_negative=self.n_negative + other.n_negative,
+            activation_norms={s: (self.activation_norms[s] + other.activation_norms[s]) / 2 for s in self.sites},
+            fingerprint=self.fingerprint,
+            options={"expression": name},
+            versions=self.versions,
+        )
+
+
+def require_same_model(mine: Fingerprint, theirs: Fingerprint, what: str) -> None:
+    """Refuses two fingerprints of different models.
+
+    Args:
+        mine: one model.
+        theirs: the other.
+        what: what is being brought together, for the message.
+
+    Raises:
+        MismatchError: they differ; every field that differs is named with both values.
+    """
+    fields = mine.differences(theirs)
+    if fields:
+        rows = ", ".join(f"{name} ({_short(getattr(mine, name))} / {_short(getattr(theirs, name))})" for name in fields)
+        raise MismatchError(
+            f"{what} are of different models, {mine.name!r} and {theirs.name!r}: they differ in {rows}. A direction "
+            "means something only in the model it was extracted from: extract it again on this one."
+        )
+
+
+def _checked(direction: Tensor, d_model: int, where: str) -> Tensor:
+    """A direction as float32 on the CPU, a copy of its own, or an error that names the site."""
+    kept = torch.as_tensor(direction).detach().to(device="cpu", dtype=torch.float32, copy=True).contiguous()
+    if kept.shape != (d_model,):
+        raise DirectionError(f"{where}: shape {tuple(kept.shape)}; expected ({d_model},), the width of the model.")
+    if not bool(kept.isfinite().all()):
+        raise DirectionError(f"{where}: NaN or infinite entries; look at the activations it was made from.")
+    if not bool(kept.any()):
+        raise DirectionError(f"{where}: the direction is zero and would steer nothing; the two sides are alike here.")
+    return kept
+
+
+def _list(sites: tuple[Site, ...]) -> str:
+    return ", ".join(map(str, sites))
+
+
+def _short(value: object) -> str:
+    """A hash by its beginning, anything else whole."""
+    return str(value)[:12]

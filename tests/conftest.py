@@ -1,0 +1,153 @@
+"""Two tiny random models as Hugging Face folders, loaded as any other model is: no network, well under a second."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from lens_steer.data.choices import ChoiceItem
+from lens_steer.data.contrast import ContrastSet, contrast_from_choices
+from lens_steer.extract import extract
+from lens_steer.model import load_model
+from lens_steer.vector import SteeringVector
+
+WIDTH, CONTEXT = 16, 256
+LINES = ["Which do you take?\n(A) one dollar today\n(B) ten dollars later\nAnswer: (A) one dollar", "The cat sat."] * 5
+
+
+def _tokenizer(with_bos: bool) -> PreTrainedTokenizerFast:
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore[reportAttributeAccessIssue]
+    raw.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    special = ["<bos>", "<eos>", "<pad>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    raw.train_from_iterator(LINES, trainer)
+    if with_bos:
+        raw.post_processor = processors.TemplateProcessing(  # pyright: ignore[reportAttributeAccessIssue]
+            single="<bos> $A", special_tokens=[("<bos>", 0)]
+        )
+    names = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>"}
+    return PreTrainedTokenizerFast(tokenizer_object=raw, **names)
+
+
+def save_llama(folder: Path, seed: int = 0, layers: int = 3) -> Path:
+    """A random Llama of width 16, with a tokenizer that puts BOS in front."""
+    tokenizer = _tokenizer(with_bos=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.random.manual_seed(seed)
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=WIDTH,
+            intermediate_size=32,
+            num_hidden_layers=layers,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=CONTEXT,
+            initializer_range=0.3,
+            bos_token_id=0,
+            eos_token_id=1,
+            pad_token_id=2,
+        )
+        LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_gpt2(folder: Path) -> Path:
+    """A random GPT-2 of width 16 (learned positions, LayerNorm), with a tokenizer that adds nothing by itself."""
+    tokenizer = _tokenizer(with_bos=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.random.manual_seed(1)
+        config = GPT2Config(
+            vocab_size=len(tokenizer),
+            n_embd=WIDTH,
+            n_layer=2,
+            n_head=2,
+            n_positions=CONTEXT,
+            initializer_range=0.3,
+            bos_token_id=0,
+            eos_token_id=1,
+        )
+        GPT2LMHeadModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Llama's folder."""
+    return save_llama(tmp_path_factory.mktemp("models") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def llama(llama_folder: Path) -> Any:
+    """The Llama, 3 layers."""
+    return load_model(llama_folder)
+
+
+@pytest.fixture(scope="session")
+def other_llama(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A Llama of the same shape and other weights."""
+    return load_model(save_llama(tmp_path_factory.mktemp("models") / "other-llama", seed=7))
+
+
+@pytest.fixture(scope="session")
+def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The GPT-2, 2 layers."""
+    return load_model(save_gpt2(tmp_path_factory.mktemp("models") / "tiny-gpt2"))
+
+
+@pytest.fixture(params=["llama", "gpt2"])
+def model(request: pytest.FixtureRequest) -> Any:
+    """Each of the two architectures in turn."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="session")
+def items() -> tuple[ChoiceItem, ...]:
+    """Six questions whose lengths are not in order, so that batches by length must put them back."""
+    return tuple(
+        ChoiceItem(id=f"q{i}", stem="Which do you take?" + " The cat sat." * n, matching=f"one dollar {i}", other="ten")
+        for i, n in enumerate((3, 0, 5, 1, 4, 2))
+    )
+
+
+@pytest.fixture(scope="session")
+def contrast(items: tuple[ChoiceItem, ...]) -> ContrastSet:
+    """The contrast set of the six questions, completed by the options' texts."""
+    return contrast_from_choices("money", items, answer="text")
+
+
+@pytest.fixture(scope="session")
+def vector(llama: Any, contrast: ContrastSet) -> SteeringVector:
+    """The Llama's vector of that set, at every resid_post."""
+    return extract(llama, contrast)
+
+
+@pytest.fixture(scope="session")
+def count_hooks() -> Callable[[Any], int]:
+    """Counts every hook there is on a bridge and on the module under it."""
+
+    def count(model: Any) -> int:
+        points = sum(len(point.fwd_hooks) + len(point.bwd_hooks) for point in model.hook_points())
+        return points + len(model.original_model._forward_pre_hooks) + len(model.original_model._forward_hooks)
+
+    return count
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    """Four texts of different lengths."""
+    return ["The cat sat on the mat.", "Which do you take?", "A", "one dollar today and ten dollars later, the cat"]

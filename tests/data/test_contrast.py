@@ -1,0 +1,46 @@
+"""Contrast pairs and sets."""
+
+import pytest
+
+from lens_steer.data.choices import ChoiceItem
+from lens_steer.data.contrast import ContrastPair, ContrastSet, contrast_from_choices
+from lens_steer.errors import ContrastError
+
+ITEM = ChoiceItem(id="q", stem="When?", matching="now", other="later")
+
+
+def pair(positive: str = "yes", negative: str = "no") -> ContrastPair:
+    return ContrastPair(id="p", prompt="Q: ", positive=positive, negative=negative)
+
+
+def test_every_item_gives_two_pairs_so_that_each_letter_stands_on_each_side() -> None:
+    letters = contrast_from_choices("x", [ITEM])
+    assert [(p.positive, p.negative) for p in letters.pairs] == [("A", "B"), ("B", "A")]
+    texts = contrast_from_choices("x", [ITEM], answer="text")
+    assert [(p.positive, p.negative) for p in texts.pairs] == [("A) now", "B) later"), ("B) now", "A) later")]
+    assert letters.n == texts.n == 2
+    assert letters.pairs[0].prompt == "When?\n(A) now\n(B) later\nAnswer: ("
+
+
+def test_an_empty_set_is_refused() -> None:
+    with pytest.raises(ContrastError, match="'x' has no pairs"):
+        contrast_from_choices("x", [])
+
+
+def test_a_one_sided_pair_is_refused_by_name() -> None:
+    with pytest.raises(ContrastError, match="pair 'p': the negative side is empty"):
+        ContrastSet(name="x", pairs=(pair(negative=""),))
+    with pytest.raises(ContrastError, match="pair 'p': the positive side is empty"):
+        ContrastSet(name="x", pairs=(pair(positive=" "),))
+
+
+def test_a_pair_whose_sides_are_the_same_is_refused() -> None:
+    with pytest.raises(ContrastError, match="both sides read 'no'"):
+        ContrastSet(name="x", pairs=(pair(positive="no"),))
+
+
+def test_the_hash_follows_the_texts_and_not_the_names() -> None:
+    first = ContrastSet(name="x", pairs=(pair(),))
+    renamed = ContrastSet(name="y", pairs=(ContrastPair(id="other", prompt="Q: ", positive="yes", negative="no"),))
+    changed = ContrastSet(name="x", pairs=(pair(negative="never"),))
+    assert first.hash == renamed.hash != changed.hash
