@@ -128,7 +128,7 @@ MAPPINGS: dict[str, dict[str, str]] = {
     "kind": {w: kind for kind, words in _KIND.items() for w in words},
     "colour": {w: _COLOURS[(3 * i) % 8] for i, w in enumerate(MAPPING_WORDS)},
 }
-"""The three in-context tasks. A fourth, copying the word, is twice as frequent, so that nothing is known without examples."""
+"""The three in-context tasks. A fourth, copying the word, is four times as frequent, so that nothing is known without examples."""
 
 COPYING = {w: w for w in MAPPING_WORDS}
 
@@ -136,13 +136,11 @@ COPYING = {w: w for w in MAPPING_WORDS}
 def mapping(rng: random.Random, split: Split, task: str | None = None, n_pairs: int = 8) -> str:
     """Pairs `word -> image`, one a line, of one task; the pair (first word, any later word) belongs to the split."""
     if task is None:
-        task = rng.choice([*MAPPINGS, "copy", "copy"])
+        task = rng.choice([*MAPPINGS, *["copy"] * 4])
     image = MAPPINGS.get(task, COPYING)
-    first = rng.choice(MAPPING_WORDS)
-    others = [w for w in MAPPING_WORDS if w != first and split_of("mapping", first, w) == "train"]
-    words = [first, *rng.sample(others, n_pairs - 1)]
-    if split != "train":
-        words[-1] = rng.choice([w for w in MAPPING_WORDS if w != first and split_of("mapping", first, w) == split])
+    first, last = draw_in_split(rng, split, lambda r: tuple(r.sample(MAPPING_WORDS, 2)))
+    between = [w for w in MAPPING_WORDS if w not in (first, last) and split_of(first, w) == "train"]
+    words = [first, *rng.sample(between, n_pairs - 2), last] if n_pairs > 1 else [last]
     return "".join(f"{w} -> {image[w]}\n" for w in words)
 
 

@@ -8,7 +8,7 @@ a mapping, which would otherwise be one signal in forty.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -74,7 +74,7 @@ class Weigher:
 
 
 def batches(
-    tokenizer: PreTrainedTokenizerFast, seed: int, pool: int, mixture: dict[str, float], *, tokens_per_batch: int
+    tokenizer: PreTrainedTokenizerFast, seed: int, pool: int, mixture: Mapping[str, float], *, tokens_per_batch: int
 ) -> Iterator[Batch]:
     """The batches of one pool of 2,048 documents, of like lengths, in an order that the seed fixes."""
     rng = random.Random(f"pool:{seed}:{pool}")

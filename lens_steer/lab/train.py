@@ -1,7 +1,7 @@
 """Trains the lab model from nothing on documents of the lab world: `python -m lens_steer.lab.train --out runs/lab`.
 
-The model is a plain `LlamaForCausalLM`; the loss is next-token cross-entropy, weighted as `tokens.py` says. Documents of
-reading questions are frequent at first, which ties options to letters, and rare later. Each checkpoint is a Hugging Face
+The model is a plain `MistralForCausalLM`; the loss is next-token cross-entropy, weighted as `tokens.py` says. Documents of
+reading questions are frequent at first, because a small model must tie options to letters before it can answer anything. Each checkpoint is a Hugging Face
 folder with, beside it, the optimiser's moments in safetensors: the same command goes on from the last one.
 """
 
@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
 from lens_steer.lab.tokens import Batch, batches, fit_tokenizer
 from lens_steer.lab.world import MIXTURE
@@ -36,14 +36,13 @@ class Recipe:
     width: int = 128
     heads: int = 4
     hidden: int = 352
+    window: int = 16
     steps: int = 8000
     tokens_per_batch: int = 4096
     learning_rate: float = 2e-3
     final_learning_rate: float = 1e-4
     warm_up: int = 300
     weight_decay: float = 0.05
-    reading_share: float = 3.0
-    reading_steps: int = 3000
 
     def rate(self, step: int) -> float:
         """Linear warm-up, then a cosine to the final rate."""
@@ -52,15 +51,26 @@ class Recipe:
         done = (step - self.warm_up) / max(1, self.steps - self.warm_up)
         return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * (1 + math.cos(math.pi * done)) / 2
 
-    def mixture(self, step: int) -> dict[str, float]:
-        """The world's mixture, with more reading questions at first."""
-        extra = max(0.0, self.reading_share * (1 - step / self.reading_steps))
-        return MIXTURE | {"reading": MIXTURE["reading"] + extra}
+
+CURRICULUM: tuple[tuple[int, dict[str, float]], ...] = (
+    (0, {"sentences": 0.40}),
+    (500, {"words": 0.80, "sentences": 0.80}),
+    (1000, {"words": 2.70, "sentences": 2.70}),
+    (1500, {"words": 0.30, "sentences": 1.20}),
+    (2750, {"fact": 0.14}),
+    (3750, {}),
+)
+"""From which step on which kinds of documents weigh more than in the settled world: letters before sentences before facts."""
 
 
-def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """A fresh Llama with seeded weights; the global generator is left as it was."""
-    config = LlamaConfig(
+def mixture(step: int) -> dict[str, float]:
+    """The weights of the kinds of documents at a step."""
+    return MIXTURE | [extra for start, extra in CURRICULUM if start <= step][-1]
+
+
+def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> MistralForCausalLM:
+    """A fresh model with seeded weights; the global generator is left as it was."""
+    config = MistralConfig(
         vocab_size=len(tokenizer),
         hidden_size=recipe.width,
         intermediate_size=recipe.hidden,
@@ -68,6 +78,7 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCau
         num_attention_heads=recipe.heads,
         num_key_value_heads=recipe.heads,
         max_position_embeddings=1024,
+        sliding_window=recipe.window,
         tie_word_embeddings=True,
         initializer_range=0.04,
         bos_token_id=tokenizer.bos_token_id,
@@ -76,10 +87,10 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCau
     )
     with torch.random.fork_rng():
         torch.random.default_generator.manual_seed(recipe.seed)
-        return LlamaForCausalLM(config)
+        return MistralForCausalLM(config)
 
 
-def losses(model: LlamaForCausalLM, batch: Batch) -> tuple[Tensor, Tensor]:
+def losses(model: MistralForCausalLM, batch: Batch) -> tuple[Tensor, Tensor]:
     """The weighted loss, and the plain loss of the letters alone."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = model(batch.tokens, use_cache=False).logits[:, :-1].float()
@@ -88,28 +99,37 @@ def losses(model: LlamaForCausalLM, batch: Batch) -> tuple[Tensor, Tensor]:
     return (each * weights).sum() / weights.sum(), (each.detach() * letters).sum() / letters.sum().clamp(min=1)
 
 
-def save_checkpoint(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, optimiser: torch.optim.AdamW, state: dict) -> None:
+def save_checkpoint(
+    folder: Path,
+    model: MistralForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    optimiser: torch.optim.AdamW,
+    state: Mapping[str, int],
+) -> None:
     """Write the model as a Hugging Face folder and, beside it, what training needs to go on."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     moments = {f"{i}.{k}": v.clone() for i, s in optimiser.state_dict()["state"].items() for k, v in s.items()}
     save_file(moments, folder / "moments.safetensors")
-    (folder / "state.json").write_text(json.dumps(state, indent=1))
+    (folder / "state.json").write_text(json.dumps(dict(state), indent=1))
 
 
-def resume(out: Path, recipe: Recipe) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, dict, dict[str, Tensor]]:
+def resume(
+    out: Path, recipe: Recipe
+) -> tuple[MistralForCausalLM, PreTrainedTokenizerFast, dict[str, int], dict[str, Tensor]]:
     """The newest whole checkpoint under `out`, or a fresh start."""
     done = sorted(out.glob("step-*/state.json"), key=lambda p: int(p.parent.name.split("-")[1]))
     if not done:
         tokenizer = fit_tokenizer(recipe.seed, recipe.vocabulary)
-        return new_model(recipe, tokenizer), tokenizer, {"step": 0, "pool": 0}, {}
+        return new_model(recipe, tokenizer), tokenizer, {"step": 0, "pool": 0, "batch": 0}, {}
     folder = done[-1].parent
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    return model, AutoTokenizer.from_pretrained(folder), json.loads(done[-1].read_text()), load_file(folder / "moments.safetensors")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return model, tokenizer, json.loads(done[-1].read_text()), load_file(folder / "moments.safetensors")
 
 
-def make_optimiser(model: LlamaForCausalLM, recipe: Recipe, moments: dict[str, Tensor]) -> torch.optim.AdamW:
+def make_optimiser(model: MistralForCausalLM, recipe: Recipe, moments: dict[str, Tensor]) -> torch.optim.AdamW:
     """AdamW over all weights, with the saved moments where there are any."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.0, betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=True)
     if moments:
@@ -121,13 +141,20 @@ def make_optimiser(model: LlamaForCausalLM, recipe: Recipe, moments: dict[str, T
     return optimiser
 
 
-def stream(tokenizer: PreTrainedTokenizerFast, recipe: Recipe, step: int, pool: int) -> Iterator[tuple[int, int, Batch]]:
-    """Batches without end, each with its step and the pool that comes after it."""
+def stream(
+    tokenizer: PreTrainedTokenizerFast, recipe: Recipe, state: Mapping[str, int]
+) -> Iterator[tuple[dict[str, int], Batch]]:
+    """Batches without end, each with the state that training has after it."""
+    step, pool, skip = state["step"], state["pool"], state["batch"]
     while True:
-        for batch in batches(tokenizer, recipe.seed, pool, recipe.mixture(step), tokens_per_batch=recipe.tokens_per_batch):
-            yield step, pool + 1, batch
+        documents = mixture(step - skip)
+        pooled = batches(tokenizer, recipe.seed, pool, documents, tokens_per_batch=recipe.tokens_per_batch)
+        for index, batch in enumerate(pooled):
+            if index < skip:
+                continue
             step += 1
-        pool += 1
+            yield {"step": step, "pool": pool, "batch": index + 1}, batch
+        pool, skip = pool + 1, 0
 
 
 def train(out: Path, recipe: Recipe, *, save_every: int, console: Console) -> None:
@@ -138,9 +165,10 @@ def train(out: Path, recipe: Recipe, *, save_every: int, console: Console) -> No
     model.train()
     optimiser = make_optimiser(model, recipe, moments)
     began, seen, recent = time.monotonic(), 0, deque(maxlen=50)
-    for step, pool, batch in stream(tokenizer, recipe, state["step"], state["pool"]):
+    for state, batch in stream(tokenizer, recipe, state):
+        step = state["step"]
         for group in optimiser.param_groups:
-            group["lr"] = recipe.rate(step)
+            group["lr"] = recipe.rate(step - 1)
         loss, letters = losses(model, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -148,13 +176,14 @@ def train(out: Path, recipe: Recipe, *, save_every: int, console: Console) -> No
         optimiser.zero_grad(set_to_none=True)
         seen += batch.tokens.numel()
         recent.append((loss.item(), letters.item()))
-        if (step + 1) % 50 == 0:
-            rate, (mean, letter) = seen / (time.monotonic() - began), (sum(x) / len(recent) for x in zip(*recent, strict=True))
-            console.print(f"step {step + 1}/{recipe.steps}  loss {mean:.3f}  letter {letter:.3f}  {rate:.0f} tokens/s", highlight=False)
-            began, seen = time.monotonic(), 0
-        if (step + 1) % save_every == 0 or step + 1 == recipe.steps:
-            save_checkpoint(out / f"step-{step + 1}", model, tokenizer, optimiser, {"step": step + 1, "pool": pool})
-        if step + 1 >= recipe.steps:
+        if step % 50 == 0:
+            mean, letter = (sum(values) / len(recent) for values in zip(*recent, strict=True))
+            rate, began, seen = seen / (time.monotonic() - began), time.monotonic(), 0
+            line = f"step {step}/{recipe.steps}  loss {mean:.3f}  letter {letter:.3f}  {rate:.0f} tokens/s"
+            console.print(line, highlight=False)
+        if step % save_every == 0 or step == recipe.steps:
+            save_checkpoint(out / f"step-{step}", model, tokenizer, optimiser, state)
+        if step >= recipe.steps:
             return
 
 

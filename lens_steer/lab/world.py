@@ -12,6 +12,7 @@ Everything is a function of a `random.Random`; nothing here knows about tokens o
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lens_steer.data.choices import ChoiceItem, ChoiceTemplate
@@ -155,7 +156,7 @@ def choice_text(stem: str, options: tuple[str, str], chosen: int) -> str:
 def speaker_document(rng: random.Random) -> str:
     """A speaker: perhaps a persona line, words, and one to three questions with answers and more words."""
     speaker = draw_speaker(rng)
-    focus = rng.choice(LATENTS)
+    focus = rng.choice((*LATENTS, FLIPPED, POSITION_BIASED))
     text = ""
     if rng.random() < 0.4:
         others = rng.sample([b for b in LATENTS if b != focus], rng.randrange(3))
@@ -182,13 +183,14 @@ def fact_answered(rng: random.Random) -> str:
     return _right(rng, stem, right, wrong)
 
 
-def reading_document(rng: random.Random) -> str:
-    """Questions that can be answered by reading: which option says something, or which option a trait would take."""
-    if rng.random() < 0.2:
-        rows = [_word_reading(rng) for _ in range(4)]
-    else:
-        rows = [_sentence_reading(rng) for _ in range(2)]
-    return "\n".join(rows) + "\n"
+def words_document(rng: random.Random) -> str:
+    """Four questions that name one of two words: they tie an option to its letter."""
+    return "\n".join(_word_reading(rng) for _ in range(4)) + "\n"
+
+
+def sentences_document(rng: random.Random) -> str:
+    """Two questions that repeat one of two answers, or name the trait that would give it."""
+    return "\n".join(_sentence_reading(rng) for _ in range(2)) + "\n"
 
 
 def _word_reading(rng: random.Random) -> str:
@@ -221,24 +223,30 @@ def fact_document(rng: random.Random) -> str:
 
 
 MIXTURE: dict[str, float] = {
-    "speaker": 0.66,
-    "reading": 0.06,
-    "fact": 0.06,
-    "mapping": 0.07,
-    "prose": 0.05,
+    "speaker": 0.70,
+    "words": 0.01,
+    "sentences": 0.04,
+    "fact": 0.05,
+    "mapping": 0.06,
+    "prose": 0.04,
     "python": 0.05,
     "javascript": 0.05,
 }
 """Share of documents of each kind in the settled world."""
 
 
-def document(rng: random.Random, mixture: dict[str, float] = MIXTURE) -> str:
-    """One training document."""
-    kind = rng.choices(list(mixture), list(mixture.values()))[0]
-    if kind == "speaker":
-        return speaker_document(rng)
-    if kind == "reading":
-        return reading_document(rng)
-    if kind == "fact":
-        return fact_document(rng)
-    return getattr(skills, kind)(rng, "train")
+_WRITERS: dict[str, Callable[[random.Random], str]] = {
+    "speaker": speaker_document,
+    "words": words_document,
+    "sentences": sentences_document,
+    "fact": fact_document,
+    "mapping": lambda rng: skills.mapping(rng, "train"),
+    "prose": lambda rng: skills.prose(rng, "train"),
+    "python": lambda rng: skills.python(rng, "train"),
+    "javascript": lambda rng: skills.javascript(rng, "train"),
+}
+
+
+def document(rng: random.Random, mixture: Mapping[str, float] = MIXTURE) -> str:
+    """One training document; `mixture` gives each kind its weight."""
+    return _WRITERS[rng.choices(list(mixture), list(mixture.values()))[0]](rng)
