@@ -26,7 +26,9 @@ Model = Annotated[str, typer.Option(help="'lab', a folder in Hugging Face format
 @app.command()
 def reproduce(
     model: Model = "lab",
-    data: Annotated[list[Path] | None, typer.Option(help="Files of model-written evals; the lab's behaviours if absent.")] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Files of model-written evals; the lab's behaviours if absent.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the figures, their data and run.json.")] = Path("figures"),
     limit: Annotated[int, typer.Option(help="The most items of one file that are used.")] = 300,
     seed: Annotated[int, typer.Option(help="Of splits and random directions.")] = 0,
@@ -36,7 +38,9 @@ def reproduce(
     from lens_steer.reproduce import reproduce_individual
 
     began = time.monotonic()
-    result = reproduce_individual(model, data or [], out, limit=limit, seed=seed, device=device, command=sys.argv[1:], progress=True)
+    result = reproduce_individual(
+        model, data or [], out, limit=limit, seed=seed, device=device, command=sys.argv[1:], progress=True
+    )
     console = Console()
     console.print(_table(result.summary(), "Matching rate on test items, at the point chosen on validation"))
     console.print(f"figures, data and run.json in {out}/  ({time.monotonic() - began:.0f} s)", highlight=False)
@@ -68,7 +72,9 @@ def check(
         sys.stdout.write(json.dumps(frame.to_dict("records"), indent=1) + "\n")
     else:
         missed = int((frame["met"] == False).sum())  # noqa: E712
-        Console().print(_table(frame, "The lab model: all bars met" if found.met else f"The lab model: {missed} bars missed"))
+        Console().print(
+            _table(frame, "The lab model: all bars met" if found.met else f"The lab model: {missed} bars missed")
+        )
     raise typer.Exit(0 if found.met else 1)
 
 

@@ -7,6 +7,14 @@ The prompt and its completion are tokenised together, as the model would read th
 + completion: the letter itself where the completion is a letter, the end of the text where it is a text. Memory does
 not grow with the number of pairs, but for one norm a token and site. It does not judge whether the direction steers
 anything.
+
+Example:
+    >>> from lens_steer import contrast_from_choices, extract, load_model
+    >>> from lens_steer.lab.items import open_items
+    >>> pairs = contrast_from_choices("myopic", open_items("myopic", 10, split="train"), answer="text")
+    >>> vector = extract(load_model("lab"), pairs, "resid_post@0:2")
+    >>> vector.at("resid_post@1").shape, vector.n_positive
+    (torch.Size([128]), 20)
 """
 
 from collections.abc import Sequence

@@ -28,7 +28,6 @@ STYLE: dict[str, Any] = {
     "axes.spines.right": False,
     "axes.linewidth": 0.6,
     "pdf.fonttype": 42,
-    "svg.hashsalt": "lens_steer",
 }
 STEERED, CONTROL, COLLAPSED = "#0072B2", "#999999", "#D55E00"
 TOP, BOTTOM = "#0072B2", "#E69F00"
@@ -39,8 +38,9 @@ def steering_curves(curves: pd.DataFrame) -> Figure:
     """Matching rate over strength, one panel a behaviour, over the band of its random directions.
 
     Args:
-        curves: columns `behaviour, vector, site, strength, scale, matching_rate, rate_low, rate_high, collapsed`; rows whose `vector` is
-            `steering` make the line, all others the band (their 2.5th to 97.5th percentile at each strength).
+        curves: columns `behaviour, vector, site, positions, strength, scale, matching_rate, rate_low, rate_high,
+            collapsed`; rows whose `vector` is `steering` make the line, all others the band (their 2.5th to 97.5th
+            percentile at each strength).
 
     Returns:
         The figure; crosses are collapsed points.
@@ -54,11 +54,22 @@ def steering_curves(curves: pd.DataFrame) -> Figure:
                 low, high = control.quantile(0.025), control.quantile(0.975)
                 axis.fill_between(low.index, low, high, color=CONTROL, alpha=0.35, lw=0, label="random, same norm")
             axis.fill_between(line["strength"], line["rate_low"], line["rate_high"], color=STEERED, alpha=0.25, lw=0)
-            axis.plot(line["strength"], line["matching_rate"], color=STEERED, lw=1.2, marker="o", ms=2.5, label="steering vector")
+            axis.plot(
+                line["strength"],
+                line["matching_rate"],
+                color=STEERED,
+                lw=1.2,
+                marker="o",
+                ms=2.5,
+                label="steering vector",
+            )
             fallen = line[line["collapsed"]]
-            axis.plot(fallen["strength"], fallen["matching_rate"], "x", color=COLLAPSED, ms=5, label="collapsed", zorder=3)
+            axis.plot(
+                fallen["strength"], fallen["matching_rate"], "x", color=COLLAPSED, ms=5, label="collapsed", zorder=3
+            )
             axis.axhline(0.5, color="black", lw=0.4, ls=":")
-            axis.set(title=f"{_words(str(name))}\n{line['site'].iloc[0]}", ylim=(-0.03, 1.03))
+            where = f"{line['site'].iloc[0]}, positions {line['positions'].iloc[0]}"
+            axis.set(title=f"{_words(str(name))}\n{where}", ylim=(-0.03, 1.03))
         _outer_labels(figure, axes, f"strength ({curves['scale'].iloc[0]})", "matching rate")
         handles = {label: h for axis in axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False)
@@ -69,7 +80,8 @@ def layer_strength_map(cells: pd.DataFrame) -> Figure:
     """Matching rate of every layer and strength as a heat map, one panel a behaviour.
 
     Args:
-        cells: columns `behaviour, layer, strength, scale, matching_rate, collapsed, chosen`.
+        cells: columns `behaviour, positions, layer, strength, scale, matching_rate, collapsed, chosen`; of each
+            behaviour the rows of the chosen position rule are drawn.
 
     Returns:
         The figure; a cross marks a collapsed cell, a square the chosen point.
@@ -78,26 +90,20 @@ def layer_strength_map(cells: pd.DataFrame) -> Figure:
         figure, axes = _panels(cells["behaviour"].unique(), share_y=True)
         image = None
         for axis, (name, rows) in zip(axes, cells.groupby("behaviour", sort=False), strict=True):
+            rule = rows.loc[rows["chosen"], "positions"].iloc[0]
+            rows = rows[rows["positions"] == rule]
             grid = rows.pivot(index="layer", columns="strength", values="matching_rate")
             image = axis.imshow(grid, origin="lower", aspect="auto", cmap="RdBu_r", vmin=0, vmax=1)
-            places = {value: i for i, value in enumerate(grid.columns)}
-            layers = {value: i for i, value in enumerate(grid.index)}
-            for marker, colour, size, marked in (
-                ("x", "black", 8, rows[rows["collapsed"]]),
-                ("s", "black", 46, rows[rows["chosen"]]),
-            ):
-                face = {"facecolors": "none"} if marker == "s" else {}
-                axis.scatter(
-                    marked["strength"].map(places), marked["layer"].map(layers), marker=marker, s=size, linewidths=0.7,
-                    **({"edgecolors": colour} | face if marker == "s" else {"color": colour}),
-                )
-            step = math.ceil(len(places) / 5)
-            middle = len(places) // 2 % step
-            ticks = range(middle, len(places), step)
-            axis.set_xticks(list(ticks), [f"{grid.columns[i]:g}" for i in ticks])
-            step = math.ceil(len(layers) / 8)
-            axis.set_yticks(range(0, len(layers), step), [str(grid.index[i]) for i in range(0, len(layers), step)])
-            axis.set(title=_words(str(name)))
+            column, row = ({value: i for i, value in enumerate(labels)} for labels in (grid.columns, grid.index))
+            fallen, chosen = rows[rows["collapsed"]], rows[rows["chosen"]]
+            axis.scatter(
+                fallen["strength"].map(column), fallen["layer"].map(row), marker="x", s=8, lw=0.6, color="black"
+            )
+            place = {"marker": "s", "s": 60, "lw": 1.0, "facecolors": "none", "edgecolors": "black"}
+            axis.scatter(chosen["strength"].map(column), chosen["layer"].map(row), **place)
+            axis.set_xticks(*_ticks(grid.columns, 5))
+            axis.set_yticks(*_ticks(grid.index, 8))
+            axis.set(title=f"{_words(str(name))}\npositions {rule}")
         _outer_labels(figure, axes, f"strength ({cells['scale'].iloc[0]})", "layer")
         if image is not None:
             figure.colorbar(image, ax=axes, label="matching rate", shrink=0.8, pad=0.01)
@@ -128,7 +134,15 @@ def cosine_heatmap(cosines: pd.DataFrame) -> Figure:
             for i, row in enumerate(grid.to_numpy()):
                 for j, value in enumerate(row):
                     colour = "white" if abs(value) > 0.6 else "black"
-                    axis.text(j, i, f"{value:.2f}".replace("-0.00", "0.00"), ha="center", va="center", fontsize=6, color=colour)
+                    axis.text(
+                        j,
+                        i,
+                        f"{value:.2f}".replace("-0.00", "0.00"),
+                        ha="center",
+                        va="center",
+                        fontsize=6,
+                        color=colour,
+                    )
             axis.set(title=str(site))
             axis.spines[:].set_visible(False)
             axis.tick_params(length=0)
@@ -151,7 +165,9 @@ def lens_bars(tokens: pd.DataFrame) -> Figure:
         figure, axes = _panels(tokens["behaviour"].unique(), height=0.45 + 0.13 * rows_each, share_y=False)
         for axis, (name, rows) in zip(axes, tokens.groupby("behaviour", sort=False), strict=True):
             rows = rows.sort_values("logit").reset_index(drop=True)
-            axis.barh(rows.index, rows["logit"], color=[TOP if end == "top" else BOTTOM for end in rows["end"]], height=0.75)
+            axis.barh(
+                rows.index, rows["logit"], color=[TOP if end == "top" else BOTTOM for end in rows["end"]], height=0.75
+            )
             axis.set_yticks(rows.index, [_visible(token) for token in rows["token"]], fontsize=6)
             axis.axvline(0, color="black", lw=0.5)
             axis.set(title=f"{_words(str(name))}\n{rows['site'].iloc[0]}", ylim=(-0.6, len(rows) - 0.4))
@@ -197,6 +213,13 @@ def _outer_labels(figure: Figure, axes: list[Axes], x: str, y: str) -> None:
     """Axis labels once for the whole figure."""
     figure.supxlabel(x, fontsize=8)
     axes[0].set_ylabel(y)
+
+
+def _ticks(labels: pd.Index, most: int) -> tuple[list[int], list[str]]:
+    """At most so many places and labels of an axis, the middle one among them."""
+    step = math.ceil(len(labels) / most)
+    places = list(range(len(labels) // 2 % step, len(labels), step))
+    return places, [f"{labels[i]:g}" for i in places]
 
 
 def _words(name: str) -> str:

@@ -1,8 +1,8 @@
 """The main job, from a model's name to a folder of figures: what `lens-steer reproduce` runs.
 
-The folder gets, for each figure, PNG, PDF and the tidy data behind it; the test answers; the vectors; and `run.json`, which
-says what made all of it: command, settings, model, data, library versions, and the sha256 of every file. The same seed
-gives the same bytes in every table. It computes nothing itself.
+The folder gets, for each figure, PNG, PDF and the tidy data behind it; the test answers; the vectors; and `run.json`,
+which says what made all of it: command, settings, model, data, library versions, and the sha256 of every file. The
+same seed gives the same bytes in every table. It computes nothing itself.
 """
 
 import hashlib
@@ -49,7 +49,9 @@ def file_behaviours(paths: Sequence[Path], *, limit: int, seed: int) -> dict[str
     for path in paths:
         name = path.stem.replace("-", "_")
         if name in found:
-            raise DataError(f"two files are named {name!r}; behaviours are named after their files, so give each its own.")
+            raise DataError(
+                f"two files are named {name!r}; behaviours are named after their files, so give each its own."
+            )
         splits = split_items(read_model_written(path), seed=seed)
         share = min(1.0, limit / sum(len(getattr(splits, part)) for part in LAB_SIZES))
         parts = {part: getattr(splits, part) for part in LAB_SIZES}
@@ -97,7 +99,9 @@ def reproduce_individual(
         "data": {name: {"splits": splits.hash, **_sizes(splits)} for name, splits in behaviours.items()},
         "files": {str(path.name): _sha256(path) for path in data},
         "versions": versions() | {"python": platform.python_version(), "platform": platform.platform()},
-        "chosen": {n: {"site": str(p.site), "strength": p.strength, "sound": p.sound} for n, p in result.points.items()},
+        "chosen": {
+            n: {"site": str(p.site), "strength": p.strength, "sound": p.sound} for n, p in result.points.items()
+        },
         "seconds": round(time.monotonic() - began, 1),
         "written": {path.relative_to(out).as_posix(): _sha256(path) for path in written},
     }
@@ -121,7 +125,9 @@ def write_individual(result: IndividualResult, out: Path) -> list[Path]:
         "cosine_map": (figures.cosine_heatmap, result.cosines),
         "logit_lens": (figures.lens_bars, result.lens),
     }
-    written = [path for name, (draw, frame) in drawn.items() for path in figures.save_figure(draw(frame), frame, out, name)]
+    written = [
+        path for name, (draw, frame) in drawn.items() for path in figures.save_figure(draw(frame), frame, out, name)
+    ]
     for name, frame in (("test_answers", result.answers), ("summary", result.summary())):
         written.append(write_whole(out / f"{name}.csv", frame.to_csv(index=False, float_format="%.6g").encode()))
     written += [vector.save(out / "vectors" / f"{name}.safetensors") for name, vector in result.vectors.items()]

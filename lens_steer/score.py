@@ -135,6 +135,13 @@ def score_choices(
         ScoreError: there are no items.
         OptionTokenError: the letters are not one token each, or the same token, after some prompt.
         SteeringError: an intervention edited nothing.
+
+    Example:
+        >>> from lens_steer import load_model, score_choices
+        >>> from lens_steer.lab.items import persona_items
+        >>> scores = score_choices(load_model("lab"), persona_items("myopic", True, 10, split="test"))
+        >>> scores.matches.shape, bool(scores.letter_mass.mean() > 0.9)
+        (torch.Size([10, 2]), True)
     """
     prompts = prepare_choices(model, items, template)
     return score_prompts(model, prompts, interventions, batch_size=batch_size, progress=progress)

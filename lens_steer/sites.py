@@ -82,6 +82,10 @@ def parse_sites(sites: SiteLike | Sequence[SiteLike], n_layers: int) -> tuple[Si
 
     Raises:
         SiteError: it does not parse, names a layer the model lacks, or names no site.
+
+    Example:
+        >>> [str(site) for site in parse_sites(["resid_pre@0", "attn_out@1:3"], n_layers=8)]
+        ['resid_pre@0', 'attn_out@1', 'attn_out@2']
     """
     found: dict[Site, None] = {}
     for entry in [sites] if isinstance(sites, str | Site) else sites:

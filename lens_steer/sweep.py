@@ -4,6 +4,14 @@
 
 Comparisons over the sweep are paired by construction. A failing or collapsed point is a row like any other. This is
 the plain sweep: one scored pass for each site and strength; it does not choose among them.
+
+Example:
+    >>> from lens_steer import contrast_from_choices, extract, load_model, sweep
+    >>> from lens_steer.lab.items import open_items
+    >>> model, items = load_model("lab"), open_items("myopic", 10, split="train")
+    >>> vector = extract(model, contrast_from_choices("myopic", items, answer="text"), "resid_post@1")
+    >>> sweep(model, vector, items, "resid_post@1", [-1, 1]).summary()["strength"].tolist()
+    [-1.0, 0.0, 1.0]
 """
 
 import math
@@ -30,6 +38,8 @@ from lens_steer.tables import load_table, save_table
 from lens_steer.vector import SteeringVector
 
 KIND = "sweep"
+STRENGTHS = tuple(sign * s for sign in (-1, 1) for s in (0.25, 0.5, 1.0, 1.5, 2.0, 3.0))
+"""A grid for the raw scale, both signs; 0 joins every grid."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

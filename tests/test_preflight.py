@@ -25,9 +25,7 @@ def test_every_site_of_both_architectures_passes_and_leaves_no_hooks(
     assert list(found.to_frame()["site"])[:4] == [f"{kind}@0" for kind in KINDS]
 
 
-def test_transformer_lens_resid_mid_would_fail_so_the_check_can(
-    llama: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_transformer_lens_resid_mid_would_fail_so_the_check_can(llama: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def misplaced(site: Site) -> str:
         return f"blocks.{site.layer}.hook_{'resid_mid' if site.kind == 'attn_out' else site.kind}"
 

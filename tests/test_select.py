@@ -18,7 +18,9 @@ def result(rates: dict[tuple[int, float], tuple[float, float]], mass: float = 1.
     for layer in (0, 1):
         for strength in strengths:
             for item in range(n):
-                for order, letter, rate in zip(("matching_first", "other_first"), "AB", rates[layer, strength], strict=True):
+                for order, letter, rate in zip(
+                    ("matching_first", "other_first"), "AB", rates[layer, strength], strict=True
+                ):
                     matches = item < round(rate * n)
                     rows.append(
                         {

@@ -39,6 +39,14 @@ def vector_lens(model: SteerableModel, vector: SteeringVector, site: SiteLike, k
 
     Source:
         nostalgebraist 2020, "interpreting GPT: the logit lens".
+
+    Example:
+        >>> from lens_steer import contrast_from_choices, extract, load_model
+        >>> from lens_steer.lab.items import open_items
+        >>> model = load_model("lab")
+        >>> pairs = contrast_from_choices("myopic", open_items("myopic", 10, split="train"), answer="text")
+        >>> vector_lens(model, extract(model, pairs, "resid_post@7"), "resid_post@7", k=2)["end"].tolist()
+        ['top', 'top', 'bottom', 'bottom']
     """
     from transformer_lens.tools.analysis import logit_readout
 

@@ -89,6 +89,13 @@ def contrast_from_choices(
 
     Source:
         Rimsky et al. 2024, "Steering Llama 2 via Contrastive Activation Addition", arXiv 2312.06681.
+
+    Example:
+        >>> from lens_steer import ChoiceItem, contrast_from_choices
+        >>> item = ChoiceItem(id="q1", stem="Which do you take?", matching="One now.", other="Ten later.")
+        >>> pairs = contrast_from_choices("myopic", [item], answer="text").pairs
+        >>> [pair.positive for pair in pairs]
+        ['A) One now.', 'B) One now.']
     """
     template = template or ChoiceTemplate()
     pairs = []

@@ -67,6 +67,12 @@ def split_items(
 
     Source:
         40/10/50 is the split of Tan et al. 2024 (arXiv 2407.12404).
+
+    Example:
+        >>> from lens_steer.lab.items import open_items
+        >>> splits = split_items(open_items("myopic", 50, split="train"))
+        >>> len(splits.train), len(splits.validation), len(splits.test)
+        (20, 5, 25)
     """
     if not items:
         raise DataError("no items to split; give at least one.")

@@ -24,10 +24,11 @@ from lens_steer.progress import track
 from lens_steer.score import ChoiceScores, score_choices
 from lens_steer.select import choose_point
 from lens_steer.sites import Site
-from lens_steer.sweep import SweepResult, sweep
+from lens_steer.sweep import STRENGTHS, SweepResult, sweep
 
 N_ITEMS, N_TRAIN = 60, 120
-STRENGTHS = (-4.0, -3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
+POSITIONS = ("all", "0:20")
+"""All tokens of the prompt, or its first 20: the speaker's words and the question, before most options."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ def check_lab(model: SteerableModel, progress: bool = False) -> LabCheck:
     swept: dict[str, Steered] = {}
     for name in (*BEHAVIOURS, DECOY, FLIPPED):
         parts.append(lambda name=name: _steers(model, name, swept))
-    parts += [lambda: _verdicts(model, swept), lambda: _position(model)]
+    parts += [lambda: _verdicts(swept), lambda: _position(model)]
     bars = [bar for part in track(parts, "checking the lab", len(parts), progress) for bar in part()]
     return LabCheck(bars=tuple(bars))
 
@@ -119,7 +120,9 @@ def _skills(model: SteerableModel) -> Iterator[Bar]:
     for task in skills.MAPPINGS:
         for shots, low, high in ((5, 0.90, None), (0, None, 0.30)):
             value = _mapping_accuracy(model, items.mapping_prompts(task, shots, N_ITEMS, split="test"))
-            yield Bar(group="in context", what=f"{task}: accuracy with {shots} examples", value=value, low=low, high=high)
+            yield Bar(
+                group="in context", what=f"{task}: accuracy with {shots} examples", value=value, low=low, high=high
+            )
     facts = score_choices(model, items.fact_items(N_ITEMS, split="test"))
     yield Bar(group="facts", what="right answers", value=_rate(facts), low=0.90)
 
@@ -171,8 +174,9 @@ def _steer(model: SteerableModel, name: str) -> Steered:
     contrast = contrast_from_choices(name, items.open_items(name, N_TRAIN, split="train"), answer="text")
     vector = extract(model, contrast, "resid_post@*")
     held = items.open_items(name, N_ITEMS, split="validation")
-    point = choose_point(sweep(model, vector, held, "resid_post@*", STRENGTHS))
-    tested = sweep(model, vector, items.open_items(name, N_ITEMS, split="test"), [point.site], STRENGTHS)
+    point = choose_point(*(sweep(model, vector, held, "resid_post@*", STRENGTHS, rule) for rule in POSITIONS))
+    asked = items.open_items(name, N_ITEMS, split="test")
+    tested = sweep(model, vector, asked, [point.site], STRENGTHS, point.positions)
     return Steered(test=tested, strength=point.strength)
 
 
@@ -182,7 +186,7 @@ def _steers(model: SteerableModel, name: str, swept: dict[str, Steered]) -> Iter
     frame, site, s = found.test.frame, found.test.sites[0], found.strength
     rates = frame.groupby(["strength", "order"])["matches"].mean()
     mass = frame[frame["strength"].abs() == s].groupby("strength")["letter_mass"].mean().min()
-    note = f"{site} x {s:g}; the worse of both option orders"
+    note = f"{site} x {s:g} at {found.test.positions}; the worse of both option orders"
     group = f"steering {name}"
     low, high, kept = (0.85, 0.15, 0.95) if name in BEHAVIOURS else (None, None, None)
     yield Bar(group=group, what="added: matching rate", value=float(rates.loc[s].min()), low=low, note=note)
@@ -190,16 +194,18 @@ def _steers(model: SteerableModel, name: str, swept: dict[str, Steered]) -> Iter
     yield Bar(group=group, what="letter mass", value=float(mass), low=kept, note=note)
 
 
-def _verdicts(model: SteerableModel, swept: dict[str, Steered]) -> Iterator[Bar]:
+def _verdicts(swept: dict[str, Steered]) -> Iterator[Bar]:
     """The planted verdicts on the decoy and the flipped behaviour."""
     interval = bootstrap_mean(swept[DECOY].slopes())
-    inside = interval.low <= 0 <= interval.high
-    note = f"steerability {interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
-    yield Bar(group=f"verdict {DECOY}", what="interval of steerability contains 0", value=float(inside), low=1.0, note=note)
+    inside = float(interval.low <= 0 <= interval.high)
+    what = "interval of steerability contains 0"
+    yield Bar(group=f"verdict {DECOY}", what=what, value=inside, low=1.0, note=_words(interval))
     share = anti_steerable_share(swept[FLIPPED].slopes())
     yield Bar(group=f"verdict {FLIPPED}", what="anti-steerable share", value=share, low=0.35, high=0.65)
     for name in BEHAVIOURS:
-        yield Bar(group=f"verdict {name}", what="anti-steerable share", value=anti_steerable_share(swept[name].slopes()))
+        yield Bar(
+            group=f"verdict {name}", what="anti-steerable share", value=anti_steerable_share(swept[name].slopes())
+        )
 
 
 def _position(model: SteerableModel) -> Iterator[Bar]:
@@ -207,14 +213,18 @@ def _position(model: SteerableModel) -> Iterator[Bar]:
     for name in (POSITION_BIASED, BEHAVIOURS[0]):
         first, second = ab_split(model, name)
         opposite = first.low > 0 > second.high
-        note = f"(A) {first.value:+.2f} [{first.low:+.2f}, {first.high:+.2f}], (B) {second.value:+.2f} [{second.low:+.2f}, {second.high:+.2f}]"
+        note = f"(A) {_words(first)}, (B) {_words(second)}"
         wanted = 1.0 if name == POSITION_BIASED else 0.0
         what = "A/B split has opposite signs" + ("" if wanted else " (control: must not)")
         yield Bar(group=f"verdict {name}", what=what, value=float(opposite), low=wanted, high=wanted, note=note)
 
 
+def _words(interval: Interval) -> str:
+    return f"{interval.value:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
+
+
 def ab_split(model: SteerableModel, name: str) -> tuple[Interval, Interval]:
-    """Steerability of items whose matching option is (A), and of the same items with it at (B), by a vector of (A) answers.
+    """Steerability of items with the matching option at (A), and with it at (B), by a vector of (A) answers.
 
     The vector is made of pairs whose matching option stands at (A). A behaviour moves both halves the same way; a mere
     liking for a letter moves them in opposite ways. The site is the one that moves the (A) half most on validation.
@@ -225,9 +235,11 @@ def ab_split(model: SteerableModel, name: str) -> tuple[Interval, Interval]:
     first = ContrastSet(name=f"{name} at (A)", pairs=contrast.pairs[::2])
     vector = extract(model, first, "resid_post@*")
     strengths = (-1.0, 0.0, 1.0)
-    held = sweep(model, vector, items.open_items(name, N_ITEMS, split="validation"), "resid_post@*", strengths)
-    site = max(held.sites, key=lambda place: float(_order_slopes(held, place)[:, 0].mean()))
-    tested = sweep(model, vector, items.open_items(name, N_ITEMS, split="test"), [site], strengths)
+    held = items.open_items(name, N_ITEMS, split="validation")
+    tried = [sweep(model, vector, held, "resid_post@*", strengths, rule) for rule in POSITIONS]
+    places = [(result, site) for result in tried for site in result.sites]
+    best, site = max(places, key=lambda place: float(_order_slopes(*place)[:, 0].mean()))
+    tested = sweep(model, vector, items.open_items(name, N_ITEMS, split="test"), [site], strengths, best.positions)
     slopes = _order_slopes(tested, site)
     return bootstrap_mean(slopes[:, 0]), bootstrap_mean(slopes[:, 1])
 

@@ -18,7 +18,7 @@ import pandas as pd
 
 from lens_steer.analysis.geometry import cosine_map
 from lens_steer.analysis.lens import vector_lens
-from lens_steer.data.choices import ChoiceTemplate
+from lens_steer.data.choices import ChoiceItem, ChoiceTemplate
 from lens_steer.data.contrast import contrast_from_choices
 from lens_steer.data.splits import Splits
 from lens_steer.errors import ScoreError
@@ -27,24 +27,24 @@ from lens_steer.model import SteerableModel
 from lens_steer.progress import track
 from lens_steer.score import Asking
 from lens_steer.select import Point, choose_point
+from lens_steer.sites import Site
 from lens_steer.steer import Scale
-from lens_steer.sweep import SweepResult, sweep
+from lens_steer.sweep import STRENGTHS, SweepResult, sweep
 from lens_steer.vector import SteeringVector, random_like
-
-STRENGTHS = (-4.0, -3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Individual:
     """How behaviours are steered one by one; the defaults are those of `lens-steer reproduce`.
 
-    `answer` is where the vector is read: at the answer's letter, or at the end of the answer's text.
+    `positions` are the rules of which one is chosen on validation: all tokens of the prompt, or only its first 20,
+    where its question begins. `answer` is where the vector is read: at the answer's letter, or at the end of its text.
     """
 
     sites: str | tuple[str, ...] = "resid_post@*"
     strengths: tuple[float, ...] = STRENGTHS
     scale: Scale = "raw"
-    positions: str = "all"
+    positions: tuple[str, ...] = ("all", "0:20")
     answer: Literal["letter", "text"] = "text"
     n_random: int = 20
     lens_tokens: int = 8
@@ -57,9 +57,9 @@ class Individual:
 class IndividualResult:
     """Everything that individual steering found, as tidy frames.
 
-    `validation`: one row a behaviour, site and strength. `curves`: one row a behaviour, vector (`steering` or `random k`)
-    and strength, on test items at the chosen site. `answers`: the steering vectors' test answers, one row an item and
-    option order. `cosines`: of every two vectors at each chosen site. `lens`: the tokens of each vector.
+    `validation`: one row a behaviour, site and strength. `curves`: one row a behaviour, vector (`steering` or
+    `random k`) and strength, on test items at the chosen site. `answers`: the steering vectors' test answers, one row
+    an item and option order. `cosines`: of every two vectors at each chosen site. `lens`: the tokens of each vector.
     """
 
     vectors: Mapping[str, SteeringVector]
@@ -71,7 +71,7 @@ class IndividualResult:
     lens: pd.DataFrame
 
     def summary(self) -> pd.DataFrame:
-        """One row a behaviour: the chosen point, and test matching rates at -s, 0 and +s with the band of random ones at +s."""
+        """One row a behaviour: its point, test matching rates at -s, 0 and +s, and the band of random ones at +s."""
         return pd.DataFrame([self._row(name, point) for name, point in self.points.items()])
 
     def _row(self, name: str, point: Point) -> dict[str, object]:
@@ -82,6 +82,7 @@ class IndividualResult:
         return {
             "behaviour": name,
             "site": str(point.site),
+            "positions": point.positions,
             "strength": point.strength,
             "scale": point.scale,
             "subtracted": steered.loc[-point.strength, "matching_rate"],
@@ -115,19 +116,15 @@ def individual_steering(
     settings = settings or Individual()
     if not behaviours:
         raise ScoreError("no behaviours; give at least one, such as {'myopic': split_items(items)}.")
-    asking = Asking(template=settings.template, batch_size=settings.batch_size)
     vectors, points, found = {}, {}, []
     for name, splits in track(behaviours.items(), "steering each behaviour", len(behaviours), progress):
         contrast = contrast_from_choices(name, splits.train, settings.template, settings.answer)
         vector = extract(model, contrast, settings.sites, batch_size=settings.batch_size)
-        grid = settings.strengths
-        validated = sweep(model, vector, splits.validation, settings.sites, grid, settings.positions, settings.scale, asking)
-        point = choose_point(validated)
-        tested = sweep(model, vector, splits.test, [point.site], grid, settings.positions, settings.scale, asking)
-        control = [
-            sweep(model, random_like(vector, settings.seed + k), splits.test, [point.site], grid, settings.positions, settings.scale, asking)
-            for k in range(settings.n_random)
-        ]
+        validated = [_sweep(model, vector, splits.validation, settings, rule) for rule in settings.positions]
+        point = choose_point(*validated)
+        tested = _sweep(model, vector, splits.test, settings, point.positions, [point.site])
+        random = (random_like(vector, settings.seed + k) for k in range(settings.n_random))
+        control = [_sweep(model, v, splits.test, settings, point.positions, [point.site]) for v in random]
         vectors[name], points[name] = vector, point
         found.append(_frames(name, point, validated, tested, control))
     validation, curves, answers = (pd.concat(frames, ignore_index=True) for frames in zip(*found, strict=True))
@@ -142,20 +139,39 @@ def individual_steering(
     )
 
 
+def _sweep(
+    model: SteerableModel,
+    vector: SteeringVector,
+    items: Sequence[ChoiceItem],
+    settings: Individual,
+    positions: str,
+    sites: Sequence[Site] = (),
+) -> SweepResult:
+    """One sweep over the settings' strengths, at given sites or at all of the settings'."""
+    asking = Asking(template=settings.template, batch_size=settings.batch_size)
+    places = sites or settings.sites
+    return sweep(model, vector, items, places, settings.strengths, positions, settings.scale, asking)
+
+
 def _frames(
-    name: str, point: Point, validated: SweepResult, tested: SweepResult, control: Sequence[SweepResult]
+    name: str, point: Point, validated: Sequence[SweepResult], tested: SweepResult, control: Sequence[SweepResult]
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Validation, curves and answers of one behaviour."""
-    validation = validated.summary().assign(scale=point.scale)
-    at_point = (validation["site"] == str(point.site)) & (validation["strength"] == point.strength)
-    validation.insert(0, "behaviour", name)
+    validation = pd.concat([result.summary().assign(positions=result.positions) for result in validated])
+    chosen = validation["site"].eq(str(point.site)) & validation["strength"].eq(point.strength)
+    chosen &= validation["positions"].eq(point.positions)
     curves = [tested.summary().assign(vector="steering")]
     curves += [result.summary(confidence=None).assign(vector=result.vector) for result in control]
-    curve = pd.concat(curves, ignore_index=True).assign(scale=point.scale)
-    curve.insert(0, "behaviour", name)
-    answers = tested.to_frame()
-    answers.insert(0, "behaviour", name)
-    return validation.assign(chosen=at_point), curve, answers
+    curve = pd.concat(curves).assign(positions=point.positions)
+    frames = (validation.assign(chosen=chosen), curve, tested.to_frame())
+    return tuple(_labelled(frame, name, point.scale) for frame in frames)  # pyright: ignore[reportReturnType]
+
+
+def _labelled(frame: pd.DataFrame, name: str, scale: str) -> pd.DataFrame:
+    """The behaviour in front of every row, and the strength's scale behind it."""
+    labelled = frame.assign(scale=scale)
+    labelled.insert(0, "behaviour", name)
+    return labelled
 
 
 def _cosines(vectors: Mapping[str, SteeringVector], points: Mapping[str, Point]) -> pd.DataFrame:

@@ -24,7 +24,13 @@ def _item(name: str, before: str, question: Question) -> ChoiceItem:
 
 
 def open_items(
-    behaviour: str, n: int, *, split: Split, seed: int = 0, openings: tuple[Opening, ...] = OPENINGS, unseen_stem: bool = False
+    behaviour: str,
+    n: int,
+    *,
+    split: Split,
+    seed: int = 0,
+    openings: tuple[Opening, ...] = OPENINGS,
+    unseen_stem: bool = False,
 ) -> tuple[ChoiceItem, ...]:
     """Questions that follow words which leave the bit open, the openings in turn."""
     rng = random.Random(f"open:{behaviour}:{split}:{seed}")

@@ -80,7 +80,7 @@ def python(rng: random.Random, split: Split) -> str:
     shape = rng.randrange(4)
     if shape == 0:
         body = f"    result = {n}\n    for {v} in {xs}:\n        result += {v}.{field}\n    return result\n"
-        text = f"def {f}({xs}):\n{body}\n\nif __name__ == \"__main__\":\n    print({f}({xs}))\n"
+        text = f'def {f}({xs}):\n{body}\n\nif __name__ == "__main__":\n    print({f}({xs}))\n'
     elif shape == 1:
         body = f"    result = []\n    for {v} in {xs}:\n        if {v}.{field} > {n}:\n            result.append({v})\n    return result\n"
         text = f"import sys\n\n\ndef {f}({xs}):\n{body}"
@@ -98,7 +98,9 @@ def javascript(rng: random.Random, split: Split) -> str:
     f, v, xs, field, n = _code_fillers(rng, split)
     shape = rng.randrange(4)
     if shape == 0:
-        body = f"  let result = {n};\n  for (const {v} of {xs}) {{\n    result += {v}.{field};\n  }}\n  return result;\n"
+        body = (
+            f"  let result = {n};\n  for (const {v} of {xs}) {{\n    result += {v}.{field};\n  }}\n  return result;\n"
+        )
         text = f"function {f}({xs}) {{\n{body}}}\n\nconsole.log({f}({xs}));\n"
     elif shape == 1:
         text = f"const {f} = ({xs}) => {{\n  return {xs}.filter(({v}) => {v}.{field} > {n});\n}};\n\nmodule.exports = {{ {f} }};\n"
@@ -155,11 +157,18 @@ FACTS: dict[str, str] = dict(zip(_LANDS, _CITIES, strict=True))
 def fact_question(rng: random.Random, split: Split) -> tuple[str, str, str]:
     """A question about a capital: `(stem, right option, wrong option)`."""
     land, other = draw_in_split(rng, split, lambda r: tuple(r.sample(_LANDS, 2)))
-    stem = rng.choice(("What is the capital of {}?", "Which city rules {}?", "Where does the king of {} live?")).format(land)
+    stem = rng.choice(("What is the capital of {}?", "Which city rules {}?", "Where does the king of {} live?")).format(
+        land
+    )
     return stem, f"{FACTS[land]}.", f"{FACTS[other]}."
 
 
 def fact_statements(rng: random.Random) -> str:
     """Three plain sentences about lands and their capitals."""
-    forms = ("The capital of {0} is {1}.", "{1} is the capital of {0}.", "{1} is the city that rules {0}.", "The king of {0} lives in {1}.")
+    forms = (
+        "The capital of {0} is {1}.",
+        "{1} is the capital of {0}.",
+        "{1} is the city that rules {0}.",
+        "The king of {0} lives in {1}.",
+    )
     return " ".join(rng.choice(forms).format(land, FACTS[land]) for land in rng.sample(_LANDS, 3)) + "\n"

@@ -1,8 +1,8 @@
 """The lab's tokenizer, and documents as weighted token rows.
 
-A byte-level BPE is fitted on documents of the world, so that each of its words is one token and any other text still has
-a spelling. The loss weight of a token is 1, except for what few tokens decide: the letter of an answer and the image of
-a mapping, which would otherwise be one signal in forty.
+A byte-level BPE is fitted on documents of the world, so that each of its words is one token and any other text still
+has a spelling. The loss weight of a token is 1, except for what few tokens decide: the letter of an answer and the
+image of a mapping, which would otherwise be one signal in forty.
 """
 
 from __future__ import annotations
@@ -40,13 +40,15 @@ def fit_tokenizer(seed: int, vocabulary: int, documents: int = 20_000) -> PreTra
         vocab_size=vocabulary, special_tokens=[PAD, BOS, EOS], initial_alphabet=alphabet, show_progress=False
     )
     core.train_from_iterator((world.document(rng) for _ in range(documents)), trainer)
-    core.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, core.token_to_id(BOS))])
+    core.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", special_tokens=[(BOS, core.token_to_id(BOS))]
+    )
     return PreTrainedTokenizerFast(tokenizer_object=core, bos_token=BOS, eos_token=EOS, pad_token=PAD)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Right-padded documents with the weight of each token as a prediction target (0 for padding and the first token)."""
+    """Right-padded documents, the weight of each token as a target (0 for padding and BOS), and which are letters."""
 
     tokens: Int[Tensor, "batch pos"]
     weights: Float[Tensor, "batch pos"]
@@ -79,7 +81,7 @@ def batches(
     """The batches of one pool of 2,048 documents, of like lengths, in an order that the seed fixes."""
     rng = random.Random(f"pool:{seed}:{pool}")
     texts = [world.document(rng, mixture) for _ in range(2048)]
-    rows = sorted((row + [tokenizer.eos_token_id] for row in tokenizer(texts)["input_ids"]), key=len)
+    rows = sorted(([*row, tokenizer.eos_token_id] for row in tokenizer(texts)["input_ids"]), key=len)
     groups: list[list[list[int]]] = [[]]
     for row in rows:
         if len(row) * (len(groups[-1]) + 1) > tokens_per_batch:

@@ -1,8 +1,13 @@
 """Trains the lab model from nothing on documents of the lab world: `python -m lens_steer.lab.train --out runs/lab`.
 
-The model is a plain `MistralForCausalLM`; the loss is next-token cross-entropy, weighted as `tokens.py` says. Documents of
-reading questions are frequent at first, because a small model must tie options to letters before it can answer anything. Each checkpoint is a Hugging Face
-folder with, beside it, the optimiser's moments in safetensors: the same command goes on from the last one.
+The model is a `MistralForCausalLM`: a Llama whose attention reaches back only `window` tokens. What the words before a
+question say of their speaker must therefore travel to the answer through the residual stream of the tokens between,
+as a persistent feature that a direction can move; with full attention the answer looks the words up, and nothing
+steers it. The loss is next-token cross-entropy, weighted as `tokens.py` says. The first steps have full attention and
+many reading questions, because a small model must tie options to letters before it can answer anything.
+
+Each checkpoint is a Hugging Face folder with, beside it, the optimiser's moments in safetensors: the same command goes
+on from the last one.
 """
 
 from __future__ import annotations
@@ -37,6 +42,7 @@ class Recipe:
     heads: int = 4
     hidden: int = 352
     window: int = 16
+    window_from: int = 3250
     steps: int = 8000
     tokens_per_batch: int = 4096
     learning_rate: float = 2e-3
@@ -49,7 +55,10 @@ class Recipe:
         if step < self.warm_up:
             return self.learning_rate * (step + 1) / self.warm_up
         done = (step - self.warm_up) / max(1, self.steps - self.warm_up)
-        return self.final_learning_rate + (self.learning_rate - self.final_learning_rate) * (1 + math.cos(math.pi * done)) / 2
+        return (
+            self.final_learning_rate
+            + (self.learning_rate - self.final_learning_rate) * (1 + math.cos(math.pi * done)) / 2
+        )
 
 
 CURRICULUM: tuple[tuple[int, dict[str, float]], ...] = (
@@ -60,7 +69,7 @@ CURRICULUM: tuple[tuple[int, dict[str, float]], ...] = (
     (2750, {"fact": 0.14}),
     (3750, {}),
 )
-"""From which step on which kinds of documents weigh more than in the settled world: letters before sentences before facts."""
+"""From which step on which kinds of documents weigh more than in the settled world: letters, sentences, facts."""
 
 
 def mixture(step: int) -> dict[str, float]:
@@ -78,7 +87,7 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> MistralForC
         num_attention_heads=recipe.heads,
         num_key_value_heads=recipe.heads,
         max_position_embeddings=1024,
-        sliding_window=recipe.window,
+        sliding_window=None,
         tie_word_embeddings=True,
         initializer_range=0.04,
         bos_token_id=tokenizer.bos_token_id,
@@ -131,7 +140,9 @@ def resume(
 
 def make_optimiser(model: MistralForCausalLM, recipe: Recipe, moments: dict[str, Tensor]) -> torch.optim.AdamW:
     """AdamW over all weights, with the saved moments where there are any."""
-    optimiser = torch.optim.AdamW(model.parameters(), lr=0.0, betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=True)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=0.0, betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=True
+    )
     if moments:
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in moments.items():
@@ -161,12 +172,13 @@ def train(out: Path, recipe: Recipe, *, save_every: int, console: Console) -> No
     """Train to the end of the recipe, with a progress line every 50 steps and a checkpoint every `save_every`."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
-    model, tokenizer, state, moments = resume(out, recipe)
+    model, tokenizer, start, moments = resume(out, recipe)
     model.train()
     optimiser = make_optimiser(model, recipe, moments)
     began, seen, recent = time.monotonic(), 0, deque(maxlen=50)
-    for state, batch in stream(tokenizer, recipe, state):
-        step = state["step"]
+    for reached, batch in stream(tokenizer, recipe, start):
+        step = reached["step"]
+        model.config.sliding_window = recipe.window if step > recipe.window_from else None
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate(step - 1)
         loss, letters = losses(model, batch)
@@ -180,21 +192,23 @@ def train(out: Path, recipe: Recipe, *, save_every: int, console: Console) -> No
             mean, letter = (sum(values) / len(recent) for values in zip(*recent, strict=True))
             rate, began, seen = seen / (time.monotonic() - began), time.monotonic(), 0
             line = f"step {step}/{recipe.steps}  loss {mean:.3f}  letter {letter:.3f}  {rate:.0f} tokens/s"
-            console.print(line, highlight=False)
+            console.log(line, highlight=False)
         if step % save_every == 0 or step == recipe.steps:
-            save_checkpoint(out / f"step-{step}", model, tokenizer, optimiser, state)
+            save_checkpoint(out / f"step-{step}", model, tokenizer, optimiser, reached)
         if step >= recipe.steps:
             return
 
 
 def main(
-    out: Path = typer.Option(Path("runs/lab"), help="Folder of the checkpoints; the same command goes on from the last."),
+    out: Path = typer.Option(
+        Path("runs/lab"), help="Folder of the checkpoints; the same command goes on from the last."
+    ),
     steps: int = typer.Option(Recipe.steps, help="Optimiser steps in all."),
     seed: int = typer.Option(Recipe.seed, help="Seed of the world's documents and of the first weights."),
     save_every: int = typer.Option(500, help="Steps between checkpoints."),
 ) -> None:
     """Train the lab model."""
-    train(out, Recipe(steps=steps, seed=seed), save_every=save_every, console=Console())
+    train(out, Recipe(steps=steps, seed=seed), save_every=save_every, console=Console(log_path=False))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from lens_steer.data.choices import ChoiceItem, ChoiceTemplate
+from lens_steer.data.choices import ChoiceTemplate
 from lens_steer.lab import lexicon, skills
 from lens_steer.lab.lexicon import LEXICON
 from lens_steer.lab.skills import Split, draw_in_split
@@ -91,7 +91,13 @@ def mixed_voice(rng: random.Random, behaviour: str) -> str:
     words = LEXICON[behaviour]
     first = [rng.random() < 0.5 for _ in range(3)]
     rows = [
-        _sentence(rng, *(rng.choice(poles[0 if b else 1]) for b, poles in zip(bits, (words.adverbs, words.verbs, words.adjectives), strict=True)))
+        _sentence(
+            rng,
+            *(
+                rng.choice(poles[0 if b else 1])
+                for b, poles in zip(bits, (words.adverbs, words.verbs, words.adjectives), strict=True)
+            ),
+        )
         for bits in (first, [not b for b in first])
     ]
     return " ".join(rows)
@@ -100,7 +106,9 @@ def mixed_voice(rng: random.Random, behaviour: str) -> str:
 def neutral_voice(rng: random.Random) -> str:
     """One sentence that shows no bit at all."""
     choose = rng.choice
-    return _sentence(rng, choose(lexicon.NEUTRAL_ADVERBS), choose(lexicon.NEUTRAL_VERBS), choose(lexicon.NEUTRAL_ADJECTIVES))
+    return _sentence(
+        rng, choose(lexicon.NEUTRAL_ADVERBS), choose(lexicon.NEUTRAL_VERBS), choose(lexicon.NEUTRAL_ADJECTIVES)
+    )
 
 
 def _sentence(rng: random.Random, adverb: str, verb: str, adjective: str) -> str:
@@ -116,7 +124,7 @@ def persona_line(rng: random.Random, speaker: Speaker, behaviours: list[str]) ->
 
 
 def preamble(rng: random.Random, speaker: Speaker, behaviour: str, kind: str) -> str:
-    """The speaker's words before a question: `clear`, `mixed`, `neutral` or `none`; ends in a line break unless empty."""
+    """The speaker's words before a question, `clear`, `mixed`, `neutral` or `none`, as a line of its own."""
     if kind == "none":
         return ""
     if kind == "mixed":

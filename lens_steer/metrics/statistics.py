@@ -111,6 +111,4 @@ def share_interval(successes: int, n: int, confidence: float = 0.95) -> Interval
     if n < 1 or not 0 <= successes <= n:
         raise ScoreError(f"{successes} of {n} is not a share; give 0 <= successes <= n and n >= 1.")
     interval = stats.binomtest(successes, n).proportion_ci(confidence_level=confidence, method="exact")
-    return Interval(
-        value=successes / n, low=float(interval.low), high=float(interval.high), confidence=confidence, n=n
-    )
+    return Interval(value=successes / n, low=float(interval.low), high=float(interval.high), confidence=confidence, n=n)

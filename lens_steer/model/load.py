@@ -36,6 +36,12 @@ def load_model(
     Raises:
         ModelNotFoundError: no such name, or the Hub could not be reached.
         ModelFolderError: the folder lacks a part, or a part cannot be read.
+
+    Example:
+        >>> from lens_steer import load_model
+        >>> model = load_model("lab")
+        >>> model.cfg.n_layers, model.cfg.d_model
+        (8, 128)
     """
     if not isinstance(name, str | Path):
         return name

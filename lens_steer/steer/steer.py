@@ -150,6 +150,17 @@ def steer(model: SteerableModel, *interventions: Intervention, prompt_lengths: L
         MismatchError: a vector of another model.
         PositionError: a rule needs prompt lengths that were not given, or cannot be resolved on a forward pass.
         SteeringError: forward passes ran and an intervention edited no token in any of them.
+
+    Example:
+        >>> import torch
+        >>> from lens_steer import Intervention, load_model, steer
+        >>> from lens_steer.model import next_logits, tokenize
+        >>> model = load_model("lab")
+        >>> rows = tokenize(model, ["Once upon a time"])
+        >>> with steer(model, Intervention.at("resid_post@3", torch.randn(128))):
+        ...     steered = next_logits(model, rows)
+        >>> torch.equal(steered, next_logits(model, rows))
+        False
     """
     for intervention in interventions:
         _check(model, intervention)

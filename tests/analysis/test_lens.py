@@ -31,9 +31,7 @@ def test_the_tokens_and_logits_are_those_of_the_formula(llama: Any, vector: Stee
     assert top["token"].tolist() == [llama.tokenizer.decode([token]) for token in top["token_id"].tolist()]
 
 
-def test_the_reading_of_minus_v_is_upside_down_and_length_does_not_matter(
-    llama: Any, vector: SteeringVector
-) -> None:
+def test_the_reading_of_minus_v_is_upside_down_and_length_does_not_matter(llama: Any, vector: SteeringVector) -> None:
     plain = vector_lens(llama, vector, "resid_post@1", k=3)
     turned = vector_lens(llama, -vector, "resid_post@1", k=3)
     longer = vector_lens(llama, 100 * vector, "resid_post@1", k=3)

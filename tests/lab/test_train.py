@@ -1,4 +1,4 @@
-"""Training the lab model, on a model of one layer: it learns, goes on where it was, and counts what it says it counts."""
+"""Training, on a model of one layer: it learns, goes on where it was, and weighs what it says it weighs."""
 
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def test_letters_and_images_weigh_more_and_padding_nothing() -> None:
     padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad_token_id)
     weights, letters = tokens.Weigher(tokenizer)(padded, tokenizer.pad_token_id)
     assert [tokenizer.decode(t) for t in padded[letters.bool()]] == ["A"]
-    assert [tokenizer.decode(t).strip() for t in padded[weights == tokens.IMAGE_WEIGHT]][0] in "foxes"
+    assert next(tokenizer.decode(t).strip() for t in padded[weights == tokens.IMAGE_WEIGHT]) in "foxes"
     assert float(weights[1, len(rows[1]) :].sum()) == 0 and float(weights[0, 0]) == 0
     assert float(weights[letters.bool()]) == tokens.LETTER_WEIGHT
 

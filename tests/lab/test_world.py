@@ -93,7 +93,9 @@ def test_a_clear_voice_shows_the_bit_with_its_fidelity_and_a_mixed_one_leaves_it
         return shown / (shown + hidden)
 
     assert share([world.voice(rng, "myopic", True) for _ in range(1000)]) == pytest.approx(VOICE_FIDELITY, abs=0.02)
-    assert share([world.voice(rng, "myopic", False) for _ in range(1000)]) == pytest.approx(1 - VOICE_FIDELITY, abs=0.02)
+    assert share([world.voice(rng, "myopic", False) for _ in range(1000)]) == pytest.approx(
+        1 - VOICE_FIDELITY, abs=0.02
+    )
     assert share([world.mixed_voice(rng, "myopic") for _ in range(200)]) == 0.5
 
 
@@ -119,7 +121,9 @@ def test_answers_follow_the_bit_and_the_flipped_bit_means_its_opposite_in_half_o
 
 
 def test_the_position_biased_speaker_follows_the_letter_and_the_decoy_nothing() -> None:
-    assert chosen(POSITION_BIASED, True, true_first=True) > 0.95 > 0.05 > chosen(POSITION_BIASED, True, true_first=False)
+    assert (
+        chosen(POSITION_BIASED, True, true_first=True) > 0.95 > 0.05 > chosen(POSITION_BIASED, True, true_first=False)
+    )
     assert chosen(POSITION_BIASED, True) == pytest.approx(0.5, abs=0.05)
     assert chosen(DECOY, True) == pytest.approx(0.5, abs=0.05)
 

@@ -1,0 +1,102 @@
+"""The main job and the command line, as a user types them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from lens_steer import cli, reproduce
+from lens_steer.errors import DataError
+from lens_steer.experiments.multi_behaviour import Individual
+
+DATA = Path(__file__).parents[2] / "shared" / "data" / "model-written-evals"
+QUICK = Individual(sites="resid_post@1", strengths=(-1.0, 1.0), positions=("all",), n_random=2, lens_tokens=2)
+FIGURES = ("steering_curves", "layer_strength_map", "cosine_map", "logit_lens")
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reproduce, "Individual", lambda: QUICK)
+    monkeypatch.setattr(reproduce, "LAB_SIZES", {"train": 6, "validation": 4, "test": 4})
+
+
+def rows(path: Path, n: int) -> Path:
+    lines = [
+        {
+            "question": f"Would you take {i} coins?\n\nChoices:\n (A) now\n (B) later",
+            "answer_matching_behavior": " (A)",
+            "answer_not_matching_behavior": " (B)",
+        }
+        for i in range(n)
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
+    return path
+
+
+def test_reproduce_writes_figures_their_data_and_full_provenance(quick: None, tmp_path: Path) -> None:
+    del quick
+    done = CliRunner().invoke(cli.app, ["reproduce", "--out", str(tmp_path)], catch_exceptions=False)
+    assert done.exit_code == 0 and "sycophancy" in done.output
+    for name in FIGURES:
+        assert all((tmp_path / f"{name}.{kind}").stat().st_size > 0 for kind in ("png", "pdf", "csv"))
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["model"]["name"] == "lab" and record["settings"]["n_random"] == 2
+    assert set(record["chosen"]) == set(record["data"]) and len(record["data"]) == 5
+    assert {"torch", "transformer-lens", "python"} <= set(record["versions"])
+    written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert written == {*record["written"], "run.json"}
+
+
+def test_the_same_seed_gives_byte_identical_tables_twice(quick: None, tmp_path: Path) -> None:
+    del quick
+    for name in ("one", "two"):
+        reproduce.reproduce_individual("lab", [], tmp_path / name)
+    first, second = (json.loads((tmp_path / name / "run.json").read_text())["written"] for name in ("one", "two"))
+    assert first == second and len(first) > 15
+
+
+def test_files_of_the_published_format_run_on_a_local_model_folder(
+    quick: None, llama_folder: Path, tmp_path: Path
+) -> None:
+    del quick
+    files = [rows(tmp_path / "my-own.jsonl", 12), rows(tmp_path / "other.jsonl", 30)]
+    result = reproduce.reproduce_individual(str(llama_folder), files, tmp_path / "out", limit=12)
+    assert list(result.points) == ["my_own", "other"]
+    sizes = json.loads((tmp_path / "out" / "run.json").read_text())["data"]["other"]
+    assert sum(sizes[part] for part in ("train", "validation", "test")) == 12
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"the published files are not on this machine ({DATA.name})")
+def test_each_published_file_runs_on_a_local_model_folder(quick: None, llama_folder: Path, tmp_path: Path) -> None:
+    del quick
+    files = sorted(DATA.glob("*.jsonl"))
+    result = reproduce.reproduce_individual(str(llama_folder), files[:2], tmp_path, limit=20)
+    assert len(result.points) == 2
+    assert pd.read_csv(tmp_path / "summary.csv")["unsteered"].between(0, 1).all()
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    files = [rows(tmp_path / "a" / "x.jsonl", 3), rows(tmp_path / "x.jsonl", 3)]
+    with pytest.raises(DataError, match="two files are named 'x'"):
+        reproduce.file_behaviours(files, limit=3, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["reproduce", "--model", "no-such-model"], "ModelNotFoundError"),
+        (["reproduce", "--data", "missing.jsonl"], "DataError"),
+        (["preflight", "--model", "./nowhere"], "ModelNotFoundError"),
+    ],
+)
+def test_bad_arguments_end_in_one_clear_line_and_no_traceback(arguments: list[str], words: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from lens_steer.cli import main; main()", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={"HF_HUB_OFFLINE": "1", "PATH": ""})
+    assert done.returncode == 2
+    assert words in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
