@@ -23,7 +23,7 @@ from lens_steer.lab.items import open_items
 from lens_steer.lab.truth import BEHAVIOURS
 from lens_steer.model import fingerprint, load_model, versions
 
-LAB_SIZES = {"train": 120, "validation": 48, "test": 60}
+LAB_SIZES = {"train": 100, "validation": 32, "test": 40}
 
 
 def lab_behaviours() -> dict[str, Splits]:

@@ -96,7 +96,9 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
 )
 def test_bad_arguments_end_in_one_clear_line_and_no_traceback(arguments: list[str], words: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from lens_steer.cli import main; main()", *arguments]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={"HF_HUB_OFFLINE": "1", "PATH": ""})
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env={"HF_HUB_OFFLINE": "1", "PATH": ""}
+    )
     assert done.returncode == 2
     assert words in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())

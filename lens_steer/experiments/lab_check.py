@@ -24,16 +24,21 @@ from lens_steer.progress import track
 from lens_steer.score import ChoiceScores, score_choices
 from lens_steer.select import choose_point
 from lens_steer.sites import Site
-from lens_steer.sweep import STRENGTHS, SweepResult, sweep
+from lens_steer.sweep import SweepResult, sweep
 
-N_ITEMS, N_TRAIN = 60, 120
+N_ITEMS, N_TRAIN, NEEDED = 48, 100, 4
+SITES, STRENGTHS = "resid_post@0:4", (-1.5, -1.0, -0.5, 0.5, 1.0, 1.5)
 POSITIONS = ("all", "0:20")
 """All tokens of the prompt, or its first 20: the speaker's words and the question, before most options."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """One measurement and the closed range it must lie in; `None` leaves a side open, both `None` reports only."""
+    """One measurement and the closed range it must lie in; `None` leaves a side open, both `None` reports only.
+
+    A bar that does not decide by itself (steering of one behaviour, of which four in five must be met) counts through
+    another one.
+    """
 
     group: str
     what: str
@@ -41,6 +46,7 @@ class Bar:
     low: float | None = None
     high: float | None = None
     note: str = ""
+    decides: bool = True
 
     @property
     def met(self) -> bool | None:
@@ -58,8 +64,8 @@ class LabCheck:
 
     @property
     def met(self) -> bool:
-        """Whether no bar is missed."""
-        return all(bar.met is not False for bar in self.bars)
+        """Whether no bar that decides is missed."""
+        return all(bar.met is not False for bar in self.bars if bar.decides)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a measurement."""
@@ -84,7 +90,7 @@ def check_lab(model: SteerableModel, progress: bool = False) -> LabCheck:
         parts.append(lambda name=name: _steers(model, name, swept))
     parts += [lambda: _verdicts(swept), lambda: _position(model)]
     bars = [bar for part in track(parts, "checking the lab", len(parts), progress) for bar in part()]
-    return LabCheck(bars=tuple(bars))
+    return LabCheck(bars=(*bars, _steerable(bars)))
 
 
 def _rate(scores: ChoiceScores) -> float:
@@ -172,9 +178,9 @@ class Steered:
 def _steer(model: SteerableModel, name: str) -> Steered:
     """Vector from open training questions, read at the end of the answer's text; point chosen on validation."""
     contrast = contrast_from_choices(name, items.open_items(name, N_TRAIN, split="train"), answer="text")
-    vector = extract(model, contrast, "resid_post@*")
+    vector = extract(model, contrast, SITES)
     held = items.open_items(name, N_ITEMS, split="validation")
-    point = choose_point(*(sweep(model, vector, held, "resid_post@*", STRENGTHS, rule) for rule in POSITIONS))
+    point = choose_point(*(sweep(model, vector, held, SITES, STRENGTHS, rule) for rule in POSITIONS))
     asked = items.open_items(name, N_ITEMS, split="test")
     tested = sweep(model, vector, asked, [point.site], STRENGTHS, point.positions)
     return Steered(test=tested, strength=point.strength)
@@ -189,9 +195,20 @@ def _steers(model: SteerableModel, name: str, swept: dict[str, Steered]) -> Iter
     note = f"{site} x {s:g} at {found.test.positions}; the worse of both option orders"
     group = f"steering {name}"
     low, high, kept = (0.85, 0.15, 0.95) if name in BEHAVIOURS else (None, None, None)
-    yield Bar(group=group, what="added: matching rate", value=float(rates.loc[s].min()), low=low, note=note)
-    yield Bar(group=group, what="subtracted: matching rate", value=float(rates.loc[-s].max()), high=high, note=note)
-    yield Bar(group=group, what="letter mass", value=float(mass), low=kept, note=note)
+    added, subtracted = float(rates.loc[s].min()), float(rates.loc[-s].max())
+    for what, value, least, most in (
+        ("added: matching rate", added, low, None),
+        ("subtracted: matching rate", subtracted, None, high),
+        ("letter mass", float(mass), kept, None),
+    ):
+        yield Bar(group=group, what=what, value=value, low=least, high=most, note=note, decides=False)
+
+
+def _steerable(bars: Sequence[Bar]) -> Bar:
+    """How many behaviours meet all of their steering bars."""
+    missed = {bar.group for bar in bars if bar.met is False and bar.group.startswith("steering")}
+    met = len(BEHAVIOURS) - len(missed)
+    return Bar(group="steering", what="behaviours that meet all three bars", value=met, low=NEEDED)
 
 
 def _verdicts(swept: dict[str, Steered]) -> Iterator[Bar]:
@@ -233,10 +250,10 @@ def ab_split(model: SteerableModel, name: str) -> tuple[Interval, Interval]:
     """
     contrast = contrast_from_choices(name, items.open_items(name, N_TRAIN, split="train"), answer="text")
     first = ContrastSet(name=f"{name} at (A)", pairs=contrast.pairs[::2])
-    vector = extract(model, first, "resid_post@*")
+    vector = extract(model, first, SITES)
     strengths = (-1.0, 0.0, 1.0)
     held = items.open_items(name, N_ITEMS, split="validation")
-    tried = [sweep(model, vector, held, "resid_post@*", strengths, rule) for rule in POSITIONS]
+    tried = [sweep(model, vector, held, SITES, strengths, rule) for rule in POSITIONS]
     places = [(result, site) for result in tried for site in result.sites]
     best, site = max(places, key=lambda place: float(_order_slopes(*place)[:, 0].mean()))
     tested = sweep(model, vector, items.open_items(name, N_ITEMS, split="test"), [site], strengths, best.positions)

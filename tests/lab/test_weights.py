@@ -7,12 +7,8 @@ import pytest
 from safetensors import safe_open
 
 from lens_steer.experiments.lab_check import LabCheck, check_lab
-from lens_steer.lab.truth import BEHAVIOURS
 from lens_steer.model import LAB_FOLDER, load_model
 from lens_steer.preflight import preflight
-
-STEERABLE = 4
-"""Of the five behaviours, at least this many must meet all three bars of steering."""
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +37,12 @@ def checked(lab: Any) -> LabCheck:
 
 
 @pytest.mark.slow
-def test_the_shipped_weights_meet_every_bar_of_knowledge(checked: LabCheck) -> None:
-    missed = [bar for bar in checked.bars if bar.met is False and not bar.group.startswith("steering")]
+def test_the_shipped_weights_meet_every_bar(checked: LabCheck) -> None:
+    missed = [bar for bar in checked.bars if bar.decides and bar.met is False]
     assert not missed, missed
 
 
 @pytest.mark.slow
 def test_at_least_four_of_five_behaviours_are_steerable_both_ways_in_both_option_orders(checked: LabCheck) -> None:
-    steerable = [
-        name
-        for name in BEHAVIOURS
-        if all(bar.met is not False for bar in checked.bars if bar.group == f"steering {name}")
-    ]
-    assert len(steerable) >= STEERABLE, checked.to_frame().to_string()
+    count = next(bar for bar in checked.bars if bar.group == "steering")
+    assert count.value >= 4, checked.to_frame().to_string()
