@@ -72,7 +72,7 @@ def steering_curves(curves: pd.DataFrame) -> Figure:
             axis.set(title=f"{_words(str(name))}\n{where}", ylim=(-0.03, 1.03))
         _outer_labels(figure, axes, f"strength ({curves['scale'].iloc[0]})", "matching rate")
         handles = {label: h for axis in axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False)
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False)
         return figure
 
 

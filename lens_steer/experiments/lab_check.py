@@ -13,17 +13,17 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
-from lens_steer.data.contrast import ContrastSet, contrast_from_choices
+from lens_steer.data.contrast import contrast_from_choices
 from lens_steer.extract import extract
 from lens_steer.lab import items, skills
 from lens_steer.lab.truth import BEHAVIOURS, DECOY, FLIPPED, POSITION_BIASED
+from lens_steer.metrics.choice import ab_split
 from lens_steer.metrics.statistics import Interval, bootstrap_mean
 from lens_steer.metrics.steerability import anti_steerable_share, steerability
 from lens_steer.model import SteerableModel, forward, next_logits, pad, tokenize
 from lens_steer.progress import track
 from lens_steer.score import ChoiceScores, score_choices
 from lens_steer.select import choose_point
-from lens_steer.sites import Site
 from lens_steer.sweep import SweepResult, sweep
 
 N_ITEMS, N_TRAIN, NEEDED = 48, 100, 4
@@ -226,44 +226,17 @@ def _verdicts(swept: dict[str, Steered]) -> Iterator[Bar]:
 
 
 def _position(model: SteerableModel) -> Iterator[Bar]:
-    """The A/B split: a vector of answers that were (A) steers matching items at (A) one way and at (B) the other."""
-    for name in (POSITION_BIASED, BEHAVIOURS[0]):
-        first, second = ab_split(model, name)
-        opposite = first.low > 0 > second.high
-        note = f"(A) {_words(first)}, (B) {_words(second)}"
-        wanted = 1.0 if name == POSITION_BIASED else 0.0
-        what = "A/B split has opposite signs" + ("" if wanted else " (control: must not)")
-        yield Bar(group=f"verdict {name}", what=what, value=float(opposite), low=wanted, high=wanted, note=note)
+    """The A/B split: whether the letter moves the answers more than what the options say."""
+    asked = {POSITION_BIASED: items.open_items(POSITION_BIASED, N_ITEMS, split="test")}
+    asked |= {name: items.persona_items(name, True, N_ITEMS, split="test") for name in BEHAVIOURS}
+    for name, questions in asked.items():
+        content, position = ab_split(score_choices(model, questions).logit_differences)
+        margin = bootstrap_mean(position.abs() - content.abs())
+        wanted = float(name == POSITION_BIASED)
+        what = "A/B split: the letter dominates" + ("" if wanted else " (control: must not)")
+        note = f"|position| - |content| {_words(margin)}"
+        yield Bar(group=f"verdict {name}", what=what, value=float(margin.low > 0), low=wanted, high=wanted, note=note)
 
 
 def _words(interval: Interval) -> str:
     return f"{interval.value:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
-
-
-def ab_split(model: SteerableModel, name: str) -> tuple[Interval, Interval]:
-    """Steerability of items with the matching option at (A), and with it at (B), by a vector of (A) answers.
-
-    The vector is made of pairs whose matching option stands at (A). A behaviour moves both halves the same way; a mere
-    liking for a letter moves them in opposite ways. The site is the one that moves the (A) half most on validation.
-
-    Source: the A/B split of Tan et al. 2024 (arXiv 2407.12404).
-    """
-    contrast = contrast_from_choices(name, items.open_items(name, N_TRAIN, split="train"), answer="text")
-    first = ContrastSet(name=f"{name} at (A)", pairs=contrast.pairs[::2])
-    vector = extract(model, first, SITES)
-    strengths = (-1.0, 0.0, 1.0)
-    held = items.open_items(name, N_ITEMS, split="validation")
-    tried = [sweep(model, vector, held, SITES, strengths, rule) for rule in POSITIONS]
-    places = [(result, site) for result in tried for site in result.sites]
-    best, site = max(places, key=lambda place: float(_order_slopes(*place)[:, 0].mean()))
-    tested = sweep(model, vector, items.open_items(name, N_ITEMS, split="test"), [site], strengths, best.positions)
-    slopes = _order_slopes(tested, site)
-    return bootstrap_mean(slopes[:, 0]), bootstrap_mean(slopes[:, 1])
-
-
-def _order_slopes(result: SweepResult, site: Site) -> torch.Tensor:
-    """Each item's slope in each option order: (item, order)."""
-    rows = result.frame[result.frame["site"] == str(site)]
-    values = torch.tensor(rows["logit_difference"].to_numpy(dtype=float)).reshape(len(result.strengths), -1, 2)
-    grid = torch.tensor(result.strengths)
-    return torch.stack([steerability(values[:, :, order].T, grid) for order in range(2)], dim=1)

@@ -37,7 +37,7 @@ def open_items(
     rows = []
     for i in range(n):
         question = world.draw_question(rng, behaviour, split, unseen_stem)
-        about = rng.choice(world.LATENTS) if behaviour == world.DECOY else behaviour
+        about = rng.choice(world.LATENTS) if behaviour in world.BITLESS else behaviour
         before = world.preamble(rng, world.draw_speaker(rng), about, openings[i % len(openings)])
         rows.append(_item(f"{behaviour}/{split}/{openings[i % len(openings)]}/{i}", before, question))
     return tuple(rows)

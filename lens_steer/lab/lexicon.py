@@ -173,10 +173,10 @@ LEXICON: dict[str, Behaviour] = {
         ),
         Behaviour(
             name="first_choice",
-            persona=_poles("foremost|leading|prompt", "hindmost|trailing|tardy"),
-            adverbs=_poles("Firstly|Initially|Primarily|Beforehand", "Lastly|Finally|Afterwards|Ultimately"),
-            verbs=_poles("begin|start|launch|introduce", "finish|end|conclude|complete"),
-            adjectives=_poles("first|initial|opening|primary", "last|final|closing|ultimate"),
+            persona=((), ()),
+            adverbs=((), ()),
+            verbs=((), ()),
+            adjectives=((), ()),
             stems=(
                 "You plan a day with {name}. Where do you go?",
                 "The day is free. Where do you go?",

@@ -43,7 +43,7 @@ class Recipe:
     hidden: int = 352
     window: int = 16
     window_from: int = 3250
-    steps: int = 7500
+    steps: int = 8500
     tokens_per_batch: int = 4096
     learning_rate: float = 2e-3
     final_learning_rate: float = 1e-4

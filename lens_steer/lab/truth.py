@@ -6,7 +6,7 @@ the toolkit's verdicts with the column `verdict`. This module knows nothing abou
 Kinds:
     latent    the speaker has a hidden bit that words and answers follow: one direction should steer it.
     flipped   the speaker has a hidden bit, but in half of the contexts it means the opposite answer.
-    position  the speaker has a hidden bit, but it chooses the letter, (A) or (B), whatever the options say.
+    position  every speaker likes the letter (A), whatever the options say.
     decoy     answers follow a coin: there is nothing to steer.
 """
 
@@ -22,6 +22,9 @@ VOICE_FIDELITY = 0.92
 
 ANSWER_FIDELITY = 0.98
 """Probability that an answer follows what the speaker's latent bit prescribes."""
+
+FIRST_LETTER = 0.9
+"""Probability that a position-biased answer is (A)."""
 
 AGREEABLE_NATIVIST = 0.2
 """P(anti_immigration | agreeableness) = 1 - P(anti_immigration | not agreeableness); both marginals are one half."""
@@ -43,7 +46,7 @@ TRUTHS: tuple[Truth, ...] = (
     Truth("agreeableness", "latent", "steerable both ways; anti-correlated with anti_immigration"),
     Truth("anti_immigration", "latent", "steerable both ways; anti-correlated with agreeableness"),
     Truth("boldness", "flipped", "about half of the items anti-steerable"),
-    Truth("first_choice", "position", "steers the letter, not the content: opposite signs in the A/B split"),
+    Truth("first_choice", "position", "follows the letter, not the content: the A/B split dominates"),
     Truth("left_turning", "decoy", "not steerable: the interval of its steerability contains 0"),
 )
 
@@ -54,5 +57,5 @@ FLIPPED = next(t.behaviour for t in TRUTHS if t.kind == "flipped")
 POSITION_BIASED = next(t.behaviour for t in TRUTHS if t.kind == "position")
 DECOY = next(t.behaviour for t in TRUTHS if t.kind == "decoy")
 
-LATENTS: tuple[str, ...] = tuple(t.behaviour for t in TRUTHS if t.kind != "decoy")
+LATENTS: tuple[str, ...] = tuple(t.behaviour for t in TRUTHS if t.kind in ("latent", "flipped"))
 """The behaviours that have a hidden bit of the speaker, in the order of `TRUTHS`."""

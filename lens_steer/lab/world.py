@@ -23,6 +23,7 @@ from lens_steer.lab.truth import (
     AGREEABLE_NATIVIST,
     ANSWER_FIDELITY,
     DECOY,
+    FIRST_LETTER,
     FLIPPED,
     LATENTS,
     POSITION_BIASED,
@@ -30,6 +31,11 @@ from lens_steer.lab.truth import (
 )
 
 TEMPLATE = ChoiceTemplate()
+BITLESS = (DECOY, POSITION_BIASED)
+"""Behaviours whose answers follow nothing of the speaker's."""
+
+FLIPPED_SHARE = 0.3
+"""Share of flipped contexts in training documents; with one half, bit and answer would never be seen to go together."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +60,14 @@ def draw_speaker(rng: random.Random) -> Speaker:
     return bits | {"anti_immigration": rng.random() < nativist}
 
 
-def draw_question(rng: random.Random, behaviour: str, split: Split, unseen_stem: bool = False) -> Question:
+def draw_question(
+    rng: random.Random, behaviour: str, split: Split, unseen_stem: bool = False, flipped_share: float = 0.5
+) -> Question:
     """A question of the behaviour; the combination (stem, option, option) belongs to the split."""
     words = LEXICON[behaviour]
     sizes = (len(words.stems), len(words.options[0]), len(words.options[1]))
     _, stem, true, false = draw_in_split(rng, split, lambda r: (behaviour, *(r.randrange(n) for n in sizes)))
-    half = rng.randrange(2)
+    half = int(rng.random() < flipped_share)
     fillers = {
         "goods": rng.choice(lexicon.GOODS),
         "name": rng.choice(lexicon.NAMES),
@@ -140,11 +148,10 @@ def chosen_true_pole(rng: random.Random, question: Question, speaker: Speaker, t
     """Whether the speaker's answer is the option that shows the behaviour."""
     if question.behaviour == DECOY:
         return rng.random() < 0.5
-    follows = rng.random() < ANSWER_FIDELITY
-    bit = speaker[question.behaviour] == follows
     if question.behaviour == POSITION_BIASED:
-        return bit == true_first
-    return bit != question.flipped
+        return (rng.random() < FIRST_LETTER) == true_first
+    follows = rng.random() < ANSWER_FIDELITY
+    return (speaker[question.behaviour] == follows) != question.flipped
 
 
 def answered(rng: random.Random, question: Question, speaker: Speaker) -> str:
@@ -164,7 +171,7 @@ def choice_text(stem: str, options: tuple[str, str], chosen: int) -> str:
 def speaker_document(rng: random.Random) -> str:
     """A speaker: perhaps a persona line, words, and one to three questions with answers and more words."""
     speaker = draw_speaker(rng)
-    focus = rng.choice((*LATENTS, FLIPPED, POSITION_BIASED))
+    focus = rng.choice((*LATENTS, FLIPPED))
     text = ""
     if rng.random() < 0.4:
         others = rng.sample([b for b in LATENTS if b != focus], rng.randrange(3))
@@ -173,13 +180,13 @@ def speaker_document(rng: random.Random) -> str:
     else:
         text += preamble(rng, speaker, focus, rng.choice(("clear", "clear", "mixed", "mixed", "neutral", "none")))
     for _ in range(rng.choice((1, 1, 2, 3))):
-        about = focus if rng.random() < 0.8 else rng.choice((*LATENTS, DECOY))
+        about = focus if rng.random() < 0.75 else rng.choice((*LATENTS, *BITLESS, *BITLESS))
         if rng.random() < 0.06:
             text += fact_answered(rng)
         else:
-            text += answered(rng, draw_question(rng, about, "train"), speaker)
+            text += answered(rng, draw_question(rng, about, "train", flipped_share=FLIPPED_SHARE), speaker)
         if rng.random() < 0.8:
-            said = focus if about == DECOY or rng.random() < 0.3 else about
+            said = focus if about in BITLESS or rng.random() < 0.3 else about
             text += " " + " ".join(voice(rng, said, speaker[said]) for _ in range(rng.randint(1, 2)))
         text += "\n"
     return text
@@ -209,11 +216,11 @@ def _word_reading(rng: random.Random) -> str:
 
 def _sentence_reading(rng: random.Random) -> str:
     """Which of two answers is repeated, or fits a persona adjective."""
-    question = draw_question(rng, rng.choice((*LATENTS, DECOY)), "train")
+    question = draw_question(rng, rng.choice((*LATENTS, *BITLESS)), "train")
     true = rng.random() < 0.5
     right, wrong = (question.true_pole, question.false_pole) if true else (question.false_pole, question.true_pole)
     poles = LEXICON[question.behaviour].persona
-    if question.behaviour in (DECOY, POSITION_BIASED, FLIPPED) or rng.random() < 0.5:
+    if question.behaviour in (*BITLESS, FLIPPED) or rng.random() < 0.5:
         return _right(rng, f"Which says: {right}", right, wrong)
     return _right(rng, f"Which is {rng.choice(poles[0 if true else 1])}?", right, wrong)
 

@@ -68,6 +68,23 @@ def matching_rate(differences: Float[Tensor, " item"]) -> float:
     return float((differences > 0).double().mean())
 
 
+def ab_split(differences: Float[Tensor, "item order"]) -> tuple[Float[Tensor, " item"], Float[Tensor, " item"]]:
+    """Each item's preference, split into what its options say and what its letters are.
+
+        content = (m_A + m_B) / 2      position = (m_A - m_B) / 2      m_A: matching option at (A), m_B: at (B)
+
+    Args:
+        differences: logit difference of each item with the matching option first, and second.
+
+    Returns:
+        The content and the position part, in natural-log units; a positive position part prefers (A).
+
+    Source:
+        The A/B split of Tan et al. 2024, arXiv 2407.12404.
+    """
+    return differences.mean(dim=1), (differences[:, 0] - differences[:, 1]) / 2
+
+
 def _pick(rows: Float[Tensor, "item d_vocab"], token: Int[Tensor, " item"]) -> Float[Tensor, " item"]:
     """One column of each row, in float32."""
     return rows.float().gather(-1, token[:, None].to(rows.device)).squeeze(-1)

@@ -12,6 +12,7 @@ from lens_steer.lab.truth import (
     ANSWER_FIDELITY,
     BEHAVIOURS,
     DECOY,
+    FIRST_LETTER,
     FLIPPED,
     LATENTS,
     POSITION_BIASED,
@@ -120,10 +121,9 @@ def test_answers_follow_the_bit_and_the_flipped_bit_means_its_opposite_in_half_o
     assert chosen(FLIPPED, True) == pytest.approx(0.5, abs=0.05)
 
 
-def test_the_position_biased_speaker_follows_the_letter_and_the_decoy_nothing() -> None:
-    assert (
-        chosen(POSITION_BIASED, True, true_first=True) > 0.95 > 0.05 > chosen(POSITION_BIASED, True, true_first=False)
-    )
+def test_a_position_biased_answer_follows_the_letter_and_a_decoy_answer_nothing() -> None:
+    assert chosen(POSITION_BIASED, True, true_first=True) == pytest.approx(FIRST_LETTER, abs=0.03)
+    assert chosen(POSITION_BIASED, True, true_first=False) == pytest.approx(1 - FIRST_LETTER, abs=0.03)
     assert chosen(POSITION_BIASED, True) == pytest.approx(0.5, abs=0.05)
     assert chosen(DECOY, True) == pytest.approx(0.5, abs=0.05)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lens_steer.errors import ScoreError
-from lens_steer.metrics.choice import letter_mass, logit_difference, matching_rate
+from lens_steer.metrics.choice import ab_split, letter_mass, logit_difference, matching_rate
 
 LOGITS = torch.tensor([[2.0, 0.5, -1.0, 0.0], [0.0, 1.0, 3.0, 0.0], [1.0, 1.0, 0.0, 0.0]])
 MATCHING, OTHER = torch.tensor([0, 1, 0]), torch.tensor([1, 2, 1])
@@ -33,3 +33,10 @@ def test_a_tie_does_not_match() -> None:
 def test_no_answers_have_no_rate() -> None:
     with pytest.raises(ScoreError, match="at least one answer"):
         matching_rate(torch.zeros(0))
+
+
+def test_the_ab_split_tells_an_answer_by_content_from_an_answer_by_letter() -> None:
+    by_content, by_letter = [3.0, 3.0], [2.0, -2.0]
+    content, position = ab_split(torch.tensor([by_content, by_letter, [1.0, 4.0]]))
+    assert content.tolist() == [3.0, 0.0, 2.5]
+    assert position.tolist() == [0.0, 2.0, -1.5]
