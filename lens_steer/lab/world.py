@@ -173,10 +173,10 @@ def speaker_document(rng: random.Random) -> str:
     speaker = draw_speaker(rng)
     focus = rng.choice((*LATENTS, FLIPPED))
     text = ""
-    if rng.random() < 0.4:
+    if rng.random() < 0.6:
         others = rng.sample([b for b in LATENTS if b != focus], rng.randrange(3))
         text += persona_line(rng, speaker, [focus, *others])
-        text += preamble(rng, speaker, focus, rng.choice(("clear", "clear", "neutral", "none")))
+        text += preamble(rng, speaker, focus, rng.choice(("clear", "neutral", "none")))
     else:
         text += preamble(rng, speaker, focus, rng.choice(("clear", "clear", "mixed", "mixed", "neutral", "none")))
     for _ in range(rng.choice((1, 1, 2, 3))):
