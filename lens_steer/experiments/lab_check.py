@@ -26,8 +26,8 @@ from lens_steer.score import ChoiceScores, score_choices
 from lens_steer.select import choose_point
 from lens_steer.sweep import SweepResult, sweep
 
-N_ITEMS, N_TRAIN, NEEDED = 48, 100, 4
-SITES, STRENGTHS = "resid_post@0:4", (-1.5, -1.0, -0.5, 0.5, 1.0, 1.5)
+N_ITEMS, N_VALIDATION, N_TRAIN, NEEDED = 48, 32, 100, 4
+SITES, STRENGTHS = "resid_post@0:4", (-3.0, -2.0, -1.5, -1.0, 1.0, 1.5, 2.0, 3.0)
 POSITIONS = ("all", "0:20")
 """All tokens of the prompt, or its first 20: the speaker's words and the question, before most options."""
 
@@ -179,7 +179,7 @@ def _steer(model: SteerableModel, name: str) -> Steered:
     """Vector from open training questions, read at the end of the answer's text; point chosen on validation."""
     contrast = contrast_from_choices(name, items.open_items(name, N_TRAIN, split="train"), answer="text")
     vector = extract(model, contrast, SITES)
-    held = items.open_items(name, N_ITEMS, split="validation")
+    held = items.open_items(name, N_VALIDATION, split="validation")
     point = choose_point(*(sweep(model, vector, held, SITES, STRENGTHS, rule) for rule in POSITIONS))
     asked = items.open_items(name, N_ITEMS, split="test")
     tested = sweep(model, vector, asked, [point.site], STRENGTHS, point.positions)
