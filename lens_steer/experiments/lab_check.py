@@ -239,4 +239,4 @@ def _position(model: SteerableModel) -> Iterator[Bar]:
 
 
 def _words(interval: Interval) -> str:
-    return f"{interval.value:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
+    return f"{interval.value:+.2g} [{interval.low:+.2g}, {interval.high:+.2g}]"

@@ -77,3 +77,10 @@ def test_letters_and_images_weigh_more_and_padding_nothing() -> None:
 def test_the_words_of_the_world_are_one_token_each(word: str) -> None:
     tokenizer = load_model("lab").tokenizer
     assert len(tokenizer.encode(word, add_special_tokens=False)) == 1
+
+
+def test_the_final_folder_holds_the_mean_of_the_last_checkpoints(tmp_path: Path) -> None:
+    run(tmp_path, TINY)
+    first, second, final = (load_file(tmp_path / name / "model.safetensors") for name in ("step-3", "step-6", "final"))
+    for name, value in final.items():
+        torch.testing.assert_close(value, (first[name] + second[name]) / 2)
