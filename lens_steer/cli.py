@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false
 """The command line: `lens-steer reproduce`, `lens-steer lab check`, `lens-steer preflight`.
 
 Commands read their arguments, call the package, print a table and write files; they hold no science.

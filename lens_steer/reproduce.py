@@ -23,7 +23,7 @@ from lens_steer.lab.items import open_items
 from lens_steer.lab.truth import BEHAVIOURS
 from lens_steer.model import fingerprint, load_model, versions
 
-LAB_SIZES = {"train": 100, "validation": 32, "test": 40}
+LAB_SIZES = {"train": 80, "validation": 20, "test": 30}
 
 
 def lab_behaviours() -> dict[str, Splits]:
@@ -55,7 +55,7 @@ def file_behaviours(paths: Sequence[Path], *, limit: int, seed: int) -> dict[str
         splits = split_items(read_model_written(path), seed=seed)
         share = min(1.0, limit / sum(len(getattr(splits, part)) for part in LAB_SIZES))
         parts = {part: getattr(splits, part) for part in LAB_SIZES}
-        found[name] = Splits(**{part: rows[: max(2, round(len(rows) * share))] for part, rows in parts.items()})
+        found[name] = Splits(**{part: rows[: max(2, int(len(rows) * share))] for part, rows in parts.items()})
     return found
 
 

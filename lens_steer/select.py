@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
 """Choosing where and how strongly to steer, on validation items only.
 
     effect(site, positions, s) = min over both option orders of [matching rate at +s - matching rate at -s]

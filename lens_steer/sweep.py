@@ -38,7 +38,7 @@ from lens_steer.tables import load_table, save_table
 from lens_steer.vector import SteeringVector
 
 KIND = "sweep"
-STRENGTHS = tuple(sign * s for sign in (-1, 1) for s in (0.5, 1.0, 1.5, 2.0, 3.0))
+STRENGTHS = tuple(sign * s for sign in (-1, 1) for s in (0.5, 1.0, 2.0, 3.0))
 """A grid for the raw scale, both signs; 0 joins every grid."""
 
 

@@ -20,7 +20,7 @@ from lens_steer.extract import extract
 from lens_steer.model import load_model
 from lens_steer.vector import SteeringVector
 
-WIDTH, CONTEXT = 16, 256
+WIDTH, CONTEXT = 16, 1024
 LINES = ["Which do you take?\n(A) one dollar today\n(B) ten dollars later\nAnswer: (A) one dollar", "The cat sat."] * 5
 
 

@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false, reportCallIssue=false, reportReturnType=false
 """Figures: what is in the frame is in the picture, and nothing else changes."""
 
 from pathlib import Path

@@ -126,8 +126,8 @@ def test_next_logits_are_those_of_the_last_real_token(model: Any, texts: list[st
 def test_empty_and_overlong_sequences_are_refused(llama: Any) -> None:
     with pytest.raises(DataError, match="leave empty texts out"):
         pad(llama, [[0, 1], []])
-    with pytest.raises(DataError, match="300 tokens; the model's context is 256"):
-        pad(llama, [[0] * 300])
+    with pytest.raises(DataError, match="1100 tokens; the model's context is 1024"):
+        pad(llama, [[0] * 1100])
 
 
 def test_versions_name_the_libraries() -> None:

@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false
 """Choosing a point from a sweep that was written by hand."""
 
 import pandas as pd

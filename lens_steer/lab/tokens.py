@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false
 """The lab's tokenizer, and documents as weighted token rows.
 
 A byte-level BPE is fitted on documents of the world, so that each of its words is one token and any other text still

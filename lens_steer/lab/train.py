@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false, reportPrivateImportUsage=false, reportReturnType=false
 """Trains the lab model from nothing on documents of the lab world: `python -m lens_steer.lab.train --out runs/lab`.
 
 The model is a `MistralForCausalLM`: a Llama whose attention reaches back only `window` tokens. What the words before a

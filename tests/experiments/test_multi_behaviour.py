@@ -1,3 +1,4 @@
+# pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
 """Individual steering end to end, on the lab model."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
 """Training, on a model of one layer: it learns, goes on where it was, and weighs what it says it weighs."""
 
 from pathlib import Path
@@ -43,7 +44,7 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
     tokenizer = train.AutoTokenizer.from_pretrained(tmp_path / "step-40")
     batch = next(tokens.batches(tokenizer, 9, 0, mixture(0), tokens_per_batch=512))
     trained = train.AutoModelForCausalLM.from_pretrained(tmp_path / "step-40", dtype=torch.float32)
-    before, after = (float(train.losses(m, batch)[0]) for m in (train.new_model(recipe, tokenizer), trained))
+    before, after = (train.losses(m, batch)[0].item() for m in (train.new_model(recipe, tokenizer), trained))
     assert after < before - 1
 
 

@@ -1,3 +1,4 @@
+# pyright: reportGeneralTypeIssues=false
 """The shipped weights: what they are, and every bar that they must meet."""
 
 import json
@@ -9,7 +10,6 @@ from safetensors import safe_open
 from lens_steer.experiments.lab_check import LabCheck, check_lab
 from lens_steer.model import LAB_FOLDER, load_model
 from lens_steer.preflight import preflight
-
 
 MISSED = {
     ("sycophancy", "persona with the trait: answers follow"),
