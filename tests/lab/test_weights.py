@@ -48,7 +48,7 @@ def checked(lab: Any) -> LabCheck:
 @pytest.mark.slow
 def test_the_shipped_weights_meet_every_bar_but_those_that_are_named_as_missed(checked: LabCheck) -> None:
     missed = {(bar.group, bar.what) for bar in checked.bars if bar.decides and bar.met is False}
-    assert missed == MISSED, checked.to_frame().to_string()
+    assert missed <= MISSED, checked.to_frame().to_string()
 
 
 @pytest.mark.slow
