@@ -11,7 +11,7 @@ steering build on this file. It knows nothing of the lab: behaviours are any cho
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import pandas as pd
@@ -124,7 +124,8 @@ def individual_steering(
         point = choose_point(*validated)
         tested = _sweep(model, vector, splits.test, settings, point.positions, [point.site])
         random = (random_like(vector, settings.seed + k) for k in range(settings.n_random))
-        control = [_sweep(model, v, splits.test, settings, point.positions, [point.site]) for v in random]
+        ends = replace(settings, strengths=_ends(settings.strengths, point.strength))
+        control = [_sweep(model, v, splits.test, ends, point.positions, [point.site]) for v in random]
         vectors[name], points[name] = vector, point
         found.append(_frames(name, point, validated, tested, control))
     validation, curves, answers = (pd.concat(frames, ignore_index=True) for frames in zip(*found, strict=True))
@@ -151,6 +152,12 @@ def _sweep(
     asking = Asking(template=settings.template, batch_size=settings.batch_size)
     places = sites or settings.sites
     return sweep(model, vector, items, places, settings.strengths, positions, settings.scale, asking)
+
+
+def _ends(strengths: Sequence[float], chosen: float) -> tuple[float, ...]:
+    """The strengths of the random directions: the chosen one and the largest, both signs."""
+    most = max(abs(strength) for strength in strengths)
+    return tuple(sorted({-most, -chosen, chosen, most}))
 
 
 def _frames(
