@@ -208,8 +208,8 @@ def _steers(model: SteerableModel, name: str, swept: dict[str, Steered]) -> Iter
 def _steerable(bars: Sequence[Bar]) -> Bar:
     """How many behaviours meet all of their steering bars."""
     missed = {bar.group for bar in bars if bar.met is False and bar.group.startswith("steering")}
-    met = len(BEHAVIOURS) - len(missed)
-    return Bar(group="steering", what="behaviours that meet all three bars", value=met, low=NEEDED)
+    met = float(len(BEHAVIOURS) - len(missed))
+    return Bar(group="steering", what="behaviours that meet all three bars", value=met, low=float(NEEDED))
 
 
 def _verdicts(swept: dict[str, Steered]) -> Iterator[Bar]:
