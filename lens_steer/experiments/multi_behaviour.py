@@ -9,7 +9,6 @@ scored, collapsed points are marked in every table, and nothing is chosen on tes
 steering build on this file. It knows nothing of the lab: behaviours are any choice items.
 """
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -191,7 +190,5 @@ def _lens(
     model: SteerableModel, vectors: Mapping[str, SteeringVector], points: Mapping[str, Point], k: int
 ) -> pd.DataFrame:
     """The logit lens of each vector at its chosen site."""
-    frames = itertools.starmap(
-        lambda name, vector: vector_lens(model, vector, points[name].site, k).assign(behaviour=name), vectors.items()
-    )
+    frames = [vector_lens(model, v, points[name].site, k).assign(behaviour=name) for name, v in vectors.items()]
     return pd.concat(frames, ignore_index=True)

@@ -208,8 +208,7 @@ def train(out: Path, recipe: Recipe, *, save_every: int, console: Console) -> No
 def average(folders: Sequence[Path], out: Path) -> Path:
     """Write the mean of several checkpoints' weights as a Hugging Face folder.
 
-    Source: Izmailov et al. 2018 (arXiv 1803.05407). Here it makes five behaviours steerable where single checkpoints
-    make one to four.
+    Source: Izmailov et al. 2018 (arXiv 1803.05407).
     """
     model = AutoModelForCausalLM.from_pretrained(folders[-1], dtype=torch.float32)
     weights = [load_file(folder / "model.safetensors") for folder in folders]

@@ -6,8 +6,6 @@ A norm-matched random direction does the same amount of writing without the cont
 against twenty of these. It does not know what is being claimed.
 """
 
-from dataclasses import replace
-
 import torch
 
 from lens_steer.vector.vector import SteeringVector
@@ -29,4 +27,4 @@ def random_like(vector: SteeringVector, seed: int) -> SteeringVector:
         noise = torch.randn(direction.shape, generator=generator)
         directions[site] = noise * (direction.norm() / noise.norm())
     options = {"seed": seed, "norms_of": vector.name}
-    return replace(vector, name=f"random {seed}", directions=directions, method="random", options=options)
+    return vector.replaced(f"random {seed}", directions, method="random", options=options)
