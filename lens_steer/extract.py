@@ -103,7 +103,7 @@ def _check_counts(contrast_set: ContrastSet, rule: Positions, counts: Int[Tensor
         )
 
 
-def _prompt_lengths(model: SteerableModel, contrast_set: ContrastSet, rows: list[list[int]]) -> list[int]:
+def _prompt_lengths(model: SteerableModel, contrast_set: ContrastSet, rows: Sequence[Sequence[int]]) -> list[int]:
     """The prompt's length in each row, where the completed prompt begins with the prompt's own tokens."""
     prompts = tokenize(model, [pair.prompt for pair in contrast_set.pairs])
     lengths = []

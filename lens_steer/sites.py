@@ -15,6 +15,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from lens_steer.errors import SiteError
 from lens_steer.model import SteerableModel
 
@@ -65,6 +67,10 @@ class Site:
     def hook_name(self) -> str:
         """The canonical TransformerLens name, such as `blocks.12.hook_resid_post`."""
         return f"blocks.{self.layer}.hook_{self.kind}"
+
+    def read(self, activation: Tensor) -> Tensor:
+        """The part of a hook's activation that is this site."""
+        return activation
 
 
 SiteLike = str | Site

@@ -1,16 +1,17 @@
 """Recording."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
 
 from lens_steer.errors import DataError, PositionError, SiteError
-from lens_steer.model import tokenize
+from lens_steer.model import forward, pad, tokenize
 from lens_steer.record import record
 from lens_steer.sites import Site
-from lens_steer.steer import Intervention, steer
+from lens_steer.steer import Intervention, hooked, steer
 
 
 def test_what_is_recorded_is_what_transformer_lens_caches(model: Any, texts: list[str]) -> None:
@@ -76,3 +77,50 @@ def test_missing_lengths_sites_and_sequences_are_refused_before_any_pass(llama: 
     mixed: Any = ["text", [0, 1]]
     with pytest.raises(DataError, match="2 sequences, 1 of them texts"):
         record(llama, mixed, "resid_post@0")
+
+
+@contextmanager
+def counted(model: Any) -> Iterator[list[str]]:
+    """Notes which blocks, their parts and the unembedding begin to run."""
+    ran: list[str] = []
+    parts = {"unembed": model.unembed}
+    for layer, block in enumerate(model.blocks):
+        parts |= {f"block {layer}": block, f"attn {layer}": block.attn, f"mlp {layer}": block.mlp}
+    handles = [part.register_forward_pre_hook(lambda *_, n=name: ran.append(n)) for name, part in parts.items()]
+    try:
+        yield ran
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@pytest.mark.parametrize(
+    ("site", "expected"),
+    [
+        ("resid_pre@1", ["block 0", "attn 0", "mlp 0", "block 1"]),
+        ("attn_out@0", ["block 0", "attn 0"]),
+        ("resid_post@0", ["block 0", "attn 0", "mlp 0"]),
+        ("resid_post@1", ["block 0", "attn 0", "mlp 0", "block 1", "attn 1", "mlp 1"]),
+    ],
+)
+def test_the_pass_ends_at_the_last_wanted_site(model: Any, texts: list[str], site: str, expected: list[str]) -> None:
+    rows = tokenize(model, texts)
+    with counted(model) as whole:
+        forward(model, *pad(model, rows))
+    with counted(model) as ran:
+        (stopped,) = record(model, rows, [site, "attn_out@0"])
+    assert ran == expected and whole[: len(ran)] == ran and whole[-1] == "unembed"
+    kept = {}
+    with hooked(model, {Site.parse(site).hook_name: lambda a: kept.update(a=a.clone())}):
+        tokens, mask = pad(model, [rows[i] for i in dict.fromkeys(stopped.sequences.tolist())])
+        forward(model, tokens, mask)
+    assert torch.equal(stopped.activations[Site.parse(site)], kept["a"][mask.bool()])
+
+
+def test_a_pass_that_was_ended_leaves_the_model_as_it_was(
+    model: Any, texts: list[str], count_hooks: Callable[[Any], int]
+) -> None:
+    batch = pad(model, tokenize(model, texts))
+    before, hooks = forward(model, *batch), count_hooks(model)
+    list(record(model, texts, ["resid_post@0", "resid_pre@1"], batch_size=1))
+    assert count_hooks(model) == hooks and torch.equal(forward(model, *batch), before)

@@ -9,8 +9,12 @@ from lens_steer.model.identity import Fingerprint as Fingerprint
 from lens_steer.model.identity import fingerprint as fingerprint
 from lens_steer.model.identity import versions as versions
 from lens_steer.model.load import load_model as load_model
+from lens_steer.model.passes import Enough as Enough
+from lens_steer.model.passes import context_length as context_length
 from lens_steer.model.passes import forward as forward
+from lens_steer.model.passes import is_hooked as is_hooked
 from lens_steer.model.passes import next_logits as next_logits
 from lens_steer.model.passes import pad as pad
+from lens_steer.model.passes import run_hooks as run_hooks
 from lens_steer.model.passes import tokenize as tokenize
 from lens_steer.model.protocol import SteerableModel as SteerableModel

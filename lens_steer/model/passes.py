@@ -1,12 +1,15 @@
 """Tokens and plain forward passes, so that no other module speaks to TransformerLens about them.
 
-Batches are right-padded and always carry an attention mask; on causal models padded and unpadded logits agree. BOS is
-put in front exactly once, and tokenizers' own special tokens are never added. This module knows neither sites nor
-steering.
+Batches are right-padded unless asked otherwise and always carry an attention mask; on causal models padded and
+unpadded logits agree. BOS is put in front exactly once, and tokenizers' own special tokens are never added. A pass
+that is run for its hooks alone computes no logits, and a hook may end it by raising `Enough`. This module knows
+neither sites nor steering.
 """
 
 import inspect
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -14,6 +17,10 @@ from torch import Tensor
 
 from lens_steer.errors import DataError, ModelFolderError
 from lens_steer.model.protocol import SteerableModel
+
+
+class Enough(Exception):  # noqa: N818  (not an error: what was wanted has been seen)
+    """Raised by a hook to end `run_hooks`: nothing later in the forward pass is needed."""
 
 
 def tokenize(model: SteerableModel, texts: Sequence[str]) -> list[list[int]]:
@@ -34,18 +41,19 @@ def tokenize(model: SteerableModel, texts: Sequence[str]) -> list[list[int]]:
     if tokenizer is None:
         raise ModelFolderError("this model has no tokenizer; load it from a folder with one, or give token lists.")
     bos = tokenizer.bos_token_id if getattr(model.cfg, "default_prepend_bos", True) else None
-    rows = [list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+    rows = [list(row) for row in tokenizer(list(texts), add_special_tokens=False)["input_ids"]] if texts else []
     return [row if bos is None or row[:1] == [bos] else [bos, *row] for row in rows]
 
 
 def pad(
-    model: SteerableModel, rows: Sequence[Sequence[int]]
+    model: SteerableModel, rows: Sequence[Sequence[int]], side: Literal["right", "left"] = "right"
 ) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
-    """Token rows as one right-padded batch.
+    """Token rows as one padded batch.
 
     Args:
         model: the model they are for.
         rows: token ids, BOS included.
+        side: where the padding goes.
 
     Returns:
         Tokens and attention mask (1 = a real token), on the model's device.
@@ -56,14 +64,16 @@ def pad(
     lengths = [len(row) for row in rows]
     if not lengths or min(lengths) == 0:
         raise DataError("a batch needs at least one sequence of at least one token; leave empty texts out.")
-    context = getattr(model.cfg, "n_ctx", None)
-    if context and max(lengths) > context:
+    context = context_length(model)
+    if context is not None and max(lengths) > context:
         raise DataError(f"a sequence has {max(lengths)} tokens; the model's context is {context}. Shorten the text.")
     filler = getattr(getattr(model, "tokenizer", None), "pad_token_id", None) or 0
     width, device = max(lengths), _device(model)
-    tokens = torch.tensor([[*row, *[filler] * (width - len(row))] for row in rows], device=device)
-    mask = torch.tensor([[1] * n + [0] * (width - n) for n in lengths], device=device)
-    return tokens, mask
+    tokens, mask = torch.full((len(rows), width), filler), torch.zeros(len(rows), width, dtype=torch.long)
+    for index, row in enumerate(rows):
+        span = slice(0, len(row)) if side == "right" else slice(width - len(row), width)
+        tokens[index, span], mask[index, span] = torch.tensor(row), 1
+    return tokens.to(device), mask.to(device)
 
 
 def forward(
@@ -87,9 +97,30 @@ def forward(
     with torch.no_grad():
         if keep is None:
             return model(tokens, attention_mask=mask)
-        if "logits_to_keep" in inspect.signature(model.original_model.forward).parameters:
+        if takes(model, "logits_to_keep"):
             return model(tokens, attention_mask=mask, logits_to_keep=keep)
         return model(tokens, attention_mask=mask)[:, keep]
+
+
+def run_hooks(
+    model: SteerableModel,
+    tokens: Int[Tensor, "batch new"],
+    mask: Int[Tensor, "batch pos"],
+    cache: Any = None,
+) -> None:
+    """One forward pass without gradients for what its hooks see; a hook that raises `Enough` ends it there.
+
+    Args:
+        model: a loaded model.
+        tokens: a padded batch, from `pad`.
+        mask: its attention mask; over the cached tokens too, where there are any.
+        cache: a key-value cache from `lens_steer.model.prefix`, which the pass continues and extends.
+    """
+    extra: dict[str, Any] = {} if cache is None else {"past_key_values": cache}
+    if takes(model, "logits_to_keep"):
+        extra["logits_to_keep"] = torch.zeros(1, dtype=torch.long, device=tokens.device)
+    with torch.no_grad(), suppress(Enough):
+        model(tokens, attention_mask=mask, **extra)
 
 
 def next_logits(model: SteerableModel, rows: Sequence[Sequence[int]]) -> Float[Tensor, "batch d_vocab"]:
@@ -109,6 +140,30 @@ def next_logits(model: SteerableModel, rows: Sequence[Sequence[int]]) -> Float[T
     ends, place = torch.unique(mask.sum(dim=1) - 1, return_inverse=True)
     logits = forward(model, tokens, mask, keep=ends)
     return logits[torch.arange(len(rows), device=logits.device), place.to(logits.device)].float().cpu()
+
+
+def context_length(model: SteerableModel) -> int | None:
+    """The most tokens that one sequence may have; None where the model names no limit."""
+    return getattr(model.cfg, "n_ctx", None) or None
+
+
+def takes(model: SteerableModel, argument: str) -> bool:
+    """Whether the Hugging Face module's forward has an argument of this name."""
+    return argument in inspect.signature(model.original_model.forward).parameters
+
+
+def is_hooked(model: SteerableModel) -> bool:
+    """Whether any hook is installed on the model now, so that it may not be the plain model.
+
+    Args:
+        model: a loaded model.
+
+    Returns:
+        True where a hook point has a forward hook, or the Hugging Face module has one of its own.
+    """
+    points = getattr(model, "hook_points", tuple)()
+    inner = model.original_model
+    return any(point.fwd_hooks for point in points) or bool(inner._forward_pre_hooks or inner._forward_hooks)
 
 
 def _device(model: SteerableModel) -> torch.device:
