@@ -3,6 +3,7 @@
     all            every token                     prompt          position <  prompt length
     last           position = total length - 1     last_prompt     position =  prompt length - 1
     answer         position = prompt length        after_prompt    position >= prompt length
+    content        position >= 1: every token but the first, which is BOS or, where there is none, an attention sink
     3   2:5   0,2:5,9                              explicit positions and half-open spans
 
 A rule never depends on how a sequence is cut into forward passes or padded: it is given the absolute position of
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from lens_steer.errors import PositionError
 
-RULES = ("all", "prompt", "last", "last_prompt", "answer", "after_prompt")
+RULES = ("all", "content", "prompt", "last", "last_prompt", "answer", "after_prompt")
 _SPAN = re.compile(r"(\d+)(?::(\d+))?")
 
 
@@ -116,6 +117,8 @@ class Positions:
             raise PositionError("position rule 'last' needs each row's total length; pass total_lengths.")
         if self.rule == "all":
             return valid.clone()
+        if self.rule == "content":
+            return (absolute >= 1) & valid
         if self.rule == "spans":
             inside = torch.zeros_like(valid)
             for start, stop in self.spans:

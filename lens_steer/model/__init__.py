@@ -17,4 +17,7 @@ from lens_steer.model.passes import next_logits as next_logits
 from lens_steer.model.passes import pad as pad
 from lens_steer.model.passes import run_hooks as run_hooks
 from lens_steer.model.passes import tokenize as tokenize
+from lens_steer.model.prefix import continued_mask as continued_mask
+from lens_steer.model.prefix import new_cache as new_cache
+from lens_steer.model.prefix import why_not_shared as why_not_shared
 from lens_steer.model.protocol import SteerableModel as SteerableModel

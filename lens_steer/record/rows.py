@@ -1,6 +1,8 @@
 """Token rows in little memory, and the plan by which they are forwarded.
 
-    a plan      batches of sequences of like length; each sequence in exactly one batch
+    a plan          batches of sequences of like length; each sequence in exactly one batch
+    a pair          sequences 2i and 2i + 1, always in one batch
+    shared prefix   of a pair: min(longest common prefix, shorter length - 1) tokens, so that each side keeps one
 
 A million tokens take four megabytes, so that tens of thousands of long sequences can be planned at once. This module
 runs no model but for its tokenizer.
@@ -15,6 +17,7 @@ from lens_steer.errors import DataError
 from lens_steer.model import SteerableModel, tokenize
 
 _AT_ONCE = 256
+_WORTH_SHARING = 4
 
 
 class TokenRows(Sequence[Sequence[int]]):
@@ -41,9 +44,14 @@ class TokenRows(Sequence[Sequence[int]]):
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """The sequences that go through the model together."""
+    """The sequences that go through the model together.
+
+    `prefixes` is empty where they are forwarded whole; otherwise the rows are pairs, side by side, and it holds the
+    length of each pair's prefix, which is forwarded once for both.
+    """
 
     rows: tuple[int, ...]
+    prefixes: tuple[int, ...] = ()
 
 
 def token_rows(model: SteerableModel, sequences: Sequence[str] | Sequence[Sequence[int]]) -> TokenRows:
@@ -101,3 +109,42 @@ def plan_rows(rows: TokenRows, batch_size: int) -> list[Batch]:
     """
     lengths = [rows.length(index) for index in range(len(rows))]
     return [Batch(rows=tuple(bucket)) for bucket in length_buckets(lengths, batch_size)]
+
+
+def plan_pairs(rows: TokenRows, batch_size: int, share: bool) -> list[Batch]:
+    """Batches of pairs of like length; those with a prefix to share apart from those without.
+
+    Args:
+        rows: the sequences; 2i and 2i + 1 are a pair.
+        batch_size: the most sequences in one forward pass; a pair is never parted.
+        share: forward the pairs' common prefixes once.
+
+    Returns:
+        The batches.
+
+    Raises:
+        DataError: the batch size is below 1.
+    """
+    lengths = [max(rows.length(index), rows.length(index + 1)) for index in range(0, len(rows), 2)]
+    prefixes = [_common(rows[2 * pair], rows[2 * pair + 1]) if share else 0 for pair in range(len(lengths))]
+    shared = [pair for pair, prefix in enumerate(prefixes) if prefix >= _WORTH_SHARING]
+    whole = [pair for pair, prefix in enumerate(prefixes) if prefix < _WORTH_SHARING]
+    size = max(batch_size // 2, min(batch_size, 1))
+    plan = []
+    for bucket in length_buckets([lengths[pair] for pair in whole], size):
+        plan.append(Batch(rows=_sides([whole[place] for place in bucket])))
+    for bucket in length_buckets([prefixes[pair] for pair in shared], size):
+        pairs = [shared[place] for place in bucket]
+        plan.append(Batch(rows=_sides(pairs), prefixes=tuple(prefixes[pair] for pair in pairs)))
+    return plan
+
+
+def _sides(pairs: Sequence[int]) -> tuple[int, ...]:
+    """The sequences of pairs, both sides of each side by side."""
+    return tuple(2 * pair + side for pair in pairs for side in (0, 1))
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """The length of the prefix that two rows share, leaving each at least one token of its own."""
+    most = min(len(one), len(other)) - 1
+    return next((place for place in range(most) if one[place] != other[place]), most)

@@ -1,0 +1,96 @@
+"""A shared prefix, forwarded once: the key-value cache that two continuations of one prompt start from.
+
+    prefix, left-padded          -> cache          real tokens touch the continuation, so that windows count rightly
+    continuations, right-padded  -> from the cache, each row twice
+
+Only caches that hold the keys and values of past tokens can be continued twice; a recurrent state, a compressed or a
+chunked cache cannot be told to be the same after a split, so such models are refused by name. That a model continues
+its cache exactly is proved on its own forward pass, once a model. This module knows neither sites nor contrast pairs.
+"""
+
+import weakref
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lens_steer.model.passes import pad, takes
+from lens_steer.model.protocol import SteerableModel
+
+_LAYERS = ("DynamicLayer", "DynamicSlidingWindowLayer")
+_PREFIXES, _SUFFIXES = ([1, 2, 3, 4, 3, 2], [1, 3, 4]), ([2, 4], [3])
+_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}
+
+
+def new_cache(model: SteerableModel) -> Any:
+    """An empty key-value cache for a model, of the kinds of layers that its configuration names."""
+    from transformers import DynamicCache
+
+    return DynamicCache(config=model.original_model.config)
+
+
+def why_not_shared(model: SteerableModel) -> str:
+    """Why two continuations cannot start from one forward pass of their prefix on this model.
+
+    Args:
+        model: a loaded model, without hooks.
+
+    Returns:
+        The reason; empty where they can. It is remembered for as long as the model lives.
+    """
+    if model not in _REASONS:
+        _REASONS[model] = _reason(model)
+    return _REASONS[model]
+
+
+_REASONS: "weakref.WeakKeyDictionary[Any, str]" = weakref.WeakKeyDictionary()
+
+
+def _reason(model: SteerableModel) -> str:
+    """What the model's signature, its cache and a forward pass of two short rows say."""
+    if not takes(model, "past_key_values"):
+        return "its forward pass takes no key-value cache"
+    kinds = [type(layer).__name__ for layer in new_cache(model).layers]
+    other = next((kind for kind in kinds if kind not in _LAYERS), None)
+    if other is not None or not kinds:
+        return f"its cache holds {other or 'no layers'}, not keys and values alone"
+    plain, shared = _whole(model), _continued(model)
+    error = float((plain - shared).norm() / plain.norm())
+    if not error <= _TOLERANCE.get(plain.dtype, 0.05):
+        return f"its cached and uncached forward passes differ by {error:.1e} of their norm"
+    return ""
+
+
+def _whole(model: SteerableModel) -> Float[Tensor, "k d_vocab"]:
+    """The logits of the trial's continuations, without a cache."""
+    tokens, mask = pad(model, [prefix + suffix for prefix, suffix in zip(_PREFIXES, _SUFFIXES, strict=True)])
+    with torch.no_grad():
+        logits = model(tokens, attention_mask=mask)
+    parts = zip(logits, _PREFIXES, _SUFFIXES, strict=True)
+    return torch.cat([row[len(prefix) : len(prefix) + len(suffix)] for row, prefix, suffix in parts])
+
+
+def _continued(model: SteerableModel) -> Float[Tensor, "k d_vocab"]:
+    """The same logits, from a cache of the prefixes; of each row's two copies the second."""
+    cache = new_cache(model)
+    tokens, mask = pad(model, _PREFIXES, side="left")
+    with torch.no_grad():
+        model(tokens, attention_mask=mask, past_key_values=cache)
+        cache.batch_repeat_interleave(2)
+        new, real = pad(model, [suffix for suffix in _SUFFIXES for _ in range(2)])
+        logits = model(new, attention_mask=continued_mask(mask, real), past_key_values=cache)
+    return torch.cat([row[: len(suffix)] for row, suffix in zip(logits[1::2], _SUFFIXES, strict=True)])
+
+
+def continued_mask(prefix: Tensor, new: Tensor) -> Int[Tensor, "batch pos"]:
+    """The attention mask of two continuations of each prefix, over cached and new tokens.
+
+    Args:
+        prefix: the mask of the cached prefixes, one row each.
+        new: the mask of the continuations, both of a prefix side by side.
+
+    Returns:
+        One row for each continuation.
+    """
+    return torch.cat([prefix.repeat_interleave(2, dim=0), new], dim=1)
