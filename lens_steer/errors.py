@@ -42,6 +42,10 @@ class MethodError(LensSteerError):
     """A method that is unknown, or was given activations it cannot work on."""
 
 
+class ActivationError(LensSteerError):
+    """An activation that is NaN or infinite."""
+
+
 class DirectionError(LensSteerError):
     """A direction that is NaN, infinite, zero or of the wrong shape."""
 
@@ -64,3 +68,11 @@ class SteeringError(LensSteerError):
 
 class SteeringWarning(UserWarning):
     """Something that leaves the model unsteered without being a certain mistake."""
+
+
+class CacheWarning(UserWarning):
+    """A file of activations that could not be used, and is computed again."""
+
+
+class SharedPrefixWarning(UserWarning):
+    """A model on which the common prefix of a pair cannot be forwarded once, so that both sides are forwarded whole."""

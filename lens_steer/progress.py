@@ -3,20 +3,27 @@
 It knows nothing about what is being counted.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def track(steps: Iterable[T], description: str, total: int | None, progress: bool) -> Iterator[T]:
+def track(
+    steps: Iterable[T],
+    description: str,
+    total: int | None,
+    progress: bool,
+    size: Callable[[T], int] = lambda _: 1,
+) -> Iterator[T]:
     """Passes `steps` through, drawing a rich progress bar on stderr when asked.
 
     Args:
         steps: what to go through.
         description: the words in front of the bar.
-        total: how many steps there are, where known.
+        total: how much there is to count, where known.
         progress: draw the bar; without it nothing is drawn and rich is not imported.
+        size: how much one step counts.
 
     Returns:
         The same steps, one by one.
@@ -31,4 +38,4 @@ def track(steps: Iterable[T], description: str, total: int | None, progress: boo
         task = bar.add_task(description, total=total)
         for step in steps:
             yield step
-            bar.advance(task)
+            bar.advance(task, size(step))

@@ -20,12 +20,17 @@ from lens_steer.errors import ContrastError
 
 @dataclass(frozen=True, kw_only=True)
 class ContrastPair:
-    """One prompt with a completion that shows the behaviour and one that does not."""
+    """One prompt with a completion that shows the behaviour and one that does not.
+
+    `group` says what else the pair's two sides differ in, such as the letter of the matching option; a balanced method
+    gives every group the same weight.
+    """
 
     id: str
     prompt: str
     positive: str
     negative: str
+    group: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +67,7 @@ class ContrastSet:
 
     @property
     def hash(self) -> str:
-        """sha256 of the pairs' texts, in their order; the name and the ids do not enter."""
+        """sha256 of the pairs' texts, in their order; the name, the ids and the groups do not enter."""
         rows = [[pair.prompt, pair.positive, pair.negative] for pair in self.pairs]
         return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
 
@@ -73,7 +78,7 @@ def contrast_from_choices(
     template: ChoiceTemplate | None = None,
     answer: Literal["letter", "text"] = "letter",
 ) -> ContrastSet:
-    """Makes two contrast pairs of every item, one in each option order.
+    """Makes two contrast pairs of every item, one in each option order, grouped by the matching option's letter.
 
     Args:
         name: the name of the set, and later of the vector.
@@ -113,6 +118,7 @@ def contrast_from_choices(
                     prompt=template.render(item, matching_first),
                     positive=sides[0],
                     negative=sides[1],
+                    group=template.letter(matching_first, True),
                 )
             )
     return ContrastSet(name=name, pairs=tuple(pairs))

@@ -10,6 +10,7 @@ from lens_steer.model.identity import fingerprint as fingerprint
 from lens_steer.model.identity import versions as versions
 from lens_steer.model.load import load_model as load_model
 from lens_steer.model.passes import Enough as Enough
+from lens_steer.model.passes import bos_token as bos_token
 from lens_steer.model.passes import context_length as context_length
 from lens_steer.model.passes import forward as forward
 from lens_steer.model.passes import is_hooked as is_hooked

@@ -40,9 +40,15 @@ def tokenize(model: SteerableModel, texts: Sequence[str]) -> list[list[int]]:
     tokenizer = getattr(model, "tokenizer", None)
     if tokenizer is None:
         raise ModelFolderError("this model has no tokenizer; load it from a folder with one, or give token lists.")
-    bos = tokenizer.bos_token_id if getattr(model.cfg, "default_prepend_bos", True) else None
+    bos = bos_token(model)
     rows = [list(row) for row in tokenizer(list(texts), add_special_tokens=False)["input_ids"]] if texts else []
     return [row if bos is None or row[:1] == [bos] else [bos, *row] for row in rows]
+
+
+def bos_token(model: SteerableModel) -> int | None:
+    """The token that `tokenize` puts in front of every text; None where the model wants none."""
+    wanted = getattr(model.cfg, "default_prepend_bos", True)
+    return getattr(getattr(model, "tokenizer", None), "bos_token_id", None) if wanted else None
 
 
 def pad(

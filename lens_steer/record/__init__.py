@@ -2,10 +2,12 @@
 
 from lens_steer.record.read import Reading as Reading
 from lens_steer.record.read import Recording as Recording
+from lens_steer.record.read import locate as locate
 from lens_steer.record.read import read_batch as read_batch
 from lens_steer.record.rows import Batch as Batch
 from lens_steer.record.rows import TokenRows as TokenRows
 from lens_steer.record.rows import plan_pairs as plan_pairs
 from lens_steer.record.rows import plan_rows as plan_rows
 from lens_steer.record.rows import token_rows as token_rows
+from lens_steer.record.rows import tokenize_in_parts as tokenize_in_parts
 from lens_steer.record.stream import record as record

@@ -10,7 +10,7 @@ activations are for.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -36,6 +36,10 @@ class Reading:
     rule: Positions
     prompt_lengths: Sequence[int] | None = None
     medians: bool = False
+
+    def at(self, sites: tuple[Site, ...]) -> "Reading":
+        """The same of other sites."""
+        return replace(self, sites=sites)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,6 +89,23 @@ def read_batch(model: SteerableModel, rows: TokenRows, batch: Batch, reading: Re
     chunk = _Chunk(chosen=_choose(rows, batch.rows, reading, absolute, valid), absolute=absolute, valid=valid)
     _run(model, tokens, mask, reading, chunk)
     return _recording(batch, reading, [chunk])
+
+
+def locate(rows: TokenRows, batch: Batch, reading: Reading) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
+    """Where the rows of a recording come from, without a forward pass.
+
+    Args:
+        rows: all sequences.
+        batch: which of them.
+        reading: what is to be kept.
+
+    Returns:
+        `sequences` and `positions` of what `read_batch` gives.
+    """
+    lengths = torch.tensor([rows.length(index) for index in batch.rows])
+    absolute = torch.arange(int(lengths.max())).expand(len(batch.rows), -1)
+    chosen = _choose(rows, batch.rows, reading, absolute, absolute < lengths[:, None])
+    return torch.tensor(batch.rows)[:, None].expand(absolute.shape)[chosen], absolute[chosen]
 
 
 def _read_shared(model: SteerableModel, rows: TokenRows, batch: Batch, reading: Reading) -> Recording:
