@@ -48,7 +48,7 @@ def extract(
         model: a loaded model.
         contrast_set: pairs of completions of one prompt.
         sites: as `parse_sites` reads them; all in one pass.
-        method: a name of `lens_steer.methods.FITTERS`.
+        method: a name of `lens_steer.methods.METHODS`.
         position: which tokens are read, as `Positions.parse` reads them.
         batch_size: sequences in one forward pass.
         progress: draw a progress bar.
@@ -80,7 +80,7 @@ def extract(
     _check_counts(contrast_set, rule, counts)
     return SteeringVector(
         name=contrast_set.name,
-        directions={site: fitter.fit() for site, fitter in fitters.items()},
+        directions={site: fitter.fit().direction for site, fitter in fitters.items()},
         method=method,
         position=str(rule),
         data_hash=contrast_set.hash,
