@@ -63,7 +63,7 @@ def extract(
         MethodError: there is no such method.
         DirectionError: the two sides do not differ at a site.
     """
-    rule, wanted = Positions.parse(position), parse_sites(sites, int(model.cfg.n_layers))
+    rule, wanted = Positions.parse(position), parse_sites(sites, int(model.cfg.n_layers), int(model.cfg.n_heads))
     fitters: dict[Site, Fitter] = {site: make_fitter(method) for site in wanted}
     texts = [pair.prompt + side for pair in contrast_set.pairs for side in (pair.positive, pair.negative)]
     rows = tokenize(model, texts)

@@ -18,7 +18,7 @@ from lens_steer.errors import DataError, PositionError
 from lens_steer.model import SteerableModel, forward, pad, tokenize
 from lens_steer.positions import Positions
 from lens_steer.progress import track
-from lens_steer.sites import Site, SiteLike, parse_sites
+from lens_steer.sites import Site, SiteLike, by_hook_name, parse_sites
 from lens_steer.steer import hooked
 
 
@@ -29,7 +29,7 @@ class Recording:
     Activations are float32 on the CPU, in the site's own units.
     """
 
-    activations: Mapping[Site, Float[Tensor, "n d_model"]]
+    activations: Mapping[Site, Float[Tensor, "n width"]]
     sequences: Int[Tensor, " n"]
     positions: Int[Tensor, " n"]
 
@@ -62,7 +62,7 @@ def record(
         PositionError: the rule needs prompt lengths, or there is not one for each sequence.
         DataError: no sequences, or one that is empty or longer than the context.
     """
-    rule, wanted = Positions.parse(positions), parse_sites(sites, int(model.cfg.n_layers))
+    rule, wanted = Positions.parse(positions), parse_sites(sites, int(model.cfg.n_layers), int(model.cfg.n_heads))
     rows = token_rows(model, sequences)
     if rule.needs_prompt_lengths and (prompt_lengths is None or len(prompt_lengths) != len(rows)):
         given = "none" if prompt_lengths is None else str(len(prompt_lengths))
@@ -111,16 +111,19 @@ def _stream(
         lengths = None if prompt_lengths is None else torch.tensor([prompt_lengths[index] for index in batch])
         chosen = rule.resolve(absolute, mask.cpu().bool(), lengths, mask.sum(dim=1).cpu())
         kept: dict[Site, Tensor] = {}
-        with hooked(model, {site.hook_name: _keep(kept, site, chosen) for site in sites}):
+        with hooked(model, {name: _keep(kept, here, chosen) for name, here in by_hook_name(sites).items()}):
             forward(model, tokens, mask, keep=torch.zeros(1, dtype=torch.long, device=tokens.device))
         owner = torch.tensor(batch)[:, None].expand(tokens.shape)
         yield Recording(activations=kept, sequences=owner[chosen], positions=absolute[chosen])
 
 
-def _keep(kept: dict[Site, Tensor], site: Site, chosen: Bool[Tensor, "batch pos"]) -> Callable[[Tensor], None]:
-    """A hook that keeps the chosen tokens and changes nothing."""
+def _keep(
+    kept: dict[Site, Tensor], sites: Sequence[Site], chosen: Bool[Tensor, "batch pos"]
+) -> Callable[[Tensor], None]:
+    """A hook that keeps the chosen tokens of each site and changes nothing."""
 
     def run(activation: Tensor) -> None:
-        kept[site] = activation.detach()[chosen.to(activation.device)].float().cpu()
+        for site in sites:
+            kept[site] = site.read(activation.detach())[chosen.to(activation.device)].float().cpu()
 
     return run

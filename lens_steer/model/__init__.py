@@ -14,3 +14,4 @@ from lens_steer.model.passes import next_logits as next_logits
 from lens_steer.model.passes import pad as pad
 from lens_steer.model.passes import tokenize as tokenize
 from lens_steer.model.protocol import SteerableModel as SteerableModel
+from lens_steer.model.weights import output_weights as output_weights
