@@ -32,7 +32,8 @@ _PACKAGES = ("torch", "transformers", "transformer-lens", "lens-steer")
 class Fingerprint:
     """What a model is, so that a vector knows whose it is; `IDENTITY` names the fields that are compared.
 
-    `d_head` and `n_heads` are of every layer; None in files of schema 1, whose vectors have no heads.
+    `d_head` and `n_heads` are of every layer, `architecture` is the Hugging Face model type; files of schema 1 have
+    none of the three.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Fingerprint:
     processing: str
     d_head: int | None = None
     n_heads: int | None = None
+    architecture: str = ""
 
     def differences(self, other: "Fingerprint") -> tuple[str, ...]:
         """The identity fields in which two models differ; empty where they are the same model."""
@@ -85,6 +87,7 @@ def fingerprint(model: SteerableModel) -> Fingerprint:
         processing=processing,
         d_head=_size(model, "d_head"),
         n_heads=_size(model, "n_heads"),
+        architecture=str(getattr(hf.config, "model_type", "")),
     )
     _FINGERPRINTS[model] = (state, found)
     return found

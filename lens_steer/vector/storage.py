@@ -3,7 +3,7 @@
     tensors   "resid_post@12" -> float32 (d_model,)      header   {"lens_steer": JSON with schema, name, method, ...}
               "z@5.3"         -> float32 (d_head,)
 
-Schema 2 adds d_head and n_heads to the fingerprint, and with them heads; files of schema 1 are read as they are.
+Schema 2 adds d_head, n_heads and architecture to the fingerprint, and with them heads; files of schema 1 are read too.
 The same vector gives the same bytes. A file is written whole or not at all. Reading refuses a file that is truncated,
 foreign or of a newer schema, and, where a model is given, a vector of another model. There is no pickle in it.
 """
