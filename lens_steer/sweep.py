@@ -195,7 +195,7 @@ def sweep(
         SteeringError: the position rule selects nothing in the prompts.
     """
     asking = asking or Asking()
-    wanted = parse_sites(sites, int(model.cfg.n_layers))
+    wanted = parse_sites(sites, int(model.cfg.n_layers), int(model.cfg.n_heads))
     if not all(math.isfinite(strength) for strength in strengths):
         raise ScoreError(f"strengths {list(strengths)}; give finite numbers.")
     grid = tuple(sorted({0.0, *(float(strength) for strength in strengths)}))

@@ -1,4 +1,4 @@
-"""Two tiny random models as Hugging Face folders, loaded as any other model is: no network, well under a second."""
+"""Tiny random models as Hugging Face folders, loaded as any other model is: no network, well under a second."""
 
 import os
 
@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from lens_steer.data.choices import ChoiceItem
 from lens_steer.data.contrast import ContrastSet, contrast_from_choices
@@ -85,6 +93,28 @@ def save_gpt2(folder: Path) -> Path:
     return folder
 
 
+def save_neox(folder: Path, parallel: bool = True) -> Path:
+    """A random GPT-NeoX of width 16, whose blocks run attention and MLP side by side, or one after the other."""
+    tokenizer = _tokenizer(with_bos=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.random.manual_seed(2)
+        config = GPTNeoXConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=WIDTH,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=CONTEXT,
+            initializer_range=0.3,
+            use_parallel_residual=parallel,
+            bos_token_id=0,
+            eos_token_id=1,
+        )
+        GPTNeoXForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Llama's folder."""
@@ -107,6 +137,12 @@ def other_llama(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The GPT-2, 2 layers."""
     return load_model(save_gpt2(tmp_path_factory.mktemp("models") / "tiny-gpt2"))
+
+
+@pytest.fixture(scope="session")
+def neox(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The GPT-NeoX, 2 layers of 4 heads, parallel blocks."""
+    return load_model(save_neox(tmp_path_factory.mktemp("models") / "tiny-neox"))
 
 
 @pytest.fixture(params=["llama", "gpt2"])
@@ -142,7 +178,9 @@ def count_hooks() -> Callable[[Any], int]:
 
     def count(model: Any) -> int:
         points = sum(len(point.fwd_hooks) + len(point.bwd_hooks) for point in model.hook_points())
-        return points + len(model.original_model._forward_pre_hooks) + len(model.original_model._forward_hooks)
+        inner = model.original_model
+        points += len(inner._forward_pre_hooks) + len(inner._forward_hooks)
+        return points + sum(len(block.original_component._forward_pre_hooks) for block in model.blocks)
 
     return count
 

@@ -16,13 +16,38 @@ def test_every_site_of_both_architectures_passes_and_leaves_no_hooks(
     model: Any, count_hooks: Callable[[Any], int]
 ) -> None:
     found = preflight(model)
-    assert len(found.checks) == 4 * model.cfg.n_layers
+    assert len(found.checks) == (5 + model.cfg.n_heads) * model.cfg.n_layers
     for check in found.checks:
         assert check.passed and check.fires == 1 and check.reason == ""
         assert abs(check.share - 1) < 1e-3 and check.identity_error < 1e-5
         found.require(check.site)
     assert count_hooks(model) == 0
-    assert list(found.to_frame()["site"])[:4] == [f"{kind}@0" for kind in KINDS]
+    assert list(found.to_frame()["site"])[:7] == [*(f"{kind}@0" for kind in KINDS if kind != "z"), "z@0.0", "z@0.1"]
+
+
+def test_parallel_blocks_pass_but_for_resid_mid(neox: Any, count_hooks: Callable[[Any], int]) -> None:
+    found = preflight(neox)
+    failed = {str(check.site): check.reason for check in found.checks if not check.passed}
+    assert set(failed) == {"resid_mid@0", "resid_mid@1"} and "side by side" in failed["resid_mid@0"]
+    assert count_hooks(neox) == 0
+
+
+def test_transformer_lens_own_resid_mid_reaches_the_mlp_only_and_would_fail(
+    llama: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preflight(llama).require("resid_mid@1")
+    monkeypatch.setattr(Site, "write_name", Site.hook_name)
+    with pytest.raises(SiteError, match=r"resid_mid@1 failed its preflight: .* of a written direction arrives"):
+        preflight(llama).require("resid_mid@1")
+
+
+def test_a_head_whose_write_spills_into_another_fails(llama: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spill(site: Site, activation: Tensor, written: Tensor) -> Tensor:
+        return written if site.head is None else written[:, :, None].expand_as(activation)
+
+    monkeypatch.setattr(Site, "put", spill)
+    with pytest.raises(SiteError, match=r"z@1.0 failed its preflight: attn_out moves by W_O\[0\]\^T v and no other"):
+        preflight(llama).require("z@1.0")
 
 
 def test_transformer_lens_resid_mid_would_fail_so_the_check_can(llama: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,7 +56,7 @@ def test_transformer_lens_resid_mid_would_fail_so_the_check_can(llama: Any, monk
 
     monkeypatch.setattr(Site, "hook_name", property(misplaced))
     found = preflight(llama)
-    with pytest.raises(SiteError, match=r"attn_out@1 failed its preflight: .* misses resid_post by .* choose a site"):
+    with pytest.raises(SiteError, match=r"attn_out@1 failed its preflight: .* = resid_post misses by .* choose a site"):
         found.require("attn_out@1")
 
 

@@ -148,7 +148,7 @@ def test_a_newer_schema_another_kind_and_a_damaged_header_are_refused(vector: St
     path = vector.save(tmp_path / "v.safetensors")
     content = path.read_bytes()
     for change, message in (
-        ({"schema": 2}, "schema 2; this version of lens_steer reads up to 1"),
+        ({"schema": 3}, "schema 3; this version of lens_steer reads up to 2"),
         ({"kind": "probe"}, "holds a 'probe'; expected a steering vector"),
         ({"fingerprint": {}}, "the header or a direction is damaged"),
         ({"activation_norms": {}}, "the header or a direction is damaged"),
@@ -156,6 +156,21 @@ def test_a_newer_schema_another_kind_and_a_damaged_header_are_refused(vector: St
         path.write_bytes(rewritten(content, change))
         with pytest.raises(FormatError, match=message):
             load_vector(path)
+
+
+def test_a_file_of_schema_1_whose_fingerprint_knows_no_heads_is_read(
+    vector: SteeringVector, llama: Any, tmp_path: Path
+) -> None:
+    path = vector.save(tmp_path / "v.safetensors")
+    old = {
+        key: value
+        for key, value in vector.fingerprint.to_dict().items()
+        if key not in ("d_head", "n_heads", "architecture")
+    }
+    path.write_bytes(rewritten(path.read_bytes(), {"schema": 1, "fingerprint": old}))
+    again = load_vector(path, llama)
+    assert torch.equal(again.at(SITE), vector.at(SITE)) and again.fingerprint.n_heads is None
+    assert (vector + again).sites == vector.sites
 
 
 def test_an_option_without_a_json_form_cannot_be_saved(vector: SteeringVector, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def extract(
         DirectionError: the two sides do not differ at a site.
         SteeringError: a cache was asked for while hooks are installed on the model.
     """
-    options, wanted = options or ExtractOptions(), parse_sites(sites, int(model.cfg.n_layers))
+    options, wanted = options or ExtractOptions(), parse_sites(sites, int(model.cfg.n_layers), int(model.cfg.n_heads))
     task = prepare(model, source, wanted, method, Positions.parse(position), batch_size, options)
     fitting = Fitting(method, options, task.sequences, wanted)
     for recording in recordings(model, task, cache, options.progress):

@@ -24,7 +24,7 @@ from lens_steer.model import IDENTITY, SteerableModel, fingerprint, is_hooked, v
 from lens_steer.positions import Positions
 from lens_steer.progress import track
 from lens_steer.record import Batch, Reading, Recording, locate, plan_pairs, plan_rows, read_batch
-from lens_steer.sites import Site
+from lens_steer.sites import Site, check_site
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,10 +63,13 @@ def prepare(
         The task.
 
     Raises:
+        SiteError: the model has no such site.
         MethodError: no such method, a contrast or groups that it cannot work on, or more memory than it may take.
         PositionError, ContrastError, DataError: as `read_source` says, or a sequence has no such position.
     """
     _check_method(source, method)
+    for site in sites:
+        check_site(model, site)
     sequences = read_source(model, source, rule.needs_prompt_lengths, options.too_long == "cut")
     reading = Reading(sites=sites, rule=rule, prompt_lengths=sequences.prompt_lengths, medians=options.drop_massive)
     reason = _why_not_shared(model) if sequences.paired and options.share_prefix else ""
@@ -81,7 +84,7 @@ def prepare(
         )
     positive = sequences.is_positive(torch.arange(len(counts)))
     n_positive, n_negative = int(counts[positive].sum()), int(counts[~positive].sum())
-    widths = [int(model.cfg.d_model)] * len(sites)
+    widths = [site.width(int(model.cfg.d_model), fingerprint(model).d_head) or 0 for site in sites]
     check_memory(method, n_positive, n_negative, widths, options.memory_limit)
     return Task(
         sequences=sequences,

@@ -30,7 +30,11 @@ _PACKAGES = ("torch", "transformers", "transformer-lens", "lens-steer")
 
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
-    """What a model is, so that a vector knows whose it is; `IDENTITY` names the fields that are compared."""
+    """What a model is, so that a vector knows whose it is; `IDENTITY` names the fields that are compared.
+
+    `d_head` and `n_heads` are of every layer, `architecture` is the Hugging Face model type; files of schema 1 have
+    none of the three.
+    """
 
     name: str
     revision: str
@@ -41,6 +45,9 @@ class Fingerprint:
     n_layers: int
     d_model: int
     processing: str
+    d_head: int | None = None
+    n_heads: int | None = None
+    architecture: str = ""
 
     def differences(self, other: "Fingerprint") -> tuple[str, ...]:
         """The identity fields in which two models differ; empty where they are the same model."""
@@ -78,6 +85,9 @@ def fingerprint(model: SteerableModel) -> Fingerprint:
         n_layers=int(model.cfg.n_layers),
         d_model=int(model.cfg.d_model),
         processing=processing,
+        d_head=_size(model, "d_head"),
+        n_heads=_size(model, "n_heads"),
+        architecture=str(getattr(hf.config, "model_type", "")),
     )
     _FINGERPRINTS[model] = (state, found)
     return found
@@ -95,6 +105,12 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[package] = "source"
     return found
+
+
+def _size(model: SteerableModel, name: str) -> int | None:
+    """A size in the model's configuration; None where it has none."""
+    value = getattr(model.cfg, name, None)
+    return None if value is None else int(value)
 
 
 def _model_name(name: str) -> str:

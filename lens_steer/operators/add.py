@@ -18,8 +18,8 @@ class Add:
     """`h + strength * v`; the same at every token."""
 
     def __call__(
-        self, activation: Float[Tensor, "batch pos d_model"], direction: Float[Tensor, " d_model"], strength: float
-    ) -> Float[Tensor, "batch pos d_model"]:
+        self, activation: Float[Tensor, "batch pos width"], direction: Float[Tensor, " width"], strength: float
+    ) -> Float[Tensor, "batch pos width"]:
         """Adds the direction to every token.
 
         Args:

@@ -15,7 +15,7 @@ class Operator(Protocol):
     """Rewrites an activation along a direction, by a strength."""
 
     def __call__(
-        self, activation: Float[Tensor, "batch pos d_model"], direction: Float[Tensor, " d_model"], strength: float
-    ) -> Float[Tensor, "batch pos d_model"]:
+        self, activation: Float[Tensor, "batch pos width"], direction: Float[Tensor, " width"], strength: float
+    ) -> Float[Tensor, "batch pos width"]:
         """The rewritten activation, in the device and dtype of the one given."""
         ...

@@ -20,7 +20,7 @@ from torch import Tensor
 from lens_steer.model import Enough, SteerableModel, continued_mask, new_cache, pad, run_hooks
 from lens_steer.positions import Positions
 from lens_steer.record.rows import Batch, TokenRows
-from lens_steer.sites import Site
+from lens_steer.sites import Site, by_hook_name
 from lens_steer.steer import hooked
 
 
@@ -50,7 +50,7 @@ class Recording:
     all tokens of the sequence that a row belongs to.
     """
 
-    activations: Mapping[Site, Float[Tensor, "n d_model"]]
+    activations: Mapping[Site, Float[Tensor, "n width"]]
     sequences: Int[Tensor, " n"]
     positions: Int[Tensor, " n"]
     medians: Mapping[Site, Float[Tensor, " n"]] = field(default_factory=dict)
@@ -170,10 +170,7 @@ def _run(
     model: SteerableModel, tokens: Tensor, mask: Tensor, reading: Reading, chunk: _Chunk, cache: Any = None
 ) -> None:
     """One pass that fills a chunk and ends when it has seen all sites."""
-    by_hook: dict[str, list[Site]] = {}
-    for site in reading.sites:
-        by_hook.setdefault(site.hook_name, []).append(site)
-    with hooked(model, {name: _keep(chunk, here, reading) for name, here in by_hook.items()}):
+    with hooked(model, {name: _keep(chunk, here, reading) for name, here in by_hook_name(reading.sites).items()}):
         run_hooks(model, tokens, mask, cache)
 
 

@@ -44,7 +44,7 @@ def record(
         PositionError: the rule needs prompt lengths, or there is not one for each sequence.
         DataError: no sequences, or one that is empty or longer than the context.
     """
-    rule, wanted = Positions.parse(positions), parse_sites(sites, int(model.cfg.n_layers))
+    rule, wanted = Positions.parse(positions), parse_sites(sites, int(model.cfg.n_layers), int(model.cfg.n_heads))
     rows = token_rows(model, sequences)
     if rule.needs_prompt_lengths and (prompt_lengths is None or len(prompt_lengths) != len(rows)):
         given = "none" if prompt_lengths is None else str(len(prompt_lengths))

@@ -1,11 +1,12 @@
 """The one place where hooks are put into a model, and taken out again whatever happens.
 
-Everything else that needs to see or change activations goes through `hooked` (named hook points) and `watched` (the
-arguments of each forward pass). Only TransformerBridge's public `hooks` and torch's own module hooks are used.
+Everything else that needs to see or change activations goes through `hooked` (named hook points), `watched` (the
+arguments of each forward pass) and `watched_inputs` (what enters a block). Only TransformerBridge's public `hooks` and
+torch's own module hooks are used.
 """
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -70,6 +71,38 @@ def watched(
         handles.append(inner.register_forward_hook(leave, always_call=True))
         yield
     finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def watched_inputs(model: SteerableModel, inputs: dict[int, Tensor], layers: Collection[int]) -> Iterator[None]:
+    """Keeps what enters each of some blocks: the stream that the block itself adds to, whoever has edited it before.
+
+    Args:
+        model: a loaded model.
+        inputs: where the last input of each layer is put, the very tensor.
+        layers: which blocks.
+
+    Returns:
+        A context manager; when it ends, for whatever reason, nothing is left behind and `inputs` is empty.
+    """
+
+    def keep(layer: int) -> Callable[..., None]:
+        def run(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            inputs[layer] = args[0] if args else kwargs["hidden_states"]
+
+        return run
+
+    blocks: Any = getattr(model, "blocks")  # noqa: B009  (not every SteerableModel has them)
+    handles = []
+    try:
+        for layer in layers:
+            block = blocks[layer].original_component
+            handles.append(block.register_forward_pre_hook(keep(layer), with_kwargs=True))
+        yield
+    finally:
+        inputs.clear()
         for handle in handles:
             handle.remove()
 

@@ -37,7 +37,7 @@ class Intervention:
     """
 
     site: Site
-    direction: Float[Tensor, " d_model"]
+    direction: Float[Tensor, " width"]
     strength: float
     positions: Positions
     operator: Operator = field(default_factory=Add)
@@ -107,7 +107,7 @@ class Intervention:
     def at(
         cls,
         site: SiteLike,
-        direction: Float[Tensor, " d_model"],
+        direction: Float[Tensor, " width"],
         strength: float | int = 1.0,
         positions: str | int | Sequence[int] | Positions = "all",
         operator: Operator | None = None,

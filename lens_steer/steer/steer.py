@@ -8,6 +8,12 @@ ended it, and the model is bit-identical to before. Several interventions at one
 nest. Device and dtype are taken from the activation. Positions are absolute: the same tokens are edited with and
 without a key-value cache and padding.
 
+    resid_mid   attn_out <- attn_out + f(resid_pre + attn_out) - (resid_pre + attn_out)
+    z@l.h       the slice of head h, and nothing else, is f(z[h])
+
+TransformerLens 4.3's `hook_resid_mid` writes to the MLP's input only, so the edit is made where attention is added;
+`resid_pre` is what enters the block itself, after every edit of it.
+
 A context that ends normally after forward passes in which an intervention selected no token raises `SteeringError`;
 one that saw no forward pass at all warns with `SteeringWarning`. Going on unsteered without saying so is the worst
 bug of this field.
@@ -25,7 +31,7 @@ from lens_steer.errors import DirectionError, PositionError, SteeringError, Stee
 from lens_steer.model import SteerableModel, fingerprint
 from lens_steer.sites import check_site
 from lens_steer.steer.chunk import Chunk, read_chunk
-from lens_steer.steer.hooked import hooked, watched
+from lens_steer.steer.hooked import hooked, watched, watched_inputs
 from lens_steer.steer.intervention import Intervention
 from lens_steer.vector import require_same_model
 
@@ -35,7 +41,8 @@ Lengths = int | Sequence[int] | None
 class Steering:
     """The state of one open steering context: which forward pass is running, and what has been edited.
 
-    `forwards` counts forward passes; `edited` counts the tokens that each intervention has edited.
+    `forwards` counts forward passes; `edited` counts the tokens that each intervention has edited; `inputs` holds what
+    entered each block at which `resid_mid` is written.
     """
 
     def __init__(self, interventions: Sequence[Intervention], tokenizer: Any, prompt_lengths: Lengths) -> None:
@@ -43,6 +50,7 @@ class Steering:
         self.forwards = 0
         self.edited = [0] * len(self.interventions)
         self._tokenizer = tokenizer
+        self.inputs: dict[int, Tensor] = {}
         self._chunk: Chunk | None = None
         self._lengths: Tensor | None = None
         self.set_prompt_lengths(prompt_lengths)
@@ -79,19 +87,22 @@ class Steering:
     def leave_forward(self) -> None:
         """Forgets the forward pass that has ended."""
         self._chunk = None
+        self.inputs.clear()
 
     def edit(self, index: int, activation: Tensor) -> Tensor:
         """Applies one intervention to the activation of the running forward pass.
 
         Args:
             index: which intervention.
-            activation: the activation at its site, (batch, pos, d_model).
+            activation: the activation at the hook where its site is written, (batch, pos, d_model or heads, d_head).
 
         Returns:
             The edited activation; the very tensor that came in where no token is selected.
         """
         intervention, chunk = self.interventions[index], self._chunk
-        if chunk is None or activation.shape[:-1] != chunk.absolute.shape:
+        site = intervention.site
+        part = site.read(activation)
+        if chunk is None or part.shape[:-1] != chunk.absolute.shape:
             seen = "no forward pass" if chunk is None else f"a forward pass of {tuple(chunk.absolute.shape)} tokens"
             raise SteeringError(
                 f"while applying {intervention}: the activation has shape {tuple(activation.shape)} in {seen}; "
@@ -103,10 +114,15 @@ class Steering:
             return activation
         self.edited[index] += selected
         direction = intervention.direction.to(activation.device)
-        written = intervention.operator(activation, direction, intervention.strength)
-        if written is activation or selected == mask.numel():
-            return written
-        return torch.where(mask.to(activation.device)[..., None], written, activation)
+        before = self.inputs[site.layer] + part if site.kind == "resid_mid" else part
+        written = intervention.operator(before, direction, intervention.strength)
+        if written is before:
+            return activation
+        if site.kind == "resid_mid":
+            written = part + (written - before)
+        if selected < mask.numel():
+            written = torch.where(mask.to(activation.device)[..., None], written, part)
+        return site.put(activation, written)
 
     def check_edited(self) -> None:
         """Refuses to end in silence when an intervention has edited nothing.
@@ -146,7 +162,7 @@ def steer(model: SteerableModel, *interventions: Intervention, prompt_lengths: L
 
     Raises:
         SiteError: the model has no such site.
-        DirectionError: a direction is not as long as the model is wide.
+        DirectionError: a direction is not as long as its site is wide.
         MismatchError: a vector of another model.
         PositionError: a rule needs prompt lengths that were not given, or cannot be resolved on a forward pass.
         SteeringError: forward passes ran and an intervention edited no token in any of them.
@@ -170,9 +186,14 @@ def steer(model: SteerableModel, *interventions: Intervention, prompt_lengths: L
         return
     by_hook: dict[str, list[int]] = {}
     for index, intervention in enumerate(interventions):
-        by_hook.setdefault(intervention.site.hook_name, []).append(index)
+        by_hook.setdefault(intervention.site.write_name, []).append(index)
     functions = {name: _chain(steering, indices) for name, indices in by_hook.items()}
-    with watched(model, steering.enter_forward, steering.leave_forward), hooked(model, functions):
+    layers = {entry.site.layer for entry in interventions if entry.site.kind == "resid_mid"}
+    with (
+        watched(model, steering.enter_forward, steering.leave_forward),
+        watched_inputs(model, steering.inputs, layers),
+        hooked(model, functions),
+    ):
         yield steering
     steering.check_edited()
 
@@ -192,10 +213,10 @@ def _chain(steering: Steering, indices: Sequence[int]) -> Callable[[Tensor], Ten
 def _check(model: SteerableModel, intervention: Intervention) -> None:
     """Refuses an intervention that does not belong on this model."""
     check_site(model, intervention.site)
-    width = int(model.cfg.d_model)
+    width = intervention.site.width(int(model.cfg.d_model), int(model.cfg.d_head))
     if intervention.direction.shape != (width,):
         raise DirectionError(
-            f"{intervention}: the direction has {intervention.direction.numel()} entries; the model is {width} wide."
+            f"{intervention}: the direction has {intervention.direction.numel()} entries; the site is {width} wide."
         )
     if intervention.fingerprint is not None:
         require_same_model(intervention.fingerprint, fingerprint(model), f"{intervention} and the model being steered")

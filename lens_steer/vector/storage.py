@@ -1,7 +1,9 @@
 """A steering vector as a file: safetensors, with one JSON header that holds all of its provenance.
 
     tensors   "resid_post@12" -> float32 (d_model,)      header   {"lens_steer": JSON with schema, name, method, ...}
+              "z@5.3"         -> float32 (d_head,)
 
+Schema 2 adds d_head, n_heads and architecture to the fingerprint, and with them heads; files of schema 1 are read too.
 The same vector gives the same bytes. A file is written whole or not at all. Reading refuses a file that is truncated,
 foreign or of a newer schema, and, where a model is given, a vector of another model. There is no pickle in it.
 """
@@ -20,7 +22,7 @@ from lens_steer.model import Fingerprint, SteerableModel, fingerprint
 from lens_steer.sites import Site
 from lens_steer.vector.vector import SteeringVector, require_same_model
 
-SCHEMA = 1
+SCHEMA = 2
 _PLAIN = ("name", "method", "position", "data_hash", "n_positive", "n_negative")
 
 

@@ -33,12 +33,12 @@ class SteeringVector:
     libraries'.
 
     Raises:
-        DirectionError: a direction is NaN, infinite, zero or not as long as the model is wide; the site is named.
-        SiteError: there are no sites, or a site of which the model has no layer.
+        DirectionError: a direction is NaN, infinite, zero or not as long as its site is wide; the site is named.
+        SiteError: there are no sites, or a site of which the model has no layer or head.
     """
 
     name: str
-    directions: Mapping[Site, Float[Tensor, " d_model"]]
+    directions: Mapping[Site, Float[Tensor, " width"]]
     method: str
     position: str
     data_hash: str
@@ -56,7 +56,10 @@ class SteeringVector:
         for site in sorted(self.directions):
             if site.layer >= self.fingerprint.n_layers:
                 raise SiteError(f"vector {self.name!r}: {site} on a model of {self.fingerprint.n_layers} layers.")
-            kept[site] = _checked(self.directions[site], self.fingerprint.d_model, f"vector {self.name!r} at {site}")
+            if site.head is not None and site.head >= (self.fingerprint.n_heads or 0):
+                raise SiteError(f"vector {self.name!r}: {site} on a model of {self.fingerprint.n_heads} heads a layer.")
+            width = site.width(self.fingerprint.d_model, self.fingerprint.d_head)
+            kept[site] = _checked(self.directions[site], width, f"vector {self.name!r} at {site}")
         missing = [str(site) for site in kept if not self.activation_norms.get(site, 0) > 0]
         if missing:
             raise DirectionError(
@@ -74,7 +77,7 @@ class SteeringVector:
         """The sites, in order."""
         return tuple(self.directions)
 
-    def at(self, site: SiteLike) -> Float[Tensor, " d_model"]:
+    def at(self, site: SiteLike) -> Float[Tensor, " width"]:
         """The direction at a site.
 
         Args:
@@ -169,7 +172,7 @@ class SteeringVector:
     def replaced(
         self,
         name: str,
-        directions: Mapping[Site, Float[Tensor, " d_model"]],
+        directions: Mapping[Site, Float[Tensor, " width"]],
         method: str | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> "SteeringVector":
@@ -185,7 +188,7 @@ class SteeringVector:
             The new vector.
 
         Raises:
-            DirectionError: a direction is NaN, infinite, zero or not as long as the model is wide.
+            DirectionError: a direction is NaN, infinite, zero or not as long as its site is wide.
         """
         method, options = method or self.method, self.options if options is None else options
         return replace(self, name=name, directions=directions, method=method, options=options)
@@ -237,11 +240,11 @@ def require_same_model(mine: Fingerprint, theirs: Fingerprint, what: str) -> Non
         )
 
 
-def _checked(direction: Tensor, d_model: int, where: str) -> Tensor:
+def _checked(direction: Tensor, width: int | None, where: str) -> Tensor:
     """A direction as float32 on the CPU, a copy of its own, or an error that names the site."""
     kept = torch.as_tensor(direction).detach().to(device="cpu", dtype=torch.float32, copy=True).contiguous()
-    if kept.shape != (d_model,):
-        raise DirectionError(f"{where}: shape {tuple(kept.shape)}; expected ({d_model},), the width of the model.")
+    if kept.shape != (width,):
+        raise DirectionError(f"{where}: shape {tuple(kept.shape)}; expected ({width},), the width of the site.")
     if not bool(kept.isfinite().all()):
         raise DirectionError(f"{where}: NaN or infinite entries; look at the activations it was made from.")
     if not bool(kept.any()):

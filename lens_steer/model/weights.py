@@ -1,0 +1,40 @@
+"""The weights that steering needs to look into: the output matrix of each attention head.
+
+    attn_out = sum over heads h of  z[h] W_O[h]  +  b_O                z[h]: (pos, d_head),  W_O[h]: (d_head, d_model)
+
+Models that put a norm or a scale behind attention add something else than this to the stream; `lens_steer.preflight`
+finds them. This module knows no sites.
+"""
+
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lens_steer.errors import SiteError
+from lens_steer.model.protocol import SteerableModel
+
+
+def output_weights(model: SteerableModel, layer: int) -> Float[Tensor, "head d_head d_model"]:
+    """The output matrix of one layer's attention, cut into heads.
+
+    Args:
+        model: a loaded model.
+        layer: which one, from 0.
+
+    Returns:
+        float32 on the CPU; what head h adds to the stream is `z[h] @ W_O[h]`.
+
+    Raises:
+        SiteError: this layer's attention has no such matrix.
+    """
+    blocks: Any = getattr(model, "blocks", None)
+    weight = getattr(getattr(blocks[layer], "attn", None), "W_O", None) if blocks is not None else None
+    shape = (int(model.cfg.n_heads), int(model.cfg.d_head), int(model.cfg.d_model))
+    if not isinstance(weight, Tensor) or weight.shape != shape:
+        found = tuple(weight.shape) if isinstance(weight, Tensor) else "none"
+        raise SiteError(
+            f"layer {layer}: attention's output matrix, cut into heads, should be {shape}; found {found}. Heads of "
+            "this architecture cannot be steered one by one; use attn_out."
+        )
+    return weight.detach().float().cpu()

@@ -1,0 +1,230 @@
+"""Vectors in other programs' files: GGUF control vectors (llama.cpp, repeng) and plain tensors of one row a layer.
+
+    GGUF            direction.N  <->  resid_post@N         added after block N, counted from 0, at every token
+    blocks          row i         ->  resid_post@i         as many rows as blocks
+    transformers    row 0         ->  resid_pre@0          the embeddings; one row more than blocks
+                    row i         ->  resid_post@(i-1)     hidden_states[i], what block i-1 gives
+
+The number in a GGUF file is the block's own, from 0; there is no `direction.0` because llama.cpp refuses one (its
+buffer begins at layer 1), so `resid_post@0` cannot be exported. repeng numbers its layers the same way and would add a
+`direction.0` after block 0. Read from llama.cpp's `common_control_vector_load_one`, `llama_adapter_cvec::apply` and
+`build_cvec`, and repeng's `ControlVector`.
+
+None of these files says how long activations are or what a vector was made of: the median activation norms must be
+given (`lens_steer.norms.activation_norms` measures them), method is `imported`, the position `unknown`, and the data
+hash is the file's. Directions are taken as they are, in float32; layers whose direction is zero are left out. Nothing
+here runs code from a file.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lens_steer.errors import FormatError, MismatchError
+from lens_steer.files import write_whole
+from lens_steer.model import SteerableModel, fingerprint, versions
+from lens_steer.sites import Site
+from lens_steer.vector.vector import SteeringVector
+
+Numbering = Literal["transformers", "blocks"]
+_ARCHITECTURE = "controlvector"
+_DAMAGED = (OSError, ValueError, KeyError, IndexError, TypeError, OverflowError)
+_REFUSED = torch.serialization.pickle.UnpicklingError  # pyright: ignore[reportPrivateImportUsage]
+_UNREADABLE = (_REFUSED, OSError, RuntimeError, ValueError, KeyError, EOFError)
+"""What `torch.load` raises; `_REFUSED` is its way of saying that a file holds more than weights."""
+
+
+def export_gguf(vector: SteeringVector, path: str | Path, model_hint: str | None = None) -> Path:
+    """Writes a vector as a GGUF control vector, for llama.cpp or repeng.
+
+    Args:
+        vector: what to write, at its raw strength: multiply it first for another.
+        path: where to, usually ending in `.gguf`; an existing file is replaced.
+        model_hint: what the file calls the model's architecture; its Hugging Face type where absent.
+
+    Returns:
+        The path written. The same vector gives the same bytes.
+
+    Raises:
+        FormatError: a site that the format cannot express, a model of unknown architecture, or no `gguf` package.
+    """
+    gguf = _gguf()
+    for site in vector.sites:
+        if site.kind != "resid_post" or site.layer == 0:
+            raise FormatError(
+                f"vector {vector.name!r} cannot be exported: GGUF control vectors are added after blocks 1 and later, "
+                f"so {site} has no place in one. Leave it out, or save the vector with SteeringVector.save."
+            )
+    hint = model_hint or vector.fingerprint.architecture
+    if not hint:
+        raise FormatError(f"vector {vector.name!r} does not say its model's architecture; pass model_hint.")
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / "vector.gguf"
+        writer = gguf.GGUFWriter(draft, _ARCHITECTURE)
+        writer.add_name(vector.name)
+        writer.add_string(f"{_ARCHITECTURE}.model_hint", hint)
+        writer.add_uint32(f"{_ARCHITECTURE}.layer_count", len(vector.sites))
+        for site in vector.sites:
+            writer.add_tensor(f"direction.{site.layer}", vector.at(site).numpy())
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return write_whole(path, draft.read_bytes())
+
+
+def import_gguf(
+    path: str | Path,
+    model: SteerableModel,
+    activation_norms: Mapping[Site, float],
+    model_hint: str | None = None,
+) -> SteeringVector:
+    """Reads a GGUF control vector that llama.cpp, repeng or `export_gguf` wrote.
+
+    Args:
+        path: the file.
+        model: the model it is for; the file itself names an architecture only.
+        activation_norms: the median activation norm at each `resid_post` that the file has.
+        model_hint: what the file must call the architecture; the model's Hugging Face type where absent. llama.cpp has
+            names of its own, such as `llama` for Mistral.
+
+    Returns:
+        The vector, `direction.N` at `resid_post@N`.
+
+    Raises:
+        FormatError: no such file, a truncated or foreign one, or no `gguf` package.
+        MismatchError: the file is of another architecture, width or depth.
+    """
+    gguf = _gguf()
+    content = _read(path, "a GGUF control vector")
+    try:
+        reader = gguf.GGUFReader(path)
+        facts = {key: field.contents() for key, field in reader.fields.items()}
+        rows = {tensor.name: torch.tensor(tensor.data) for tensor in reader.tensors}
+    except _DAMAGED as error:
+        raise FormatError(f"{path}: truncated, or not a GGUF file ({error}); export the vector again.") from error
+    if facts.get("general.architecture") != _ARCHITECTURE:
+        raise FormatError(f"{path}: a GGUF file of {facts.get('general.architecture')!r}; expected {_ARCHITECTURE!r}.")
+    found, wanted = facts.get(f"{_ARCHITECTURE}.model_hint"), model_hint or fingerprint(model).architecture
+    if found != wanted:
+        raise MismatchError(
+            f"{path} is of architecture {found!r}, the model of {wanted!r}. Where the two are one under different "
+            f"names, pass model_hint={found!r}."
+        )
+    directions = {_gguf_site(name, path): row for name, row in rows.items()}
+    options = {"format": "gguf", "model_hint": found}
+    return _vector(path, content, model, directions, activation_norms, options)
+
+
+def import_tensor(
+    path: str | Path, model: SteerableModel, activation_norms: Mapping[Site, float], numbering: Numbering
+) -> SteeringVector:
+    """Reads a tensor `[layers, d_model]` that `torch.save` wrote; weights only, no code of the file is run.
+
+    In Transformers, `hidden_states[0]` are the embeddings and `hidden_states[i]` is what block i-1 gives, but the last
+    one has gone through the final norm as well: a direction read there belongs to no site of the stream. Leave that
+    row out (set it to zero) unless it was made from the stream itself.
+
+    Args:
+        path: the file.
+        model: the model it is for; the file does not say.
+        activation_norms: the median activation norm at each site of the tensor.
+        numbering: whether row i is `hidden_states[i]` of Transformers, or block i's output.
+
+    Returns:
+        The vector.
+
+    Raises:
+        FormatError: no such file, a truncated or foreign one, or one that holds anything but one tensor.
+        MismatchError: not as many rows as the numbering says, or another width.
+    """
+    content = _read(path, "a tensor written by torch.save")
+    advice = "In the environment that made it, write the tensor alone: torch.save(v.directions_tensor, path)."
+    try:
+        rows = torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        cause = str(error).strip().split("\n")[0]
+        raise FormatError(
+            f"{path}: truncated, not written by torch.save, or it holds pickled classes, which are never run "
+            f"({cause}). {advice}"
+        ) from error
+    if not isinstance(rows, Tensor) or rows.ndim != 2 or not rows.is_floating_point():
+        what = f"a {rows.dtype} tensor of shape {tuple(rows.shape)}" if isinstance(rows, Tensor) else f"{type(rows)}"
+        raise FormatError(f"{path}: holds {what}; expected one floating-point tensor [layers, d_model]. {advice}")
+    n_layers = int(model.cfg.n_layers)
+    sites = [Site("resid_post", layer) for layer in range(n_layers)]
+    if numbering == "transformers":
+        sites.insert(0, Site("resid_pre", 0))
+    if len(rows) != len(sites):
+        raise MismatchError(
+            f"{path} has {len(rows)} rows; numbering {numbering!r} means {len(sites)} on a model of {n_layers} layers "
+            "('transformers' counts the embeddings as row 0, 'blocks' does not)."
+        )
+    directions = dict(zip(sites, rows.detach().float(), strict=True))
+    return _vector(path, content, model, directions, activation_norms, {"format": "tensor", "numbering": numbering})
+
+
+def _vector(
+    path: str | Path,
+    content: bytes,
+    model: SteerableModel,
+    directions: Mapping[Site, Float[Tensor, " d_model"]],
+    activation_norms: Mapping[Site, float],
+    options: Mapping[str, Any],
+) -> SteeringVector:
+    """The steering vector of a foreign file: its directions that are not zero, with what is known of them."""
+    width, n_layers = int(model.cfg.d_model), int(model.cfg.n_layers)
+    for site, direction in directions.items():
+        if direction.shape != (width,) or site.layer >= n_layers:
+            raise MismatchError(
+                f"{path}: shape {tuple(direction.shape)} at {site}; the model has {n_layers} layers and is {width} "
+                "wide."
+            )
+    kept = {site: direction for site, direction in directions.items() if bool(direction.any())}
+    if not kept:
+        raise FormatError(f"{path}: holds no direction that is not zero.")
+    digest = hashlib.sha256(content).hexdigest()
+    return SteeringVector(
+        name=Path(path).stem,
+        directions=kept,
+        method="imported",
+        position="unknown",
+        data_hash=digest,
+        n_positive=0,
+        n_negative=0,
+        activation_norms=activation_norms,
+        fingerprint=fingerprint(model),
+        options={**options, "file": Path(path).name, "sha256": digest},
+        versions=versions(),
+    )
+
+
+def _gguf_site(name: str, path: str | Path) -> Site:
+    """The site of a tensor called `direction.N`."""
+    start, _, number = name.partition(".")
+    if start != "direction" or not number.isascii() or not number.isdigit():
+        raise FormatError(f"{path}: holds a tensor {name!r}; expected only 'direction.N' with N a layer.")
+    return Site("resid_post", int(number))
+
+
+def _read(path: str | Path, what: str) -> bytes:
+    """All of a file."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read ({error}); give {what}.") from error
+
+
+def _gguf() -> Any:
+    """The optional package that knows the file format."""
+    try:
+        import gguf
+    except ImportError as error:
+        raise FormatError("GGUF files need the package gguf: pip install 'lens-steer[gguf]'.") from error
+    return gguf

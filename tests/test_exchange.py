@@ -1,0 +1,213 @@
+"""Other programs' files: what number means which block, and what is refused."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lens_steer.errors import DirectionError, FormatError, MismatchError
+from lens_steer.model import forward
+from lens_steer.norms import activation_norms
+from lens_steer.sites import Site, parse_sites
+from lens_steer.steer import Intervention, steer
+from lens_steer.vector import SteeringVector, export_gguf, import_gguf, import_tensor
+
+NORMS = {Site("resid_pre", 0): 2.0, **{Site("resid_post", layer): 2.0 for layer in range(3)}}
+TOKENS = torch.tensor([[0, 40, 41, 42, 43]])
+
+
+class Evil:
+    """Unpickling this would run a function."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.putenv, ("LENS_STEER_WAS_RUN", "yes")  # pyright: ignore[reportReturnType]
+
+
+def later(vector: SteeringVector) -> SteeringVector:
+    """The vector without its first layer, which the format cannot hold."""
+    return vector.replaced("money", {site: d for site, d in vector.directions.items() if site.layer > 0})
+
+
+def write_gguf(path: Path, rows: dict[str, Any], hint: str = "llama", architecture: str = "controlvector") -> Path:
+    """The literal calls by which repeng writes its files."""
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_string(f"{architecture}.model_hint", hint)
+    writer.add_uint32(f"{architecture}.layer_count", len(rows))
+    for name, row in rows.items():
+        writer.add_tensor(name, np.asarray(row))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_an_exported_vector_reads_back_with_its_directions_and_says_where_it_comes_from(
+    vector: SteeringVector, llama: Any, tmp_path: Path
+) -> None:
+    path = export_gguf(later(vector), tmp_path / "folder" / "money.gguf")
+    again = import_gguf(path, llama, NORMS)
+    assert again.sites == (Site("resid_post", 1), Site("resid_post", 2))
+    assert all(torch.equal(again.at(site), vector.at(site)) for site in again.sites)
+    assert (again.name, again.method, again.position) == ("money", "imported", "unknown")
+    assert again.fingerprint == vector.fingerprint and again.options["sha256"] == again.data_hash
+    assert export_gguf(later(vector), tmp_path / "again.gguf").read_bytes() == path.read_bytes()
+    again.save(tmp_path / "v.safetensors")
+
+
+def test_the_file_holds_what_llama_cpp_asks_for(vector: SteeringVector, tmp_path: Path) -> None:
+    reader = gguf.GGUFReader(export_gguf(later(vector), tmp_path / "v.gguf"))
+    facts = {key: field.contents() for key, field in reader.fields.items()}
+    assert facts["general.architecture"] == "controlvector" and facts["controlvector.model_hint"] == "llama"
+    assert facts["controlvector.layer_count"] == 2
+    assert [(t.name, t.tensor_type.name, list(t.shape)) for t in reader.tensors] == [
+        ("direction.1", "F32", [16]),
+        ("direction.2", "F32", [16]),
+    ]
+
+
+def test_direction_n_is_added_to_what_block_n_gives(llama: Any, tmp_path: Path) -> None:
+    rows = {f"direction.{n}": np.eye(16, dtype=np.float32)[n] for n in (1, 2)}
+    found = import_gguf(write_gguf(tmp_path / "v.gguf", rows), llama, NORMS)
+
+    def add(_module: Any, _args: Any, output: Tensor) -> Tensor:
+        return output + torch.eye(16)[1]
+
+    handle = llama.original_model.model.layers[1].original_component.register_forward_hook(add)
+    want = forward(llama, TOKENS, torch.ones_like(TOKENS))
+    handle.remove()
+    with steer(llama, Intervention.of(found, "resid_post@1", 1.0)):
+        torch.testing.assert_close(forward(llama, TOKENS, torch.ones_like(TOKENS)), want)
+    assert (want - forward(llama, TOKENS, torch.ones_like(TOKENS))).abs().max() > 1e-2
+
+
+def test_sites_that_gguf_cannot_express_are_refused_by_name(vector: SteeringVector, tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="so resid_post@0 has no place in one"):
+        export_gguf(vector, tmp_path / "v.gguf")
+    norms = {Site("mlp_out", 1): 1.0}
+    odd = SteeringVector(
+        **{**vars(later(vector)), "directions": {Site("mlp_out", 1): torch.ones(16)}, "activation_norms": norms}
+    )
+    with pytest.raises(FormatError, match="so mlp_out@1 has no place in one"):
+        export_gguf(odd, tmp_path / "v.gguf")
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_architecture_width_or_depth_is_refused(llama: Any, tmp_path: Path) -> None:
+    path, one = tmp_path / "v.gguf", np.ones(16, np.float32)
+    write_gguf(path, {"direction.1": one}, hint="qwen2")
+    with pytest.raises(MismatchError, match=r"architecture 'qwen2', the model of 'llama'.*pass model_hint='qwen2'"):
+        import_gguf(path, llama, NORMS)
+    assert import_gguf(path, llama, NORMS, model_hint="qwen2").sites == (Site("resid_post", 1),)
+    for name, row in (("direction.1", np.ones(17, np.float32)), ("direction.3", one)):
+        with pytest.raises(MismatchError, match=r"the model has 3 layers and is 16 wide"):
+            import_gguf(write_gguf(path, {name: row}), llama, NORMS)
+
+
+def test_foreign_and_damaged_gguf_files_are_refused(llama: Any, tmp_path: Path) -> None:
+    path, one = tmp_path / "v.gguf", np.ones(16, np.float32)
+    with pytest.raises(FormatError, match=r"expected only 'direction\.N' with N a layer"):
+        import_gguf(write_gguf(path, {"direction.x": one}), llama, NORMS)
+    with pytest.raises(FormatError, match=r"a GGUF file of 'llama'; expected 'controlvector'"):
+        import_gguf(write_gguf(path, {"direction.1": one}, architecture="llama"), llama, NORMS)
+    with pytest.raises(FormatError, match="holds no direction that is not zero"):
+        import_gguf(write_gguf(path, {"direction.1": 0 * one}), llama, NORMS)
+    path.write_text("not a vector")
+    with pytest.raises(FormatError, match="truncated, or not a GGUF file"):
+        import_gguf(path, llama, NORMS)
+    with pytest.raises(FormatError, match="cannot be read"):
+        import_gguf(tmp_path / "none.gguf", llama, NORMS)
+
+
+def test_a_gguf_file_truncated_anywhere_is_refused(llama: Any, vector: SteeringVector, tmp_path: Path) -> None:
+    path = export_gguf(later(vector), tmp_path / "v.gguf")
+    content = path.read_bytes()
+    for size in range(0, len(content), 7):
+        path.write_bytes(content[:size])
+        with pytest.raises(FormatError, match="truncated, or not a GGUF file"):
+            import_gguf(path, llama, NORMS)
+
+
+def test_without_the_gguf_package_the_error_says_what_to_install(
+    vector: SteeringVector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(FormatError, match=r"pip install 'lens-steer\[gguf\]'"):
+        export_gguf(vector, tmp_path / "v.gguf")
+
+
+def test_norms_must_be_given_and_can_be_measured(llama: Any, texts: list[str], tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "v.gguf", {"direction.1": np.ones(16, np.float32)})
+    with pytest.raises(DirectionError, match="no activation norm above 0 at resid_post@1"):
+        import_gguf(path, llama, {})
+    measured = activation_norms(llama, texts, "resid_post@1")
+    assert import_gguf(path, llama, measured).activation_norm("resid_post@1") == measured[Site("resid_post", 1)]
+
+
+def test_rows_of_a_tensor_are_numbered_as_transformers_numbers_hidden_states(llama: Any, tmp_path: Path) -> None:
+    states = llama.original_model(TOKENS, output_hidden_states=True).hidden_states
+    rows = torch.stack([state[0, -1].detach() for state in states])
+    torch.save(rows, tmp_path / "icv.pt")
+    found = import_tensor(tmp_path / "icv.pt", llama, NORMS, "transformers")
+    _, cache = llama.run_with_cache(TOKENS)
+    assert found.sites == (Site("resid_post", 0), Site("resid_post", 1), Site("resid_post", 2), Site("resid_pre", 0))
+    for site in (Site("resid_pre", 0), Site("resid_post", 0), Site("resid_post", 1)):
+        torch.testing.assert_close(found.at(site), cache[site.hook_name][0, -1])
+    last = Site("resid_post", 2)
+    assert not torch.allclose(found.at(last), cache[last.hook_name][0, -1]), "the last one has met the final norm"
+    torch.save(rows[1:], tmp_path / "blocks.pt")
+    blocks = import_tensor(tmp_path / "blocks.pt", llama, NORMS, "blocks")
+    assert all(torch.equal(blocks.at(site), found.at(site)) for site in parse_sites("resid_post@*", 3))
+
+
+def test_the_wrong_numbering_is_noticed_by_the_number_of_rows_and_zero_rows_are_left_out(
+    llama: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "v.pt"
+    torch.save(torch.ones(3, 16), path)
+    with pytest.raises(MismatchError, match="has 3 rows; numbering 'transformers' means 4 on a model of 3 layers"):
+        import_tensor(path, llama, NORMS, "transformers")
+    rows = torch.ones(3, 16, dtype=torch.float16)
+    rows[1] = 0
+    torch.save(rows, path)
+    assert import_tensor(path, llama, NORMS, "blocks").sites == (Site("resid_post", 0), Site("resid_post", 2))
+    torch.save(torch.ones(3, 8), path)
+    with pytest.raises(MismatchError, match=r"shape \(8,\) at resid_post@0; the model has 3 layers and is 16 wide"):
+        import_tensor(path, llama, NORMS, "blocks")
+
+
+def damaged(path: Path) -> Iterator[str]:
+    """Files that are no tensor, written one after the other."""
+    torch.save(Evil(), path)
+    yield "it holds pickled classes, which are never run"
+    torch.save({"layers": Evil()}, path, _use_new_zipfile_serialization=False)
+    yield "it holds pickled classes, which are never run"
+    torch.save({"layers": torch.ones(3, 16)}, path)
+    yield "holds <class 'dict'>; expected one floating-point tensor"
+    torch.save(torch.ones(3, 16, dtype=torch.long), path)
+    yield r"holds a torch.int64 tensor of shape \(3, 16\)"
+    torch.save(torch.ones(3, 16), path)
+    content = path.read_bytes()
+    for size in (0, 1, 10, 100, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:size])
+        yield "truncated, not written by torch.save"
+    path.write_text("not a tensor")
+    yield "truncated, not written by torch.save"
+
+
+def test_pickled_classes_and_damaged_files_are_refused_and_never_run(llama: Any, tmp_path: Path) -> None:
+    path = tmp_path / "v.pt"
+    for message in damaged(path):
+        with pytest.raises(FormatError, match=message) as caught:
+            import_tensor(path, llama, NORMS, "blocks")
+        assert "torch.save(v.directions_tensor, path)" in str(caught.value)
+    assert "LENS_STEER_WAS_RUN" not in os.environ
+    with pytest.raises(FormatError, match="cannot be read"):
+        import_tensor(tmp_path / "none.pt", llama, NORMS, "blocks")
