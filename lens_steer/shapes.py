@@ -23,8 +23,6 @@ AXES: dict[str, str] = {
     "strength": "values of a strength grid",
     "length": "prompt lengths: one a row, or one for all rows",
     "layer": "layers of the model",
-    "head": "attention heads of one layer",
-    "d_head": "coordinates of one head's value",
     "site": "sites of a vector",
     "k": "tokens kept of a vocabulary",
 }

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import save_llama
 from torch import Tensor
 from transformers import MambaConfig, MambaForCausalLM
 
-from conftest import save_llama
 from lens_steer.data.contrast import ContrastPair, ContrastSet, contrast_from_choices
 from lens_steer.data.corpora import TextContrast
 from lens_steer.errors import DirectionError, MethodError, PositionError, SharedPrefixWarning
@@ -122,7 +122,7 @@ def test_pairs_read_at_unequal_numbers_of_tokens_are_refused_where_a_method_need
     even = ContrastPair(id="even", prompt=TEXT, positive="A", negative="B")
     odd = ContrastPair(id="odd", prompt=TEXT, positive="A, one dollar", negative="B")
     pairs = ContrastSet(name="s", pairs=(even, odd))
-    with pytest.raises(PositionError, match="pair 'odd'.*: position 'all' selects more tokens on one side"):
+    with pytest.raises(PositionError, match=r"pair 'odd'.*: position 'all' selects more tokens on one side"):
         extract(llama, pairs, method="pca_of_differences", position="all")
     assert extract(llama, pairs, method="pca_of_differences").n_positive == 2
     assert extract(llama, pairs, position="all").n_positive > extract(llama, pairs, position="all").n_negative
@@ -154,7 +154,7 @@ def test_a_method_that_keeps_its_rows_is_refused_before_it_runs_where_they_are_t
         raise AssertionError("a forward pass was run")
 
     monkeypatch.setattr(task, "read_batch", ran)
-    with pytest.raises(MethodError, match="pca_of_pool would keep .* GiB of activations for 12 [+] 12 rows"):
+    with pytest.raises(MethodError, match=r"pca_of_pool would keep .* GiB of activations for 12 [+] 12 rows"):
         extract(llama, contrast, method="pca_of_pool", options=ExtractOptions(memory_limit=1000))
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import save_llama
 from transformers import MambaConfig, MambaForCausalLM
 
-from conftest import save_llama
 from lens_steer.model import load_model, why_not_shared
 from lens_steer.model import prefix as prefix_module
 from lens_steer.positions import Positions

@@ -1,4 +1,4 @@
-"""What `extract` is seldom told: the method's own options, and what to do with texts, tokens and memory out of bounds."""
+"""What `extract` is seldom told: the method's own options, and what to do with texts and tokens out of bounds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -131,5 +131,5 @@ def _pair_label(source: ContrastSet, pair: ContrastPair) -> str:
 def _too_long(label: str, length: int, context: int, reason: str = "") -> str:
     return (
         f"{label}: {length} tokens; the model's context is {context}{reason}. Shorten the text, or extract with "
-        "ExtractOptions(too_long='cut'), which takes tokens off the common beginning of a pair, or the end of a document."
+        "ExtractOptions(too_long='cut'), which takes tokens off a pair's common beginning, or a document's end."
     )

@@ -90,7 +90,7 @@ class Store:
         try:
             with safe_open(path, framework="pt") as file:
                 header = (file.metadata() or {}).get("lens_steer")
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
         except (OSError, SafetensorError) as error:
             reason = str(error)
         else:

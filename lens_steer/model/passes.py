@@ -19,8 +19,8 @@ from lens_steer.errors import DataError, ModelFolderError
 from lens_steer.model.protocol import SteerableModel
 
 
-class Enough(Exception):  # noqa: N818  (not an error: what was wanted has been seen)
-    """Raised by a hook to end `run_hooks`: nothing later in the forward pass is needed."""
+class Enough(Exception):
+    """Raised by a hook to end `run_hooks`: what was wanted has been seen, and nothing later is needed."""
 
 
 def tokenize(model: SteerableModel, texts: Sequence[str]) -> list[list[int]]:

@@ -53,7 +53,7 @@ def test_what_is_longer_than_the_context_is_refused_by_name_or_cut(llama: Any, m
     monkeypatch.setattr(llama.cfg, "n_ctx", 12)
     with pytest.raises(DataError, match=f"set 's', pair 'p1': {long} tokens; the model's context is 12. Shorten"):
         read_source(llama, contrast, needs_prompts=False, cut=False)
-    with pytest.raises(DataError, match="negative document 0: .* tokens; the model's context is 12"):
+    with pytest.raises(DataError, match=r"negative document 0: .* tokens; the model's context is 12"):
         read_source(llama, document, needs_prompts=False, cut=False)
     whole = tokenize(llama, [SAT * 8 + "A one", SAT * 8 + "B"])
     cut = read_source(llama, contrast, needs_prompts=True, cut=True)
@@ -77,7 +77,7 @@ def test_sides_that_become_the_same_tokens_are_refused(llama: Any, monkeypatch: 
         read_source(llama, pairs(("Q: ", "yes", "no")), needs_prompts=False, cut=False)
 
 
-def test_rows_take_four_bytes_a_token(llama: Any) -> None:
+def test_rows_take_four_bytes_a_token() -> None:
     held = TokenRows([[7] * 100] * 50)
     assert len(held._tokens) * held._tokens.itemsize == 4 * 100 * 50
     assert held[49] == [7] * 100 and held.length(0) == 100 and len(held) == 50
