@@ -44,10 +44,10 @@ class Recipe:
     hidden: int = 352
     window: int = 16
     window_from: int = 3250
-    steps: int = 8500
+    steps: int = 11500
     tokens_per_batch: int = 4096
     learning_rate: float = 2e-3
-    final_learning_rate: float = 1e-4
+    final_learning_rate: float = 5e-5
     warm_up: int = 300
     weight_decay: float = 0.05
 
