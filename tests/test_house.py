@@ -19,7 +19,7 @@ ROOMS = (
     ("sites",),
     ("vector",),
     ("steer", "lab"),
-    ("preflight", "record", "score", "generate"),
+    ("preflight", "record", "score", "damage", "generate"),
     ("extract", "sweep", "compose", "analysis"),
     ("evaluate",),
     ("select",),

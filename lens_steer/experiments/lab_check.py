@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
+from lens_steer.damage import measure_damage
 from lens_steer.data.choices import ChoiceItem
 from lens_steer.data.contrast import contrast_from_choices
 from lens_steer.extract import extract
@@ -23,7 +24,7 @@ from lens_steer.lab.truth import BEHAVIOURS, DECOY, FLIPPED, POSITION_BIASED
 from lens_steer.metrics.choice import ab_split
 from lens_steer.metrics.statistics import Interval, bootstrap_mean
 from lens_steer.metrics.steerability import anti_steerable_share, steerability
-from lens_steer.model import SteerableModel, forward, next_logits, pad, tokenize
+from lens_steer.model import SteerableModel, next_logits, tokenize
 from lens_steer.progress import track
 from lens_steer.score import ChoiceScores, score_choices
 from lens_steer.select import choose_point
@@ -146,7 +147,7 @@ def _skills(model: SteerableModel) -> Iterator[Bar]:
     for kind, write in (("prose", skills.prose), ("python", skills.python), ("javascript", skills.javascript)):
         rng = random.Random(f"check:{kind}")
         texts = [write(rng, "test") for _ in range(N_ITEMS)]
-        yield Bar(group="skills", what=f"{kind}: top-1 accuracy", value=top1_accuracy(model, texts), low=0.60)
+        yield Bar(group="skills", what=f"{kind}: top-1 accuracy", value=measure_damage(model, texts, []).top1, low=0.60)
     for task in skills.MAPPINGS:
         for shots, low, high in ((5, 0.90, None), (0, None, 0.30)):
             value = _mapping_accuracy(model, items.mapping_prompts(task, shots, N_ITEMS, split="test"))
@@ -155,25 +156,6 @@ def _skills(model: SteerableModel) -> Iterator[Bar]:
             )
     facts = score_choices(model, items.fact_items(N_ITEMS, split="test"))
     yield Bar(group="facts", what="right answers", value=_rate(facts), low=0.90)
-
-
-def top1_accuracy(model: SteerableModel, texts: Sequence[str], batch_size: int = 32) -> float:
-    """The share of tokens that the model predicts, over all tokens of all texts but the first of each.
-
-    Args:
-        model: a loaded model.
-        texts: whole documents.
-        batch_size: documents in one forward pass.
-    """
-    right = seen = 0
-    rows = tokenize(model, texts)
-    for start in range(0, len(rows), batch_size):
-        tokens, mask = pad(model, rows[start : start + batch_size])
-        guesses = forward(model, tokens, mask)[:, :-1].argmax(-1)
-        counted = mask[:, 1:].bool()
-        right += int(((guesses == tokens[:, 1:]) & counted).sum())
-        seen += int(counted.sum())
-    return right / seen
 
 
 def _mapping_accuracy(model: SteerableModel, prompts: Sequence[tuple[str, str]]) -> float:
