@@ -121,5 +121,7 @@ def _cell(
     return row | rates | {"effect": rates["added"] - rates["subtracted"], "shift": shift, "letter_mass": mass}
 
 
-def _steered(model: SteerableModel, prompts: Prompts, vector: SteeringVector, strength: float, settings: EqualDamage):
+def _steered(
+    model: SteerableModel, prompts: Prompts, vector: SteeringVector, strength: float, settings: EqualDamage
+) -> ChoiceScores:
     return score_prompts(model, prompts, [Intervention.of(vector, settings.site, strength, "raw", settings.positions)])
