@@ -30,8 +30,8 @@ from lens_steer.score import ChoiceScores, score_choices
 from lens_steer.select import choose_point
 from lens_steer.sweep import SweepResult, sweep
 
-N_ITEMS, N_VALIDATION, N_TRAIN, NEEDED = 48, 32, 100, 4
-SITES, STRENGTHS = "resid_post@0:4", (-3.0, -2.0, -1.5, -1.0, 1.0, 1.5, 2.0, 3.0)
+N_ITEMS, N_VALIDATION, N_TRAIN, NEEDED = 48, 64, 200, 4
+SITES, STRENGTHS = "resid_post@0:2", (-3.0, -2.0, -1.5, -1.0, 1.0, 1.5, 2.0, 3.0)
 POSITIONS = ("all", "0:20")
 """All tokens of the prompt, or its first 20: the speaker's words and the question, before most options."""
 
