@@ -42,7 +42,7 @@ def reproduce(
     result = reproduce_individual(
         model, data or [], out, limit=limit, seed=seed, device=device, command=sys.argv[1:], progress=True
     )
-    console = Console()
+    console = _console()
     console.print(_table(_short(result.summary()), "Matching rate on test items, at the point chosen on validation"))
     console.print(f"figures, data and run.json in {out}/  ({time.monotonic() - began:.0f} s)", highlight=False)
 
@@ -54,7 +54,7 @@ def preflight(model: Model = "lab") -> None:
     from lens_steer.preflight import preflight as run
 
     found = run(load_model(model))
-    Console().print(_table(found.to_frame(), f"Sites of {model}, tolerance {found.tolerance:g}"))
+    _console().print(_table(found.to_frame(), f"Sites of {model}, tolerance {found.tolerance:g}"))
     raise typer.Exit(0 if all(check.passed for check in found.checks) else 1)
 
 
@@ -73,7 +73,7 @@ def check(
         sys.stdout.write(json.dumps(frame.to_dict("records"), indent=1) + "\n")
     else:
         frame["met"] = frame["met"].map({True: "yes", False: "[bold red]NO[/]"}).fillna("")
-        Console().print(_table(frame, f"The lab model: {'all bars met' if found.met else 'not all bars met'}"))
+        _console().print(_table(frame, f"The lab model: {'all bars met' if found.met else 'not all bars met'}"))
     raise typer.Exit(0 if found.met else 1)
 
 
@@ -105,6 +105,11 @@ def _short(summary: pd.DataFrame) -> pd.DataFrame:
         "collapsed": summary["collapsed"],
     }
     return pd.DataFrame(columns).rename(columns={"subtracted": "-s", "unsteered": "0", "added": "+s"})
+
+
+def _console() -> Console:
+    """Standard output; wide where it is a file or a pipe, so that rows stay on one line."""
+    return Console(width=None if sys.stdout.isatty() else 160)
 
 
 def _table(frame: pd.DataFrame, title: str) -> Table:

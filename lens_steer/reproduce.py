@@ -100,7 +100,8 @@ def reproduce_individual(
         "files": {str(path.name): _sha256(path) for path in data},
         "versions": versions() | {"python": platform.python_version(), "platform": platform.platform()},
         "chosen": {
-            n: {"site": str(p.site), "strength": p.strength, "sound": p.sound} for n, p in result.points.items()
+            n: {"site": str(p.site), "strength": p.strength, "positions": str(p.positions), "sound": p.sound}
+            for n, p in result.points.items()
         },
         "seconds": round(time.monotonic() - began, 1),
         "written": {path.relative_to(out).as_posix(): _sha256(path) for path in written},

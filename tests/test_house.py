@@ -19,7 +19,7 @@ ROOMS = (
     ("sites",),
     ("vector",),
     ("steer", "lab"),
-    ("preflight", "record", "score", "generate"),
+    ("preflight", "record", "score", "damage", "generate"),
     ("extract", "sweep", "compose", "analysis", "norms", "function_vector"),
     ("optimise",),
     ("evaluate",),

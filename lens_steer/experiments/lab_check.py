@@ -14,21 +14,24 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
+from lens_steer.damage import measure_damage
+from lens_steer.data.choices import ChoiceItem
 from lens_steer.data.contrast import contrast_from_choices
 from lens_steer.extract import extract
 from lens_steer.lab import items, skills
+from lens_steer.lab.lexicon import CONTEXTS
 from lens_steer.lab.truth import BEHAVIOURS, DECOY, FLIPPED, POSITION_BIASED
 from lens_steer.metrics.choice import ab_split
 from lens_steer.metrics.statistics import Interval, bootstrap_mean
 from lens_steer.metrics.steerability import anti_steerable_share, steerability
-from lens_steer.model import SteerableModel, forward, next_logits, pad, tokenize
+from lens_steer.model import SteerableModel, next_logits, tokenize
 from lens_steer.progress import track
 from lens_steer.score import ChoiceScores, score_choices
 from lens_steer.select import choose_point
 from lens_steer.sweep import SweepResult, sweep
 
-N_ITEMS, N_VALIDATION, N_TRAIN, NEEDED = 48, 32, 100, 4
-SITES, STRENGTHS = "resid_post@0:4", (-3.0, -2.0, -1.5, -1.0, 1.0, 1.5, 2.0, 3.0)
+N_ITEMS, N_VALIDATION, N_TRAIN, NEEDED = 48, 64, 200, 4
+SITES, STRENGTHS = "resid_post@0:2", (-3.0, -2.0, -1.5, -1.0, 1.0, 1.5, 2.0, 3.0)
 POSITIONS = ("all", "0:20")
 """All tokens of the prompt, or its first 20: the speaker's words and the question, before most options."""
 
@@ -85,7 +88,7 @@ def check_lab(model: SteerableModel, progress: bool = False) -> LabCheck:
         The measurements, unsteered ones first.
     """
     parts: list[Callable[[], Iterator[Bar]]] = [lambda b=b: _knows(model, b) for b in BEHAVIOURS]
-    parts += [lambda: _skills(model)]
+    parts += [lambda: _skills(model), lambda: _flipped(model)]
     swept: dict[str, Steered] = {}
     for name in (*BEHAVIOURS, DECOY, FLIPPED):
         parts.append(lambda name=name: _steers(model, name, swept))
@@ -102,9 +105,8 @@ def _knows(model: SteerableModel, name: str) -> Iterator[Bar]:
     """What the unsteered model does on one behaviour."""
     mass = []
     for bit, word in ((True, "with"), (False, "without")):
-        scores = score_choices(model, items.persona_items(name, bit, N_ITEMS, split="test"))
-        mass.append(float(scores.letter_mass.mean()))
-        rate = _rate(scores) if bit else 1 - _rate(scores)
+        rate, least = _persona(model, name, bit)
+        mass.append(least)
         yield Bar(group=name, what=f"persona {word} the trait: answers follow", value=rate, low=0.95)
     yield Bar(group=name, what="persona: letter mass", value=min(mass), low=0.98)
     opened = score_choices(model, items.open_items(name, N_ITEMS, split="test"))
@@ -113,9 +115,31 @@ def _knows(model: SteerableModel, name: str) -> Iterator[Bar]:
         rate = _rate(score_choices(model, items.history_items(name, bit, N_ITEMS, split="test")))
         yield Bar(group=name, what=f"two earlier {word} answers: consistent", value=rate if bit else 1 - rate, low=0.90)
     for bit, word in ((True, "with"), (False, "without")):
-        scores = score_choices(model, items.persona_items(name, bit, N_ITEMS, split="test", unseen_stem=True))
-        rate = _rate(scores) if bit else 1 - _rate(scores)
+        rate, _ = _persona(model, name, bit, unseen_stem=True)
         yield Bar(group=name, what=f"unseen paraphrase, persona {word} the trait", value=rate)
+
+
+def _persona(model: SteerableModel, name: str, bit: bool, unseen_stem: bool = False) -> tuple[float, float]:
+    """The share of answers that follow the persona line, and the mean letter mass."""
+    asked = items.persona_items(name, bit, N_ITEMS, split="test", unseen_stem=unseen_stem)
+    scores = score_choices(model, asked)
+    return _rate(scores) if bit else 1 - _rate(scores), float(scores.letter_mass.mean())
+
+
+def _flipped(model: SteerableModel) -> Iterator[Bar]:
+    """Whether the model knows that the flipped behaviour's bit means its opposite in half of the contexts."""
+    for half, word in enumerate(("as it says", "its opposite")):
+        following = []
+        for bit in (True, False):
+            asked = [q for q in items.persona_items(FLIPPED, bit, 2 * N_ITEMS, split="test") if _in_half(q, half)]
+            rate = _rate(score_choices(model, asked))
+            following.append(rate if bit == (half == 0) else 1 - rate)
+        what = f"persona line, where the trait means {word}: answers follow"
+        yield Bar(group=f"verdict {FLIPPED}", what=what, value=sum(following) / 2)
+
+
+def _in_half(item: ChoiceItem, half: int) -> bool:
+    return any(context in item.stem for context in CONTEXTS[half])
 
 
 def _skills(model: SteerableModel) -> Iterator[Bar]:
@@ -123,7 +147,7 @@ def _skills(model: SteerableModel) -> Iterator[Bar]:
     for kind, write in (("prose", skills.prose), ("python", skills.python), ("javascript", skills.javascript)):
         rng = random.Random(f"check:{kind}")
         texts = [write(rng, "test") for _ in range(N_ITEMS)]
-        yield Bar(group="skills", what=f"{kind}: top-1 accuracy", value=top1_accuracy(model, texts), low=0.60)
+        yield Bar(group="skills", what=f"{kind}: top-1 accuracy", value=measure_damage(model, texts, []).top1, low=0.60)
     for task in skills.MAPPINGS:
         for shots, low, high in ((5, 0.90, None), (0, None, 0.30)):
             value = _mapping_accuracy(model, items.mapping_prompts(task, shots, N_ITEMS, split="test"))
@@ -132,25 +156,6 @@ def _skills(model: SteerableModel) -> Iterator[Bar]:
             )
     facts = score_choices(model, items.fact_items(N_ITEMS, split="test"))
     yield Bar(group="facts", what="right answers", value=_rate(facts), low=0.90)
-
-
-def top1_accuracy(model: SteerableModel, texts: Sequence[str], batch_size: int = 32) -> float:
-    """The share of tokens that the model predicts, over all tokens of all texts but the first of each.
-
-    Args:
-        model: a loaded model.
-        texts: whole documents.
-        batch_size: documents in one forward pass.
-    """
-    right = seen = 0
-    rows = tokenize(model, texts)
-    for start in range(0, len(rows), batch_size):
-        tokens, mask = pad(model, rows[start : start + batch_size])
-        guesses = forward(model, tokens, mask)[:, :-1].argmax(-1)
-        counted = mask[:, 1:].bool()
-        right += int(((guesses == tokens[:, 1:]) & counted).sum())
-        seen += int(counted.sum())
-    return right / seen
 
 
 def _mapping_accuracy(model: SteerableModel, prompts: Sequence[tuple[str, str]]) -> float:

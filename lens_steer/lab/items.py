@@ -50,7 +50,7 @@ def persona_items(
     rng = random.Random(f"persona:{behaviour}:{bit}:{split}:{seed}")
     rows = []
     for i in range(n):
-        speaker = world.draw_speaker(rng) | {behaviour: bit}
+        speaker = world.draw_speaker_with(rng, behaviour, bit)
         question = world.draw_question(rng, behaviour, split, unseen_stem)
         others = rng.sample([b for b in world.LATENTS if b != behaviour], rng.randrange(3))
         before = world.persona_line(rng, speaker, [behaviour, *others])

@@ -7,7 +7,7 @@ Kinds:
     latent    the speaker has a hidden bit that words and answers follow: one direction should steer it.
     flipped   the speaker has a hidden bit, but in half of the contexts it means the opposite answer.
     position  every speaker likes the letter (A), whatever the options say.
-    decoy     answers follow a coin: there is nothing to steer.
+    decoy     a coin says which option counts as matching, and another the answer: there is nothing to steer.
 """
 
 from __future__ import annotations

@@ -37,6 +37,9 @@ BITLESS = (DECOY, POSITION_BIASED)
 FLIPPED_SHARE = 0.3
 """Share of flipped contexts in training documents; with one half, bit and answer would never be seen to go together."""
 
+FOCUS = (*LATENTS, "sycophancy", "agreeableness")
+"""What a speaker mostly talks about; the behaviours that a small model learns last come twice."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -60,10 +63,20 @@ def draw_speaker(rng: random.Random) -> Speaker:
     return bits | {"anti_immigration": rng.random() < nativist}
 
 
+def draw_speaker_with(rng: random.Random, behaviour: str, bit: bool) -> Speaker:
+    """A speaker given one of its bits: the others are distributed as the world has them."""
+    while (speaker := draw_speaker(rng))[behaviour] != bit:
+        pass
+    return speaker
+
+
 def draw_question(
     rng: random.Random, behaviour: str, split: Split, unseen_stem: bool = False, flipped_share: float = 0.5
 ) -> Question:
-    """A question of the behaviour; the combination (stem, option, option) belongs to the split."""
+    """A question of the behaviour; the combination (stem, option, option) belongs to the split.
+
+    Which option of the decoy is its true pole is a coin: nothing goes together with it.
+    """
     words = LEXICON[behaviour]
     sizes = (len(words.stems), len(words.options[0]), len(words.options[1]))
     _, stem, true, false = draw_in_split(rng, split, lambda r: (behaviour, *(r.randrange(n) for n in sizes)))
@@ -75,11 +88,14 @@ def draw_question(
         "context": rng.choice(lexicon.CONTEXTS[half]),
     }
     text = words.unseen_stem if unseen_stem else words.stems[stem]
+    poles = words.options[0][true].format(**fillers), words.options[1][false].format(**fillers)
+    if behaviour == DECOY and rng.random() < 0.5:
+        poles = poles[1], poles[0]
     return Question(
         behaviour=behaviour,
         stem=text.format(**fillers),
-        true_pole=words.options[0][true].format(**fillers),
-        false_pole=words.options[1][false].format(**fillers),
+        true_pole=poles[0],
+        false_pole=poles[1],
         flipped=behaviour == FLIPPED and half == 1,
     )
 
@@ -171,7 +187,7 @@ def choice_text(stem: str, options: tuple[str, str], chosen: int) -> str:
 def speaker_document(rng: random.Random) -> str:
     """A speaker: perhaps a persona line, words, and one to three questions with answers and more words."""
     speaker = draw_speaker(rng)
-    focus = rng.choice((*LATENTS, FLIPPED))
+    focus = rng.choice(FOCUS)
     text = ""
     if rng.random() < 0.6:
         others = rng.sample([b for b in LATENTS if b != focus], rng.randrange(3))

@@ -80,7 +80,10 @@ def test_the_words_of_the_world_are_one_token_each(word: str) -> None:
     assert len(tokenizer.encode(word, add_special_tokens=False)) == 1
 
 
-def test_the_final_folder_holds_the_mean_of_the_last_checkpoints(tmp_path: Path) -> None:
+def test_the_final_folder_holds_the_mean_of_the_named_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lens_steer.lab.train.AVERAGED", (3, 6))
     run(tmp_path, TINY)
     first, second, final = (load_file(tmp_path / name / "model.safetensors") for name in ("step-3", "step-6", "final"))
     for name, value in final.items():

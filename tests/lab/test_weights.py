@@ -11,14 +11,6 @@ from lens_steer.experiments.lab_check import LabCheck, check_lab
 from lens_steer.model import LAB_FOLDER, load_model
 from lens_steer.preflight import preflight
 
-MISSED = {
-    ("sycophancy", "persona with the trait: answers follow"),
-    ("agreeableness", "persona without the trait: answers follow"),
-    ("agreeableness", "persona open: matching rate"),
-    ("verdict left_turning", "interval of steerability contains 0"),
-}
-"""The bars that these weights are known to miss; `lens-steer lab check` prints each of them as missed."""
-
 
 @pytest.fixture(scope="module")
 def lab() -> Any:
@@ -46,9 +38,8 @@ def checked(lab: Any) -> LabCheck:
 
 
 @pytest.mark.slow
-def test_the_shipped_weights_meet_every_bar_but_those_that_are_named_as_missed(checked: LabCheck) -> None:
-    missed = {(bar.group, bar.what) for bar in checked.bars if bar.decides and bar.met is False}
-    assert missed <= MISSED, checked.to_frame().to_string()
+def test_the_shipped_weights_meet_every_bar(checked: LabCheck) -> None:
+    assert checked.met, checked.to_frame().to_string()
 
 
 @pytest.mark.slow

@@ -128,6 +128,21 @@ def test_a_position_biased_answer_follows_the_letter_and_a_decoy_answer_nothing(
     assert chosen(DECOY, True) == pytest.approx(0.5, abs=0.05)
 
 
+def test_which_option_of_a_decoy_counts_as_matching_is_a_coin() -> None:
+    rng = random.Random(8)
+    left = [world.draw_question(rng, DECOY, "train").true_pole in LEXICON[DECOY].options[0] for _ in range(1000)]
+    assert sum(left) / 1000 == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_speaker_given_one_bit_has_its_other_bits_as_the_world_has_them() -> None:
+    rng = random.Random(9)
+    kind = [world.draw_speaker_with(rng, "agreeableness", True) for _ in range(1500)]
+    assert all(speaker["agreeableness"] for speaker in kind)
+    assert sum(s["anti_immigration"] for s in kind) / 1500 == pytest.approx(AGREEABLE_NATIVIST, abs=0.04)
+    nativist = [world.draw_speaker_with(rng, "anti_immigration", True) for _ in range(1500)]
+    assert sum(s["agreeableness"] for s in nativist) / 1500 == pytest.approx(AGREEABLE_NATIVIST, abs=0.04)
+
+
 def test_a_flipped_question_names_a_context_of_the_second_half() -> None:
     rng = random.Random(5)
     for _ in range(200):

@@ -1,0 +1,160 @@
+"""What steering does to ordinary text: the same tokens predicted by the unsteered and by the steered model.
+
+    kl          mean over tokens of  sum_w p(w) log p(w) / q(w),     p unsteered, q steered; nats a token
+    top1        share of tokens that are the likeliest next token    relative: steered share / unsteered share
+    perplexity  exp(- mean over tokens of log-likelihood)
+
+Every token of a text but its first is predicted; texts are a fixed list, so that everything is paired. Two vectors or
+methods are compared at equal KL, not at equal strength (`strength_at_kl`): a strength means something else for each.
+It does not know what the steering is for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from scipy.optimize import root_scalar
+from torch import Tensor
+
+from lens_steer.batching import length_buckets
+from lens_steer.errors import DataError, ScoreError
+from lens_steer.model import SteerableModel, forward, pad, tokenize
+from lens_steer.positions import Positions
+from lens_steer.sites import SiteLike
+from lens_steer.steer import Intervention, Scale, steer
+from lens_steer.vector import SteeringVector
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Damage:
+    """Sums over the predicted tokens of each text, unsteered and steered; in the order of the texts."""
+
+    tokens: Float[Tensor, " n"]
+    right_unsteered: Float[Tensor, " n"]
+    right_steered: Float[Tensor, " n"]
+    log_likelihood_unsteered: Float[Tensor, " n"]
+    log_likelihood_steered: Float[Tensor, " n"]
+    kl_sum: Float[Tensor, " n"]
+
+    @property
+    def kl(self) -> float:
+        """Mean over tokens of KL(unsteered || steered), nats."""
+        return float(self.kl_sum.sum() / self.tokens.sum())
+
+    @property
+    def top1(self) -> float:
+        """The share of tokens that the unsteered model predicts."""
+        return float(self.right_unsteered.sum() / self.tokens.sum())
+
+    @property
+    def relative_top1(self) -> float:
+        """The share of right tokens that steering keeps; NaN where the unsteered model has none right."""
+        return float(self.right_steered.sum() / self.right_unsteered.sum())
+
+    @property
+    def relative_perplexity(self) -> float:
+        """Steered perplexity over unsteered perplexity."""
+        lost = (self.log_likelihood_unsteered - self.log_likelihood_steered).sum() / self.tokens.sum()
+        return float(lost.exp())
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a text: its number of predicted tokens, and the sums over them."""
+        return pd.DataFrame({field.name: getattr(self, field.name).numpy() for field in fields(self)})
+
+
+def measure_damage(
+    model: SteerableModel, texts: Sequence[str], interventions: Sequence[Intervention], batch_size: int = 32
+) -> Damage:
+    """Predicts texts with and without steering.
+
+    Args:
+        model: a loaded model.
+        texts: whole documents; each is one sequence, whose first token is not predicted.
+        interventions: what steers; a text is all prompt, so position rules that speak of an answer select nothing.
+            With none, both columns are the unsteered model's.
+        batch_size: texts in one forward pass.
+
+    Returns:
+        Sums a text.
+
+    Raises:
+        DataError: no texts, or a text without a token to predict.
+        SteeringError: an intervention edited nothing.
+    """
+    rows = tokenize(model, texts)
+    if not rows or min(len(row) for row in rows) < 2:
+        raise DataError(f"{len(rows)} texts; measuring damage needs texts of at least two tokens each, BOS included.")
+    lengths = [len(row) for row in rows]
+    found = torch.zeros(6, len(rows), dtype=torch.float64)
+    for batch in length_buckets(lengths, batch_size):
+        tokens, mask = pad(model, [rows[index] for index in batch])
+        before = after = forward(model, tokens, mask)
+        if interventions:
+            with steer(model, *interventions, prompt_lengths=[lengths[index] for index in batch]):
+                after = forward(model, tokens, mask)
+        found[:, batch] = _sums(before, after, tokens, mask).double().cpu()
+    return Damage(**{field.name: row for field, row in zip(fields(Damage), found, strict=True)})
+
+
+def strength_at_kl(
+    model: SteerableModel,
+    vector: SteeringVector,
+    site: SiteLike,
+    texts: Sequence[str],
+    kl: float,
+    positions: str | Positions = "all",
+    scale: Scale = "raw",
+    sign: float | int = 1,
+) -> float:
+    """The strength at which a vector does a given damage to texts, so that vectors can be compared at equal damage.
+
+    Args:
+        model: the vector's model.
+        vector: what is added.
+        site: one of the vector's sites.
+        texts: fixed, neutral documents.
+        kl: the wanted mean KL(unsteered || steered), nats a token.
+        positions: which tokens are edited.
+        scale: what strength 1 means, as in `Intervention.of`.
+        sign: of the strength; adding and subtracting do different damage.
+
+    Returns:
+        The strength of that sign whose KL is the wanted one, to 1 % of the strength: the smallest one found by
+        doubling from 1/64.
+
+    Raises:
+        ScoreError: the KL is not above 0, or no strength up to 4096 reaches it.
+    """
+    if not kl > 0:
+        raise ScoreError(f"a KL of {kl} nats was asked for; give a number above 0, such as 0.1.")
+
+    def excess(strength: float) -> float:
+        edit = Intervention.of(vector, site, sign * strength, scale, positions)
+        return measure_damage(model, texts, [edit]).kl ** 0.5 - kl**0.5
+
+    high = 1 / 64
+    while excess(high) < 0:
+        high *= 2
+        if high > 4096:
+            raise ScoreError(f"vector {vector.name!r} at {site}: no strength up to 4096 reaches a KL of {kl} nats.")
+    if high == 1 / 64:
+        raise ScoreError(f"vector {vector.name!r} at {site}: strength 1/64 already exceeds a KL of {kl} nats.")
+    return float(sign) * root_scalar(excess, bracket=(high / 2, high), method="brentq", rtol=1e-2).root
+
+
+def _sums(
+    before: Float[Tensor, "batch pos d_vocab"],
+    after: Float[Tensor, "batch pos d_vocab"],
+    tokens: Tensor,
+    mask: Tensor,
+) -> Float[Tensor, "6 batch"]:
+    """The six sums of `Damage` of each row."""
+    wanted, counted = tokens[:, 1:, None], mask[:, 1:].bool()
+    base, steered = (logits[:, :-1].float().log_softmax(-1) for logits in (before, after))
+    kl = (base.exp() * (base - steered)).sum(-1)
+    columns = [torch.ones_like(kl)]
+    columns += [(table.argmax(-1, keepdim=True) == wanted)[..., 0].float() for table in (base, steered)]
+    columns += [table.gather(-1, wanted)[..., 0] for table in (base, steered)]
+    return torch.stack([torch.where(counted, column, 0.0).sum(1) for column in [*columns, kl]])

@@ -1,0 +1,71 @@
+"""Damage to ordinary text: the formulas, written out, and strengths found at a given KL."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from lens_steer.damage import measure_damage, strength_at_kl
+from lens_steer.errors import DataError, ScoreError, SteeringError
+from lens_steer.model import tokenize
+from lens_steer.steer import Intervention, steer
+from lens_steer.vector import SteeringVector
+
+
+@torch.no_grad()
+def test_the_sums_are_the_formulas_text_by_text(llama: Any, vector: SteeringVector, texts: list[str]) -> None:
+    edit = Intervention.of(vector, "resid_post@1", 1.0)
+    found = measure_damage(llama, texts, [edit], batch_size=2)
+    for i, row in enumerate(tokenize(llama, texts)):
+        p = llama(torch.tensor([row]))[0].log_softmax(-1)
+        with steer(llama, edit):
+            q = llama(torch.tensor([row]))[0].log_softmax(-1)
+        kl = sum(float((p[t].exp() * (p[t] - q[t])).sum()) for t in range(len(row) - 1))
+        assert float(found.kl_sum[i]) == pytest.approx(kl, rel=1e-4, abs=1e-6)
+        for table, right, likelihood in (
+            (p, found.right_unsteered, found.log_likelihood_unsteered),
+            (q, found.right_steered, found.log_likelihood_steered),
+        ):
+            assert int(right[i]) == sum(int(table[t].argmax()) == row[t + 1] for t in range(len(row) - 1))
+            wanted = sum(float(table[t, row[t + 1]]) for t in range(len(row) - 1))
+            assert float(likelihood[i]) == pytest.approx(wanted, rel=1e-4)
+        assert int(found.tokens[i]) == len(row) - 1
+    assert found.kl > 0 and found.relative_perplexity != 1.0
+
+
+def test_without_interventions_nothing_is_damaged(llama: Any, texts: list[str]) -> None:
+    found = measure_damage(llama, texts, [])
+    assert found.kl == 0 and found.relative_perplexity == 1.0
+    assert torch.equal(found.right_steered, found.right_unsteered)
+    assert list(found.to_frame()["tokens"]) == [len(row) - 1 for row in tokenize(llama, texts)]
+
+
+def test_the_strength_found_does_the_damage_that_was_asked_for(
+    llama: Any, vector: SteeringVector, texts: list[str], count_hooks: Callable[[Any], int]
+) -> None:
+    for sign in (1, -1):
+        strength = strength_at_kl(llama, vector, "resid_post@1", texts, 0.05, sign=sign)
+        assert strength * sign > 0
+        edit = Intervention.of(vector, "resid_post@1", strength)
+        assert measure_damage(llama, texts, [edit]).kl == pytest.approx(0.05, rel=0.05)
+    half = strength_at_kl(llama, vector * 2, "resid_post@1", texts, 0.05)
+    assert half == pytest.approx(strength_at_kl(llama, vector, "resid_post@1", texts, 0.05) / 2, rel=0.03)
+    assert count_hooks(llama) == 0
+
+
+def test_damage_that_cannot_be_measured_or_reached_is_refused(
+    llama: Any, vector: SteeringVector, texts: list[str]
+) -> None:
+    with pytest.raises(DataError, match="0 texts"):
+        measure_damage(llama, [], [])
+    with pytest.raises(DataError, match="at least two tokens"):
+        measure_damage(llama, [""], [])
+    with pytest.raises(ScoreError, match="above 0"):
+        strength_at_kl(llama, vector, "resid_post@1", texts, 0.0)
+    with pytest.raises(ScoreError, match="no strength up to 4096"):
+        strength_at_kl(llama, vector, "resid_post@1", texts, 1e6)
+    with pytest.raises(ScoreError, match="already exceeds"):
+        strength_at_kl(llama, vector * 1e4, "resid_post@1", texts, 1e-6)
+    with pytest.raises(SteeringError, match="edited no token"):
+        measure_damage(llama, texts, [Intervention.of(vector, "resid_post@1", 1.0, positions="500")])
