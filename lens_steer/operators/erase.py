@@ -4,14 +4,14 @@
     EraseThenSteer   T(h) = LEACE(h) + mu_t - E[LEACE(h)],   and E[LEACE(h)] = mu
     both             h <- h + strength (T(h) - h)
 
-LEACE is the least change, in the metric of the activations' covariance, after which all classes have one mean, so that
-no linear probe does better than a constant. Source: Belrose et al. 2023 (arXiv 2306.03819), through the authors'
-`concept-erasure`, whose defaults are kept: a shrunk covariance, and singular values of W S_xz below 0.01 left alone.
-Erasing and then moving every token to one class's mean: Singh et al. 2024 (arXiv 2402.09631).
+LEACE is the affine map of least mean squared change after which all classes have one mean, so that no linear probe
+does better than a constant. Source: Belrose et al. 2023 (arXiv 2306.03819), through the authors' `concept-erasure`,
+whose defaults are kept: a shrunk covariance, and singular values of W S_xz below 0.01 left alone. Erasing and then
+moving every token to one class's mean: Singh et al. 2024 (arXiv 2402.09631).
 
-The guarantee holds for the rows that the eraser was fitted on, and for linear probes: later layers, and curved ones,
-may still find the labels. The maps do not read the direction of their intervention: a random direction is no control
-of them. Fit one on shuffled labels for that.
+The guarantee holds for linear probes and for the rows that the eraser was fitted on, up to float32 rounding: later
+layers, and curved probes, may still find the labels. The maps do not read the direction of their intervention: a
+random direction is no control of them. Fit one on shuffled labels for that.
 """
 
 from dataclasses import dataclass, field

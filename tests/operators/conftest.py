@@ -6,7 +6,7 @@ import jaxtyping
 import pytest
 from hypothesis import settings
 
-settings.register_profile("operators", deadline=None, derandomize=True, database=None, max_examples=40)
+settings.register_profile("operators", deadline=None, derandomize=True, database=None, max_examples=25)
 settings.load_profile("operators")
 
 

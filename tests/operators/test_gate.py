@@ -1,6 +1,7 @@
 """Gates: which rows and tokens are steered, and that nothing else is."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -129,7 +130,8 @@ def test_gradients_flow_only_through_what_fires() -> None:
     torch.testing.assert_close(v.grad, torch.full((WIDTH,), 2.0 * float(gate.fires(H).sum())))
 
 
-def test_conditions_thresholds_and_choices_that_make_no_gate_are_refused() -> None:
+def test_conditions_thresholds_and_choices_that_make_no_gate_are_refused(unchecked: Callable[[], None]) -> None:
+    unchecked()
     with pytest.raises(DirectionError, match="ConditionGate: condition must be one axis, finite and not zero"):
         ConditionGate(Add(), torch.zeros(WIDTH), 0.1)
     with pytest.raises(SteeringError, match=r"threshold 1\.5; a cosine is from -1 to 1"):

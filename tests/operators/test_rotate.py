@@ -1,6 +1,7 @@
 """Turning: norms are kept, angles are those of the formulas."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -138,7 +139,8 @@ def test_the_gate_of_gated_slerp_is_open_for_some_tokens_and_closed_for_others()
     assert bool(moved.any()) and not bool(moved.all())
 
 
-def test_parameters_that_make_no_turn_are_refused() -> None:
+def test_parameters_that_make_no_turn_are_refused(unchecked: Callable[[], None]) -> None:
+    unchecked()
     with pytest.raises(DirectionError, match="direction and Rotate's second lie on one line"):
         Rotate(-2 * V)(H, V, 1.0)
     with pytest.raises(DirectionError, match="Rotate: second must be one axis, finite and not zero"):
