@@ -89,10 +89,10 @@ def test_mimic_with_fewer_rows_than_coordinates_stays_bounded_and_keeps_the_mean
 def test_the_shrinkage_is_that_of_ledoit_and_wolf_row_by_row() -> None:
     sample = rows(12, 4).double()
     centred = sample - sample.mean(dim=0)
-    plain = sum(torch.outer(row, row) for row in centred) / 12
+    plain = torch.stack([torch.outer(row, row) for row in centred]).mean(dim=0)
     average = plain.trace() / WIDTH
     spread = ((plain - average * torch.eye(WIDTH)) ** 2).sum()
-    noise = sum(((torch.outer(row, row) - plain) ** 2).sum() for row in centred) / 12**2
+    noise = torch.stack([((torch.outer(row, row) - plain) ** 2).sum() for row in centred]).sum() / 12**2
     share = min(noise, spread) / spread
     assert 0.01 < share < 1
     expected = (1 - share) * plain + (share + 1e-6) * average * torch.eye(WIDTH)
