@@ -1,4 +1,23 @@
-"""The operators: how a direction is written into an activation."""
+"""The operators: how a direction is written into an activation.
 
+All of them are frozen, and none knows sites, positions or models. What strength means is each operator's own; 0 is
+always no steering.
+"""
+
+from lens_steer.operators.ablate import Ablate as Ablate
+from lens_steer.operators.ablate import AblateThenAdd as AblateThenAdd
 from lens_steer.operators.add import Add as Add
+from lens_steer.operators.affine import MeanMatch as MeanMatch
+from lens_steer.operators.affine import Mimic as Mimic
+from lens_steer.operators.clamp import Clamp as Clamp
+from lens_steer.operators.erase import Erase as Erase
+from lens_steer.operators.erase import EraseThenSteer as EraseThenSteer
+from lens_steer.operators.gate import ConditionGate as ConditionGate
+from lens_steer.operators.gate import ProbeGate as ProbeGate
+from lens_steer.operators.in_context import InContextAdd as InContextAdd
 from lens_steer.operators.operator import Operator as Operator
+from lens_steer.operators.rotate import GatedSlerp as GatedSlerp
+from lens_steer.operators.rotate import Rotate as Rotate
+from lens_steer.operators.rotate import Slerp as Slerp
+from lens_steer.operators.transport import LinearTransport as LinearTransport
+from lens_steer.operators.wrappers import NormPreserving as NormPreserving
