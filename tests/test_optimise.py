@@ -105,9 +105,10 @@ def test_contrast_pushes_the_two_sides_apart(llama: Any, contrast: ContrastSet) 
 
 
 def test_what_cannot_be_fitted_is_refused(llama: Any, contrast: ContrastSet) -> None:
-    for wrong in ({"steps": 0}, {"learning_rate": -1.0}, {"norm_bound": math.inf}):
+    wrong: tuple[dict[str, Any], ...] = ({"steps": 0}, {"learning_rate": -1.0}, {"norm_bound": math.inf})
+    for settings in wrong:
         with pytest.raises(MethodError, match="expected numbers above 0"):
-            Descent(**wrong)
+            Descent(**settings)
     with pytest.raises(SiteError, match="'resid_post@9' does not exist"):
         extract_optimised(llama, contrast, "resid_post@9")
     with pytest.raises(MethodError, match="batch_size is 0"):
