@@ -16,6 +16,7 @@ from lens_steer.operators.gate import ConditionGate as ConditionGate
 from lens_steer.operators.gate import ProbeGate as ProbeGate
 from lens_steer.operators.in_context import InContextAdd as InContextAdd
 from lens_steer.operators.operator import Operator as Operator
+from lens_steer.operators.replace import Replace as Replace
 from lens_steer.operators.rotate import GatedSlerp as GatedSlerp
 from lens_steer.operators.rotate import Rotate as Rotate
 from lens_steer.operators.rotate import Slerp as Slerp
