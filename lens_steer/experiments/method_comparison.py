@@ -30,6 +30,10 @@ Maker = Callable[[ContrastSet], SteeringVector]
 """Makes a vector of a contrast set, at the site that is compared."""
 
 
+COLUMNS = ("behaviour", "method", "norm", "strength_added", "strength_subtracted", "unsteered", "added", "subtracted")
+COLUMNS += ("effect", "shift", "letter_mass", "note")
+
+
 @dataclass(frozen=True, kw_only=True)
 class EqualDamage:
     """Where and under what damage methods are compared; `texts` are neutral documents, the same for all."""
@@ -78,7 +82,7 @@ def compare_methods(
         else:
             vector = random_like(makers[first](contrast), settings.seed + _randoms(settings).index(method))
         rows.append({"behaviour": behaviour, "method": method, **_cell(model, vector, splits.test, settings)})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
 
 
 def effect_table(frame: pd.DataFrame) -> pd.DataFrame:
