@@ -2,29 +2,36 @@
 
     kl          mean over tokens of  sum_w p(w) log p(w) / q(w),     p unsteered, q steered; nats a token
     top1        share of tokens that are the likeliest next token    relative: steered share / unsteered share
+    top10       share of tokens with fewer than ten likelier ones    relative: the same
     perplexity  exp(- mean over tokens of log-likelihood)
 
 Every token of a text but its first is predicted; texts are a fixed list, so that everything is paired. Two vectors or
 methods are compared at equal KL, not at equal strength (`strength_at_kl`): a strength means something else for each.
+The alignment tax of van der Weij et al. 2024 (arXiv 2403.05767) is 1 - relative top1 on neutral texts; here it is paired
+by document and has an interval.
 It does not know what the steering is for.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from scipy.optimize import root_scalar
 from torch import Tensor
 
 from lens_steer.batching import length_buckets
 from lens_steer.errors import DataError, ScoreError
+from lens_steer.metrics.statistics import Interval, bootstrap_ratio
 from lens_steer.model import SteerableModel, forward, pad, tokenize
 from lens_steer.positions import Positions
 from lens_steer.sites import SiteLike
 from lens_steer.steer import Intervention, Scale, steer
 from lens_steer.vector import SteeringVector
+
+TEN = 10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +41,8 @@ class Damage:
     tokens: Float[Tensor, " n"]
     right_unsteered: Float[Tensor, " n"]
     right_steered: Float[Tensor, " n"]
+    among_ten_unsteered: Float[Tensor, " n"]
+    among_ten_steered: Float[Tensor, " n"]
     log_likelihood_unsteered: Float[Tensor, " n"]
     log_likelihood_steered: Float[Tensor, " n"]
     kl_sum: Float[Tensor, " n"]
@@ -54,10 +63,46 @@ class Damage:
         return float(self.right_steered.sum() / self.right_unsteered.sum())
 
     @property
+    def top10(self) -> float:
+        """The share of tokens that the unsteered model has among its ten likeliest."""
+        return float(self.among_ten_unsteered.sum() / self.tokens.sum())
+
+    @property
+    def relative_top10(self) -> float:
+        """The share of tokens among the ten likeliest that steering keeps; NaN where the unsteered model has none."""
+        return float(self.among_ten_steered.sum() / self.among_ten_unsteered.sum())
+
+    @property
     def relative_perplexity(self) -> float:
         """Steered perplexity over unsteered perplexity."""
         lost = (self.log_likelihood_unsteered - self.log_likelihood_steered).sum() / self.tokens.sum()
         return float(lost.exp())
+
+    def intervals(self, confidence: float = 0.95, resamples: int = 9999, seed: int = 0) -> dict[str, Interval]:
+        """The alignment tax in numbers: each with a bootstrap interval over texts, steered and unsteered paired.
+
+        Args:
+            confidence: between 0 and 1.
+            resamples: how many times the texts are resampled.
+            seed: the same seed gives the same intervals.
+
+        Returns:
+            `relative_top1`, `relative_top10`, `relative_perplexity` and `kl`.
+
+        Raises:
+            ScoreError: fewer than two texts, or the unsteered model has no token right.
+        """
+        lost = self.log_likelihood_unsteered - self.log_likelihood_steered
+        ratios = {
+            "relative_top1": (self.right_steered, self.right_unsteered),
+            "relative_top10": (self.among_ten_steered, self.among_ten_unsteered),
+            "relative_perplexity": (lost, self.tokens),
+            "kl": (self.kl_sum, self.tokens),
+        }
+        found = {name: bootstrap_ratio(*sums, confidence, resamples, seed) for name, sums in ratios.items()}
+        log = found["relative_perplexity"]
+        value, low, high = (math.exp(bound) for bound in (log.value, log.low, log.high))
+        return found | {"relative_perplexity": replace(log, value=value, low=low, high=high)}
 
     def to_frame(self) -> pd.DataFrame:
         """One row a text: its number of predicted tokens, and the sums over them."""
@@ -83,19 +128,48 @@ def measure_damage(
         DataError: no texts, or a text without a token to predict.
         SteeringError: an intervention edited nothing.
     """
-    rows = tokenize(model, texts)
+    return measure_damages(model, texts, [interventions], batch_size)[0]
+
+
+def measure_damages(
+    model: SteerableModel,
+    texts: Sequence[str],
+    cells: Sequence[Sequence[Intervention]],
+    batch_size: int = 32,
+    max_tokens: int | None = None,
+) -> list[Damage]:
+    """Predicts texts without steering once, and with each of many sets of interventions.
+
+    Args:
+        model: a loaded model.
+        texts: as for `measure_damage`.
+        cells: sets of interventions; an empty one is the unsteered model.
+        batch_size: texts in one forward pass.
+        max_tokens: cut texts to their first tokens, BOS included; whole texts where absent.
+
+    Returns:
+        Sums a text for each cell, in the order of the cells.
+
+    Raises:
+        DataError: no texts, or a text without a token to predict.
+        SteeringError: an intervention edited nothing.
+    """
+    rows = [row[:max_tokens] for row in tokenize(model, texts)]
     if not rows or min(len(row) for row in rows) < 2:
         raise DataError(f"{len(rows)} texts; measuring damage needs texts of at least two tokens each, BOS included.")
     lengths = [len(row) for row in rows]
-    found = torch.zeros(6, len(rows), dtype=torch.float64)
+    found = torch.zeros(len(cells), len(fields(Damage)), len(rows), dtype=torch.float64)
     for batch in length_buckets(lengths, batch_size):
         tokens, mask = pad(model, [rows[index] for index in batch])
-        before = after = forward(model, tokens, mask)
-        if interventions:
-            with steer(model, *interventions, prompt_lengths=[lengths[index] for index in batch]):
-                after = forward(model, tokens, mask)
-        found[:, batch] = _sums(before, after, tokens, mask).double().cpu()
-    return Damage(**{field.name: row for field, row in zip(fields(Damage), found, strict=True)})
+        before = _predictions(forward(model, tokens, mask), tokens)
+        for sums, interventions in zip(found, cells, strict=True):
+            after = before
+            if interventions:
+                with steer(model, *interventions, prompt_lengths=[lengths[index] for index in batch]):
+                    after = _predictions(forward(model, tokens, mask), tokens)
+            sums[:, batch] = _sums(before, after, mask).double().cpu()
+    names = [field.name for field in fields(Damage)]
+    return [Damage(**dict(zip(names, sums, strict=True))) for sums in found]
 
 
 def strength_at_kl(
@@ -144,17 +218,27 @@ def strength_at_kl(
     return float(sign) * root_scalar(excess, bracket=(high / 2, high), method="brentq", rtol=1e-2).root
 
 
-def _sums(
-    before: Float[Tensor, "batch pos d_vocab"],
-    after: Float[Tensor, "batch pos d_vocab"],
-    tokens: Tensor,
-    mask: Tensor,
-) -> Float[Tensor, "6 batch"]:
-    """The six sums of `Damage` of each row."""
-    wanted, counted = tokens[:, 1:, None], mask[:, 1:].bool()
-    base, steered = (logits[:, :-1].float().log_softmax(-1) for logits in (before, after))
-    kl = (base.exp() * (base - steered)).sum(-1)
-    columns = [torch.ones_like(kl)]
-    columns += [(table.argmax(-1, keepdim=True) == wanted)[..., 0].float() for table in (base, steered)]
-    columns += [table.gather(-1, wanted)[..., 0] for table in (base, steered)]
-    return torch.stack([torch.where(counted, column, 0.0).sum(1) for column in [*columns, kl]])
+@dataclass(frozen=True, eq=False)
+class _Predictions:
+    """What a forward pass says of every next token: all log-probabilities, and those of the token that comes."""
+
+    logs: Float[Tensor, "batch pos d_vocab"]
+    right: Bool[Tensor, "batch pos"]
+    among_ten: Bool[Tensor, "batch pos"]
+    likelihood: Float[Tensor, "batch pos"]
+
+
+def _predictions(logits: Float[Tensor, "batch pos d_vocab"], tokens: Int[Tensor, "batch pos"]) -> _Predictions:
+    """Predictions of every token but the first."""
+    logs, wanted = logits[:, :-1].float().log_softmax(-1), tokens[:, 1:, None]
+    own = logs.gather(-1, wanted)
+    right = (logs.argmax(-1, keepdim=True) == wanted)[..., 0]
+    return _Predictions(logs, right, (logs > own).sum(-1) < TEN, own[..., 0])
+
+
+def _sums(before: _Predictions, after: _Predictions, mask: Int[Tensor, "batch pos"]) -> Float[Tensor, "k batch"]:
+    """The sums of `Damage` of each row, in the order of its fields."""
+    kl = (before.logs.exp() * (before.logs - after.logs)).sum(-1)
+    pairs = [(p.right, p.among_ten, p.likelihood) for p in (before, after)]
+    columns = [torch.ones_like(kl), *(column for pair in zip(*pairs, strict=True) for column in pair), kl]
+    return torch.stack([torch.where(mask[:, 1:].bool(), column.float(), 0.0).sum(1) for column in columns])

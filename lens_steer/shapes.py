@@ -18,8 +18,8 @@ AXES: dict[str, str] = {
     "n_pos": "rows of activations on the positive side of a contrast",
     "n_neg": "rows of activations on the negative side of a contrast",
     "n": "rows of activations, of either side",
-    "n_source": "rows of activations that a map starts from",
-    "n_target": "rows of activations that a map leads to",
+    "n_source": "rows of activations that a map starts from; of counts: documents of the text that should stay",
+    "n_target": "rows of activations that a map leads to; of counts: documents of the skill that should go",
     "rank": "directions that an eraser takes out",
     "item": "choice items",
     "order": "option orders of one item: 0 = matching option first, 1 = matching option second",
@@ -27,5 +27,6 @@ AXES: dict[str, str] = {
     "length": "prompt lengths: one a row, or one for all rows",
     "layer": "layers of the model",
     "site": "sites of a vector",
+    "resample": "bootstrap resamples of the same items",
     "k": "tokens kept of a vocabulary",
 }

@@ -1,7 +1,8 @@
-"""Intervals: of a mean over items, and of a share.
+"""Intervals: of a mean over items, of a ratio of sums, and of a share.
 
     mean over items      bootstrap over items, bias-corrected and accelerated (scipy.stats.bootstrap)
     items in two orders  whole items are resampled, their two answers together (a cluster bootstrap)
+    ratio of sums        bootstrap over items, numerator and denominator of an item together (paired)
     share k / n          Clopper-Pearson, exact (scipy.stats.binomtest)
 
 Source: Efron 1987 (better bootstrap confidence intervals); Clopper & Pearson 1934. An interval over items speaks of
@@ -92,6 +93,51 @@ def cluster_bootstrap_mean(
         ScoreError: fewer than two items, or a value that is not finite.
     """
     return bootstrap_mean(values.double().mean(dim=1), confidence=confidence, resamples=resamples, seed=seed)
+
+
+def bootstrap_ratio(
+    numerator: Float[Tensor, " item"],
+    denominator: Float[Tensor, " item"],
+    confidence: float = 0.95,
+    resamples: int = 9999,
+    seed: int = 0,
+) -> Interval:
+    """sum(numerator) / sum(denominator), with its bootstrap interval (BCa) over items.
+
+    Args:
+        numerator: one number an item, such as a document's right tokens under steering.
+        denominator: one number an item, such as its right tokens without.
+        confidence: between 0 and 1.
+        resamples: how many times the items are resampled, both numbers of an item together.
+        seed: the same seed gives the same interval.
+
+    Returns:
+        The ratio and its interval; of width 0 where every item has the same ratio.
+
+    Raises:
+        ScoreError: fewer than two items, a value that is not finite, or a denominator below 0 or 0 in all.
+    """
+    above, below = (values.detach().cpu().double().numpy() for values in (numerator, denominator))
+    if above.size < 2 or not np.isfinite([above, below]).all() or below.min() < 0 or below.sum() == 0:
+        raise ScoreError(
+            f"{above.size} items for a bootstrap interval of a ratio; it needs at least two, all finite, and "
+            "denominators of 0 or more that do not add up to 0."
+        )
+    ratio = float(above.sum() / below.sum())
+    low = high = ratio
+    if not np.allclose(above, ratio * below, rtol=1e-12, atol=0):
+        result = stats.bootstrap(
+            (above, below),
+            lambda x, y, axis: x.sum(axis) / y.sum(axis),
+            n_resamples=resamples,
+            paired=True,
+            batch=max(1, min(resamples, 2_000_000 // above.size)),
+            confidence_level=confidence,
+            method="BCa",
+            rng=np.random.default_rng(seed),
+        )
+        low, high = float(result.confidence_interval.low), float(result.confidence_interval.high)
+    return Interval(value=ratio, low=low, high=high, confidence=confidence, n=above.size)
 
 
 def share_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:

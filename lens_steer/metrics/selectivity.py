@@ -1,0 +1,125 @@
+"""How selectively a skill is taken away: what another skill keeps where the target has fallen to a given level.
+
+    relative(s)      right tokens at strength s / right tokens at strength 0, over fixed documents
+    kept at level a  relative text accuracy at the first strength s_a where relative target accuracy falls to a,
+                     both linear in s between neighbouring strengths
+    gap              max over s of relative text - relative target
+
+Source: van der Weij et al. 2024 (arXiv 2403.05767), who read 95, 90, 80, 50 and 20 % off their curves. On the diagonal,
+kept = level, steering damages both alike. Intervals resample the documents of both skills, each apart, the same documents
+at every strength (percentile bootstrap). A level that a resample does not reach counts as not reached, not as 0. It knows
+neither models nor vectors.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lens_steer.errors import ScoreError
+
+LEVELS = (0.95, 0.9, 0.8, 0.5, 0.2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What text keeps where the target has fallen to `level`, at `strength`; NaN where the grid ends before it.
+
+    `reached` is the share of resamples that reach the level, over which the interval is taken.
+    """
+
+    level: float
+    strength: float
+    kept: float
+    low: float
+    high: float
+    reached: float
+
+
+def kept_at(
+    strengths: Float[Tensor, " strength"],
+    target: Float[Tensor, "resample strength"],
+    text: Float[Tensor, "resample strength"],
+    level: float,
+) -> tuple[Float[Tensor, " resample"], Float[Tensor, " resample"]]:
+    """Reads curves off at a level of the target, by linear interpolation.
+
+    Args:
+        strengths: growing, from 0.
+        target: relative accuracy of the target skill, one curve a row.
+        text: relative accuracy of the other skill.
+        level: between 0 and 1.
+
+    Returns:
+        The strength of the first crossing and the text's value there, one a row; NaN where the level is not reached.
+
+    Raises:
+        ScoreError: the strengths do not grow from 0, or the level is not between 0 and 1.
+    """
+    if not 0 < level < 1 or len(strengths) < 2 or float(strengths[0]) != 0 or not bool((strengths.diff() > 0).all()):
+        raise ScoreError(
+            f"level {level} of strengths {strengths.tolist()}; give a level between 0 and 1, and strengths that grow "
+            "from 0."
+        )
+    fallen = target <= level
+    right = fallen.double().argmax(dim=1).clamp(min=1)[:, None]
+    left = right - 1
+    above, below = target.gather(1, left), target.gather(1, right)
+    share = (above - level) / (above - below)
+    s, t = strengths.expand_as(target), text
+    found = [curve.gather(1, left) + share * (curve.gather(1, right) - curve.gather(1, left)) for curve in (s, t)]
+    at, kept = (torch.where(fallen.any(dim=1), values[:, 0], torch.nan) for values in found)
+    return at, kept
+
+
+def selectivity(
+    strengths: Sequence[float],
+    target: Float[Tensor, "strength n_target"],
+    text: Float[Tensor, "strength n_source"],
+    levels: Sequence[float] = LEVELS,
+    resamples: int = 999,
+    seed: int = 0,
+) -> list[Kept]:
+    """What text keeps at each level of the target, with 95 % intervals over documents.
+
+    Args:
+        strengths: growing, from 0.
+        target: right tokens of each of the target's documents at each strength.
+        text: right tokens of each of the other skill's documents at each strength.
+        levels: of the target, between 0 and 1.
+        resamples: how many times documents are drawn; none for no intervals.
+        seed: the same seed gives the same intervals.
+
+    Returns:
+        One entry a level.
+
+    Raises:
+        ScoreError: as `kept_at`.
+    """
+    grid = torch.tensor(strengths, dtype=torch.float64)
+    value = [_relative(counts, torch.ones(1, counts.shape[1])) for counts in (target, text)]
+    rng = np.random.default_rng(seed)
+    drawn = [_relative(counts, _weights(rng, resamples, counts.shape[1])) for counts in (target, text)]
+    rows = []
+    for level in levels:
+        at, kept = (float(found) for found in kept_at(grid, *value, level))
+        others = kept_at(grid, *drawn, level)[1].numpy() if resamples else np.empty(0)
+        others = others[~np.isnan(others)]
+        low, high = np.quantile(others, [0.025, 0.975]) if len(others) else (np.nan, np.nan)
+        reached = len(others) / resamples if resamples else np.nan
+        rows.append(Kept(level=level, strength=at, kept=kept, low=float(low), high=float(high), reached=float(reached)))
+    return rows
+
+
+def _weights(rng: np.random.Generator, resamples: int, n: int) -> Float[Tensor, "resample n"]:
+    """How often each document is drawn in each resample."""
+    return torch.from_numpy(rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(float))
+
+
+def _relative(counts: Float[Tensor, "strength n"], weights: Float[Tensor, "resample n"]) -> Float[Tensor, "resample strength"]:
+    """Relative accuracy of each resample: ratios of weighted sums, the denominator at strength 0."""
+    sums = weights.double() @ counts.double().T
+    return sums / sums[:, :1]
