@@ -7,9 +7,8 @@
 
 Every token of a text but its first is predicted; texts are a fixed list, so that everything is paired. Two vectors or
 methods are compared at equal KL, not at equal strength (`strength_at_kl`): a strength means something else for each.
-The alignment tax of van der Weij et al. 2024 (arXiv 2403.05767) is 1 - relative top1 on neutral texts; here it is paired
-by document and has an interval.
-It does not know what the steering is for.
+The alignment tax of van der Weij et al. 2024 (arXiv 2403.05767) is 1 - relative top1 on neutral texts; here it is
+paired by document and has an interval. It does not know what the steering is for.
 """
 
 import math

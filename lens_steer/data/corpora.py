@@ -1,6 +1,7 @@
-"""Two bodies of text: the contrast of a skill, such as code against prose.
+"""Bodies of text: a skill's documents in three parts, and the contrast of two skills, such as code against prose.
 
-    positive   documents that show it        negative   documents that do not        of any numbers, not paired
+    corpus     train, validation, test     documents of one skill; no document stands in two parts
+    contrast   positive, negative          documents of two skills, of any numbers, not paired
 
 Source: van der Weij et al. 2024 (arXiv 2403.05767) for steering a broad skill by the mean activations of two corpora.
 This module knows neither tokenizers nor models; `max_tokens` is only carried along.
@@ -8,9 +9,74 @@ This module knows neither tokenizers nor models; `max_tokens` is only carried al
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lens_steer.errors import DataError
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """Documents of one skill, fixed: vectors are made of train, choices of validation, reports of test.
+
+    Raises:
+        DataError: a part has no document, a document is empty, or one stands in the corpus twice.
+    """
+
+    name: str
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        seen: dict[str, str] = {}
+        for part in PARTS:
+            documents = getattr(self, part)
+            if not documents:
+                raise DataError(f"corpus {self.name!r}: the {part} part has no documents; give at least one.")
+            for index, document in enumerate(documents):
+                if not document.strip():
+                    raise DataError(f"corpus {self.name!r}: {part} document {index} is empty; leave empty texts out.")
+                where = seen.setdefault(document, f"{part} document {index}")
+                if where != f"{part} document {index}":
+                    raise DataError(
+                        f"corpus {self.name!r}: {part} document {index} is {where} again; leave one of them out, or "
+                        "make the parts with split_documents."
+                    )
+
+    @property
+    def hash(self) -> str:
+        """sha256 of what each part holds, in order; the name does not enter."""
+        content = [getattr(self, part) for part in PARTS]
+        return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
+
+
+def split_documents(name: str, documents: Sequence[str], sizes: tuple[int, int, int], seed: int = 0) -> Corpus:
+    """Three parts of given sizes, by content: the same documents and seed give the same parts in whatever order.
+
+    Args:
+        name: of the corpus.
+        documents: the documents; repetitions and empty ones are left out.
+        sizes: how many documents train, validation and test get, each at least 1.
+        seed: another seed, another split.
+
+    Returns:
+        The corpus; documents beyond the sizes are left out.
+
+    Raises:
+        DataError: fewer different documents than the sizes add up to.
+    """
+    ranked = sorted({text for text in documents if text.strip()}, key=lambda text: _rank(text, seed))
+    if min(sizes) < 1 or len(ranked) < sum(sizes):
+        raise DataError(
+            f"corpus {name!r}: {len(ranked)} different documents for parts of {sizes}; give more documents, or smaller "
+            "parts of at least one document each."
+        )
+    first, second, last = sizes[0], sizes[0] + sizes[1], sum(sizes)
+    parts = (ranked[:first], ranked[first:second], ranked[second:last])
+    return Corpus(name=name, **{part: tuple(texts) for part, texts in zip(PARTS, parts, strict=True)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,3 +117,8 @@ class TextContrast:
         """sha256 of the documents of both sides, in their order, and of where they are cut; the name does not enter."""
         content = [self.positive, self.negative, self.max_tokens]
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
+
+
+def _rank(document: str, seed: int) -> str:
+    """The place of a document in the shuffled order of a seed."""
+    return hashlib.sha256(f"{seed} {document}".encode()).hexdigest()

@@ -3,12 +3,11 @@
     relative(s)      right tokens at strength s / right tokens at strength 0, over fixed documents
     kept at level a  relative text accuracy at the first strength s_a where relative target accuracy falls to a,
                      both linear in s between neighbouring strengths
-    gap              max over s of relative text - relative target
 
-Source: van der Weij et al. 2024 (arXiv 2403.05767), who read 95, 90, 80, 50 and 20 % off their curves. On the diagonal,
-kept = level, steering damages both alike. Intervals resample the documents of both skills, each apart, the same documents
-at every strength (percentile bootstrap). A level that a resample does not reach counts as not reached, not as 0. It knows
-neither models nor vectors.
+Source: van der Weij et al. 2024 (arXiv 2403.05767), who read 95, 90, 80, 50 and 20 % off their curves. On the
+diagonal, kept = level, steering damages both alike. Intervals resample the documents of both skills, each apart, the
+same documents at every strength (percentile bootstrap). A level that a resample does not reach counts as not reached,
+not as 0. It knows neither models nor vectors.
 """
 
 from collections.abc import Sequence
@@ -119,7 +118,9 @@ def _weights(rng: np.random.Generator, resamples: int, n: int) -> Float[Tensor, 
     return torch.from_numpy(rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(float))
 
 
-def _relative(counts: Float[Tensor, "strength n"], weights: Float[Tensor, "resample n"]) -> Float[Tensor, "resample strength"]:
+def _relative(
+    counts: Float[Tensor, "strength n"], weights: Float[Tensor, "resample n"]
+) -> Float[Tensor, "resample strength"]:
     """Relative accuracy of each resample: ratios of weighted sums, the denominator at strength 0."""
     sums = weights.double() @ counts.double().T
     return sums / sums[:, :1]

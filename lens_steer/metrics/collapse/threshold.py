@@ -4,13 +4,14 @@
     onset          =    s_i + (s_j - s_i) m_i / (m_i - m_j)     of the first collapsed s_j and s_i just before it
 
 between which the margin m is taken to be linear. An onset is infinite (censored) where no strength of the grid is
-collapsed, and 0 where strength 0 is. Intervals resample items (percentile bootstrap; Efron 1979), the same items at every
-strength; a bound may be infinite, which says that the grid ends before it. It knows nothing of the rule.
+collapsed, and 0 where strength 0 is. Intervals resample items (percentile bootstrap; Efron 1979), the same items at
+every strength; a bound may be infinite, which says that the grid ends before it. It knows nothing of the rule.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def onset(strengths: Sequence[float], margins: Sequence[float]) -> float:
         ScoreError: the strengths do not begin at 0 and grow outwards, or there are not as many margins.
     """
     sizes = [abs(strength) for strength in strengths]
-    growing = all(a < b for a, b in zip(sizes, sizes[1:], strict=False))
+    growing = all(a < b for a, b in pairwise(sizes))
     one_sign = min(strengths, default=1) >= 0 or max(strengths) <= 0
     if not sizes or sizes[0] != 0 or not growing or not one_sign or len(margins) != len(sizes):
         raise ScoreError(

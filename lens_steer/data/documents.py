@@ -1,0 +1,125 @@
+"""Documents from files and from datasets on the Hub, as fixed tuples that do not change between runs.
+
+    read_documents    text files, whole; or one document a line of JSON lines        paths and globs
+    hub_documents     the first n documents of a stream, shuffled by a seed          the `datasets` package
+
+A stream is read once into a tuple, so that every strength, site and vector is judged on the same documents; a corpus
+made of it has a hash. (A stream that is read on for every strength judges each on others.) Nothing here tokenises or
+splits.
+"""
+
+import importlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from lens_steer.errors import DataError
+
+BUFFER = 10_000
+
+
+def read_documents(patterns: str | Path | Sequence[str | Path], field: str = "text") -> tuple[str, ...]:
+    """Documents of local files.
+
+    Args:
+        patterns: paths or globs (`"src/**/*.py"`); a `.jsonl` file holds one document a line, any other file is one.
+        field: which field of a JSON line is the document.
+
+    Returns:
+        The documents, files in the order of their names within each pattern; empty ones are left out.
+
+    Raises:
+        DataError: a pattern matches no file, a file is not UTF-8 text, or a line has no such field.
+    """
+    documents: list[str] = []
+    for pattern in [patterns] if isinstance(patterns, str | Path) else patterns:
+        path = Path(pattern)
+        root = Path(path.anchor or ".")
+        paths = sorted(found for found in root.glob(str(path.relative_to(path.anchor))) if found.is_file())
+        if not paths:
+            raise DataError(f"{pattern}: no such file; give a path or a glob that matches files.")
+        documents += [text for path in paths for text in _file(path, field)]
+    return tuple(text for text in documents if text.strip())
+
+
+def hub_documents(
+    name: str,
+    n: int,
+    field: str = "text",
+    split: str = "train",
+    config: str | None = None,
+    keep: Callable[[Mapping[str, Any]], bool] | None = None,
+    seed: int = 13,
+) -> tuple[str, ...]:
+    """The first documents of a dataset, streamed once.
+
+    Args:
+        name: of a dataset on the Hub, or a local folder that `datasets.load_dataset` reads.
+        n: how many documents.
+        field: which column is the document.
+        split: of the dataset.
+        config: the dataset's configuration, where it has several.
+        keep: which rows count, such as `lambda row: row["meta"]["pile_set_name"] == "Github"`; all where absent.
+        seed: of the streaming shuffle, whose buffer holds 10 000 rows; 13 is that of the paper.
+
+    Returns:
+        n documents, none of them empty, none twice.
+
+    Raises:
+        DataError: `datasets` is not installed, the dataset cannot be read, has no such column, or has too few.
+    """
+    try:
+        datasets = importlib.import_module("datasets")
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"{name!r}: reading datasets needs the package 'datasets'; pip install lens-steer[datasets], or give local "
+            "files to read_documents."
+        ) from error
+    try:
+        stream = datasets.load_dataset(name, config, split=split, streaming=True).shuffle(seed=seed, buffer_size=BUFFER)
+        documents = tuple(islice(_different(_texts(stream, name, field, keep)), n))
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"dataset {name!r}, split {split!r}: cannot be read ({error}).") from error
+    if len(documents) < n:
+        raise DataError(f"dataset {name!r}, split {split!r}: {len(documents)} different documents; {n} were asked for.")
+    return documents
+
+
+def _file(path: Path, field: str) -> list[str]:
+    """The documents of one file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a text in UTF-8 ({error}); leave it out.") from error
+    if path.suffix != ".jsonl":
+        return [text]
+    try:
+        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON lines ({error}).") from error
+    return list(_texts(rows, str(path), field, None))
+
+
+def _texts(
+    rows: Iterable[Any], name: str, field: str, keep: Callable[[Mapping[str, Any]], bool] | None
+) -> Iterable[str]:
+    """The documents of the rows that count."""
+    for number, row in enumerate(rows):
+        if not isinstance(row, Mapping) or not isinstance(row.get(field), str):
+            has = ", ".join(map(str, row)) if isinstance(row, Mapping) else type(row).__name__
+            raise DataError(f"{name}, row {number}: no text in field {field!r} (it has {has}); name the right field.")
+        if keep is None or keep(row):
+            yield row[field]
+
+
+def _different(texts: Iterable[str]) -> Iterable[str]:
+    """Texts that are not empty, each once."""
+    seen: set[str] = set()
+    for text in texts:
+        if text.strip() and text not in seen:
+            seen.add(text)
+            yield text

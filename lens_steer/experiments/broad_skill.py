@@ -1,0 +1,282 @@
+"""Steering a broad skill away: does code fall faster than text, and is a narrow skill easier to single out?
+
+    vector    text minus code, text minus Python; added at all tokens of one site, or of several at once
+    curve     relative top-1 of the target against relative top-1 of text, over strengths, on fixed documents
+    kept      relative text accuracy where the target has fallen to 95, 90, 80, 50, 20 %
+
+Source: van der Weij, Poesio & Schoots 2024 (arXiv 2403.05767). Every cell is measured on the same documents (theirs
+were not), with intervals over documents and norm-matched random directions beside their permuted control. Vectors are
+read in their way (`faithful`) and in a corrected one (`broad_vectors`). The site, the reading and the strength are
+chosen on validation documents; all test numbers come from one pass over test documents. Strengths below 0 are the
+reverse direction, towards the skill. It knows nothing of the lab: corpora are any documents.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lens_steer.data.corpora import PARTS, Corpus
+from lens_steer.errors import DataError, ScoreError
+from lens_steer.experiments.broad_bench import STEERING, Bench, Line, curve_rows, damage_row, kept_rows
+from lens_steer.experiments.broad_points import Choice, choose_lower, choose_raise, point_row, preferred
+from lens_steer.experiments.broad_vectors import (
+    Reading,
+    last_token_means,
+    permuted_control,
+    skill_vector,
+    vector_geometry,
+)
+from lens_steer.metrics.selectivity import LEVELS
+from lens_steer.model import SteerableModel, fingerprint, versions
+from lens_steer.progress import track
+from lens_steer.sites import Site, parse_sites
+from lens_steer.steer import Scale
+from lens_steer.tables import load_table, save_table
+from lens_steer.vector import SteeringVector, random_like
+
+Vectors = Mapping[tuple[str, Reading], SteeringVector]
+FRAMES = ("points", "curves", "kept", "others", "geometry")
+"""The tables of a result, each a file of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BroadSkill:
+    """How skills are steered away; sites one by one, and each group of `together` at once.
+
+    `level` is where the target should be brought: sites and readings are compared by the text kept there. `strengths`
+    hold 0; the others of the paper are multiples of the vector as extracted, `raw`.
+    """
+
+    targets: tuple[str, ...] = ("code", "python")
+    neutral: str = "text"
+    sites: str | tuple[str, ...] = "resid_post@*"
+    together: tuple[tuple[str, ...], ...] = ()
+    strengths: tuple[float, ...] = (-2, -1, -0.5, 0, 0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+    scale: Scale = "raw"
+    readings: tuple[Reading, ...] = ("faithful", "corrected")
+    level: float = 0.5
+    levels: tuple[float, ...] = LEVELS
+    n_random: int = 20
+    n_permuted: int = 3
+    max_tokens: int | None = 4096
+    batch_size: int = 32
+    resamples: int = 999
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BroadSkillResult:
+    """Everything that was found, as tidy frames.
+
+    `points`: one row a target, reading and direction (`lower`, `raise`): the point chosen on validation and its test
+    numbers, `chosen` where the reading is the one that validation prefers. `curves`: one row a target, reading, part,
+    vector (`steering`, `random k`, `permuted k`), site, strength and skill. `kept`: what text keeps at each level.
+    `others`: every skill's test documents at the points that lower the target. `geometry`: the vectors.
+    """
+
+    points: pd.DataFrame
+    curves: pd.DataFrame
+    kept: pd.DataFrame
+    others: pd.DataFrame
+    geometry: pd.DataFrame
+    facts: Mapping[str, Any]
+
+    def table(self, part: str = "test") -> pd.DataFrame:
+        """Text kept (per cent) at each level of the target, one row a target, reading, vector and site."""
+        rows = self.kept[self.kept["part"] == part].assign(percent=lambda frame: 100 * frame["kept"])
+        index = ["target", "reading", "vector", "site"]
+        table = rows.pivot(index=index, columns="level", values="percent")
+        return table.reindex(rows.set_index(index).index.unique()).sort_index(axis=1, ascending=False)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Writes one file a frame; `BroadSkillResult.load` reads them back."""
+        return [
+            save_table(Path(folder) / f"{name}.csv", f"broad_skill {name}", getattr(self, name), dict(self.facts))
+            for name in FRAMES
+        ]
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "BroadSkillResult":
+        """Reads what `save` wrote.
+
+        Raises:
+            FormatError: a file is missing, truncated, edited, foreign or of a newer schema.
+        """
+        read = {name: load_table(Path(folder) / f"{name}.csv", f"broad_skill {name}") for name in FRAMES}
+        return cls(**{name: frame for name, (frame, _) in read.items()}, facts=read["points"][1])
+
+
+def broad_skill(
+    model: SteerableModel,
+    corpora: Mapping[str, Corpus],
+    settings: BroadSkill | None = None,
+    vectors: Vectors | None = None,
+    progress: bool = False,
+) -> BroadSkillResult:
+    """Steers each target skill away, and towards, and reports what text keeps.
+
+    Args:
+        model: a loaded model.
+        corpora: the targets and the text that should stay by name; further skills are measured at the chosen points.
+        settings: targets, sites, strengths, readings, controls; the defaults where absent.
+        vectors: by target and reading, such as published ones; made of the training documents where absent.
+        progress: draw a progress bar.
+
+    Returns:
+        Tidy frames.
+
+    Raises:
+        DataError: a corpus is missing, corpora share documents across parts, or a document has fewer than two tokens.
+        ScoreError: the strengths lack 0 or a positive one, a part has fewer than two documents, or a group of sites
+            has one twice.
+        SiteError: the model has no such site, or a vector lacks it.
+    """
+    settings = settings or BroadSkill()
+    _check(corpora, settings)
+    places = _places(model, settings)
+    vectors = skill_vectors(model, corpora, settings) if vectors is None else vectors
+    bench = Bench(
+        model=model,
+        corpora=corpora,
+        neutral=settings.neutral,
+        scale=settings.scale,
+        batch_size=settings.batch_size,
+        max_tokens=settings.max_tokens,
+    )
+    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in FRAMES[:-1]}
+    for (target, reading), vector in track(vectors.items(), "steering skills", len(vectors), progress):
+        found = _one_vector(bench, vector, places, target, reading, settings)
+        for name, rows in found.items():
+            frame = pd.DataFrame(rows)
+            frame.insert(0, "target", target)
+            frame.insert(1, "reading", reading)
+            tables[name].append(frame)
+    frames = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
+    frames["points"] = preferred(frames["points"])
+    return BroadSkillResult(**frames, geometry=vector_geometry(vectors), facts=_facts(model, corpora, settings))
+
+
+def skill_vectors(model: SteerableModel, corpora: Mapping[str, Corpus], settings: BroadSkill) -> Vectors:
+    """Text minus each target, in each reading, at every site of the settings.
+
+    Args:
+        model: a loaded model.
+        corpora: as for `broad_skill`.
+        settings: targets, readings and sites.
+
+    Returns:
+        Vectors by target and reading.
+    """
+    sites = tuple(sorted({site for place in _places(model, settings) for site in place}))
+    text, cut, batch = corpora[settings.neutral], settings.max_tokens, settings.batch_size
+    return {
+        (target, reading): skill_vector(model, text, corpora[target], sites, reading, cut, batch)
+        for target in settings.targets
+        for reading in settings.readings
+    }
+
+
+def _one_vector(
+    bench: Bench,
+    vector: SteeringVector,
+    places: Sequence[tuple[Site, ...]],
+    target: str,
+    reading: Reading,
+    settings: BroadSkill,
+) -> dict[str, list[dict[str, object]]]:
+    """Validation, choice, test and controls of one vector, as rows of each table."""
+    grid = tuple(sorted(float(strength) for strength in settings.strengths))
+    lines = [Line(vector, STEERING, place, grid) for place in places]
+    validated = bench.measure(lines, target, "validation")
+    lower, raised = choose_lower(validated, settings.level), choose_raise(validated)
+    controls = _controls(bench, vector, target, reading, lower, raised, settings)
+    tested = bench.measure([*lines, *controls], target, "test")
+    rows: dict[str, list[dict[str, object]]] = {name: [] for name in FRAMES[:-1]}
+    for part, found in (("validation", validated), ("test", tested)):
+        rows["curves"] += [{"part": part, **row} for row in curve_rows(found, settings.resamples, settings.seed)]
+        kept = kept_rows(found, settings.levels, settings.resamples, settings.seed)
+        rows["kept"] += [{"part": part, **row} for row in kept]
+    for direction, choice in (("lower", lower), ("raise", raised)):
+        if choice is not None:
+            rows["points"].append(
+                {"direction": direction, **point_row(tested, choice, settings.resamples, settings.seed)}
+            )
+    line = Line(vector, STEERING, lower[0], (lower[1],))
+    for skill, damage in bench.everywhere(line).items():
+        row = damage_row(damage, settings.resamples, settings.seed)
+        rows["others"].append({"site": line.site, "strength": lower[1], "skill": skill, **row})
+    return rows
+
+
+def _controls(
+    bench: Bench,
+    vector: SteeringVector,
+    target: str,
+    reading: Reading,
+    lower: Choice,
+    raised: Choice | None,
+    settings: BroadSkill,
+) -> list[Line]:
+    """Random directions at the chosen points; the paper's permuted means, for the paper's reading, at the lower one."""
+    upward = tuple(sorted(float(strength) for strength in settings.strengths if strength >= 0))
+    lines = []
+    for k in range(settings.n_random):
+        random = random_like(vector, settings.seed + k)
+        lines.append(Line(random, f"random {k}", lower[0], upward))
+        lines += [Line(random, f"random {k}", raised[0], (raised[1],))] if raised is not None else []
+    if reading == "faithful" and settings.n_permuted:
+        read = [bench.corpora[name].train for name in (settings.neutral, target)]
+        cut, batch = settings.max_tokens, settings.batch_size
+        means = [last_token_means(bench.model, texts, vector.sites, cut, batch) for texts in read]
+        permuted = (permuted_control(vector, *means, settings.seed + k) for k in range(settings.n_permuted))
+        lines += [Line(control, f"permuted {k}", lower[0], upward) for k, control in enumerate(permuted)]
+    return lines
+
+
+def _places(model: SteerableModel, settings: BroadSkill) -> list[tuple[Site, ...]]:
+    """Every site alone, then the groups."""
+    n_layers, n_heads = int(model.cfg.n_layers), int(model.cfg.n_heads)
+    places = [(site,) for site in parse_sites(settings.sites, n_layers, n_heads)]
+    for group in settings.together:
+        if len({Site.parse(site) for site in group}) < max(len(group), 2):
+            raise ScoreError(f"sites {', '.join(group)} together; give two or more different ones, each once.")
+        places.append(tuple(Site.parse(site) for site in group))
+    return places
+
+
+def _check(corpora: Mapping[str, Corpus], settings: BroadSkill) -> None:
+    """Refuses what cannot be compared."""
+    missing = [name for name in (settings.neutral, *settings.targets) if name not in corpora]
+    if missing or settings.neutral in settings.targets or not settings.targets:
+        raise DataError(
+            f"corpora {', '.join(corpora) or 'none'}; the targets {', '.join(settings.targets) or '(none)'} and the "
+            f"text {settings.neutral!r} that should stay must be among them, and differ."
+        )
+    if 0 not in settings.strengths or max(settings.strengths) <= 0:
+        raise ScoreError(
+            f"strengths {list(settings.strengths)}; give 0, the unsteered model, and at least one above 0."
+        )
+    where: dict[str, tuple[str, str]] = {}
+    for name, corpus in corpora.items():
+        for part in PARTS:
+            for document in getattr(corpus, part):
+                corpus_before, part_before = where.setdefault(document, (name, part))
+                if part_before != part:
+                    raise DataError(
+                        f"a {part} document of corpus {name!r} is a {part_before} document of {corpus_before!r}; "
+                        "vectors must not be made of what they are judged on: leave it out of one."
+                    )
+
+
+def _facts(model: SteerableModel, corpora: Mapping[str, Corpus], settings: BroadSkill) -> dict[str, Any]:
+    """What holds for all frames: settings, model, documents, libraries."""
+    sizes = {name: {part: len(getattr(corpus, part)) for part in PARTS} for name, corpus in corpora.items()}
+    return {
+        "settings": asdict(settings),
+        "model": fingerprint(model).to_dict(),
+        "corpora": {name: {"hash": corpus.hash, **sizes[name]} for name, corpus in corpora.items()},
+        "versions": versions(),
+    }

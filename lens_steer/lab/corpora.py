@@ -1,0 +1,52 @@
+"""The lab's skills as corpora: prose as text, Python and JavaScript together as code, and either alone.
+
+Documents of the three parts never share a combination of fillers (`skills.split_of`). This module knows no model.
+"""
+
+import random
+from collections.abc import Callable
+from itertools import cycle
+from typing import get_args
+
+from lens_steer.data.corpora import Corpus
+from lens_steer.errors import DataError
+from lens_steer.lab import skills
+
+WRITERS: dict[str, tuple[Callable[[random.Random, skills.Split], str], ...]] = {
+    "text": (skills.prose,),
+    "code": (skills.python, skills.javascript),
+    "python": (skills.python,),
+    "javascript": (skills.javascript,),
+}
+"""Who writes each corpus; several writers take turns."""
+
+
+def lab_corpus(name: str, train: int, validation: int, test: int, seed: int = 0) -> Corpus:
+    """One of the lab's corpora, freshly written.
+
+    Args:
+        name: `text`, `code`, `python` or `javascript`.
+        train: number of training documents.
+        validation: number of validation documents.
+        test: number of test documents.
+        seed: the same seed gives the same documents.
+
+    Returns:
+        Different documents in three parts.
+
+    Raises:
+        DataError: no such corpus.
+    """
+    if name not in WRITERS:
+        raise DataError(f"the lab has no corpus {name!r}; it has {', '.join(WRITERS)}.")
+    sizes = dict(zip(get_args(skills.Split), (train, validation, test), strict=True))
+    return Corpus(name=name, **{part: _written(name, n, part, seed) for part, n in sizes.items()})
+
+
+def _written(name: str, n: int, part: skills.Split, seed: int) -> tuple[str, ...]:
+    """Different documents, the writers taking turns."""
+    rng, writers = random.Random(f"{name} {part} {seed}"), cycle(WRITERS[name])
+    documents: dict[str, None] = {}
+    while len(documents) < n:
+        documents[next(writers)(rng, part)] = None
+    return tuple(documents)
