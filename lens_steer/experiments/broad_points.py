@@ -66,10 +66,10 @@ def point_row(tested: Sequence[Measured], choice: Choice, resamples: int, seed: 
     for index, skill in enumerate(("target", "text")):
         damage, controls = steered.at(strength)[index], [pair[index].relative_top1 for pair in random]
         interval = damage.intervals(resamples=resamples, seed=seed)["relative_top1"]
-        row |= {f"{skill}_top1": damage.top1, skill: interval.value}
-        row |= {f"{skill}_low": interval.low, f"{skill}_high": interval.high}
-        row |= {f"random_{skill}_low": min(controls, default=math.nan)}
-        row |= {f"random_{skill}_high": max(controls, default=math.nan)}
+        row |= {f"{skill}_top1": damage.top1, f"{skill}_kept": interval.value}
+        row |= {f"{skill}_kept_low": interval.low, f"{skill}_kept_high": interval.high}
+        row |= {f"{skill}_random_low": min(controls, default=math.nan)}
+        row |= {f"{skill}_random_high": max(controls, default=math.nan)}
     return row
 
 

@@ -1,0 +1,86 @@
+# pyright: reportArgumentType=false, reportCallIssue=false
+"""Figures of steered behaviours: matching rates over strengths and layers.
+
+A curve is drawn with its interval and its control band; a collapsed point is drawn as a cross, never left out.
+"""
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lens_steer.figures.style import COLLAPSED, CONTROL, STEERED, STYLE, outer_labels, panels, ticks, words
+
+def steering_curves(curves: pd.DataFrame) -> Figure:
+    """Matching rate over strength, one panel a behaviour, over the band of its random directions.
+
+    Args:
+        curves: columns `behaviour, vector, site, positions, strength, scale, matching_rate, rate_low, rate_high,
+            collapsed`; rows whose `vector` is `steering` make the line, all others the band (their 2.5th to 97.5th
+            percentile at each strength).
+
+    Returns:
+        The figure; crosses are collapsed points.
+    """
+    with mpl.rc_context(STYLE):
+        figure, axes = panels(curves["behaviour"].unique(), share_y=True)
+        for axis, (name, rows) in zip(axes, curves.groupby("behaviour", sort=False), strict=True):
+            line = rows[rows["vector"] == "steering"].sort_values("strength")
+            control = rows[rows["vector"] != "steering"].groupby("strength")["matching_rate"]
+            if len(control):
+                low, high = control.quantile(0.025), control.quantile(0.975)
+                axis.fill_between(low.index, low, high, color=CONTROL, alpha=0.35, lw=0, label="random, same norm")
+            axis.fill_between(line["strength"], line["rate_low"], line["rate_high"], color=STEERED, alpha=0.25, lw=0)
+            axis.plot(
+                line["strength"],
+                line["matching_rate"],
+                color=STEERED,
+                lw=1.2,
+                marker="o",
+                ms=2.5,
+                label="steering vector",
+            )
+            fallen = line[line["collapsed"]]
+            axis.plot(
+                fallen["strength"], fallen["matching_rate"], "x", color=COLLAPSED, ms=5, label="collapsed", zorder=3
+            )
+            axis.axhline(0.5, color="black", lw=0.4, ls=":")
+            where = f"{line['site'].iloc[0]}, positions {line['positions'].iloc[0]}"
+            axis.set(title=f"{words(str(name))}\n{where}", ylim=(-0.03, 1.03))
+        outer_labels(figure, axes, f"strength ({curves['scale'].iloc[0]})", "matching rate")
+        handles = {label: h for axis in axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False)
+        return figure
+
+
+def layer_strength_map(cells: pd.DataFrame) -> Figure:
+    """Matching rate of every layer and strength as a heat map, one panel a behaviour.
+
+    Args:
+        cells: columns `behaviour, positions, layer, strength, scale, matching_rate, collapsed, chosen`; of each
+            behaviour the rows of the chosen position rule are drawn.
+
+    Returns:
+        The figure; a cross marks a collapsed cell, a square the chosen point.
+    """
+    with mpl.rc_context(STYLE):
+        figure, axes = panels(cells["behaviour"].unique(), share_y=True)
+        image = None
+        for axis, (name, rows) in zip(axes, cells.groupby("behaviour", sort=False), strict=True):
+            rule = rows.loc[rows["chosen"], "positions"].iloc[0]
+            rows = rows[rows["positions"] == rule]
+            grid = rows.pivot(index="layer", columns="strength", values="matching_rate")
+            image = axis.imshow(grid, origin="lower", aspect="auto", cmap="RdBu_r", vmin=0, vmax=1)
+            column, row = ({value: i for i, value in enumerate(labels)} for labels in (grid.columns, grid.index))
+            fallen, chosen = rows[rows["collapsed"]], rows[rows["chosen"]]
+            axis.scatter(
+                fallen["strength"].map(column), fallen["layer"].map(row), marker="x", s=8, lw=0.6, color="black"
+            )
+            place = {"marker": "s", "s": 60, "lw": 1.0, "facecolors": "none", "edgecolors": "black"}
+            axis.scatter(chosen["strength"].map(column), chosen["layer"].map(row), **place)
+            axis.set_xticks(*ticks(grid.columns, 5))
+            axis.set_yticks(*ticks(grid.index, 8))
+            axis.set(title=f"{words(str(name))}\npositions {rule}")
+        outer_labels(figure, axes, f"strength ({cells['scale'].iloc[0]})", "layer")
+        if image is not None:
+            figure.colorbar(image, ax=axes, label="matching rate", shrink=0.8, pad=0.01)
+        return figure

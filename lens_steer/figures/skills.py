@@ -1,0 +1,134 @@
+# pyright: reportArgumentType=false, reportCallIssue=false
+"""Figures of broad skills: what text keeps while a skill is taken away."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lens_steer.figures.style import CONTROL, SINGLE_COLUMN, STYLE, words
+
+READINGS = {"faithful": "#E69F00", "corrected": "#0072B2"}
+PERMUTED = "#CC79A7"
+
+
+def selectivity_curves(curves: pd.DataFrame) -> Figure:
+    """Relative accuracy of text against that of the target, one line a site, one panel a target and reading.
+
+    Args:
+        curves: columns `target, reading, vector, site, strength, skill (target or text), relative_top1,
+            relative_top1_low, relative_top1_high`, of one part; strengths below 0 are left out. Rows whose `vector` is
+            `steering` make the lines, `random k` the band (from lowest to highest text at each level of the target)
+            and `permuted k` the thin lines.
+
+    Returns:
+        The figure; above the diagonal steering is selective. The control's site is drawn with its intervals.
+    """
+    curves = curves[curves["strength"] >= 0]
+    with mpl.rc_context(STYLE):
+        targets, readings = curves["target"].unique(), curves["reading"].unique()
+        size = (SINGLE_COLUMN * len(targets) / 2 + 0.1, 1.55 * len(readings) + 0.75)
+        figure = Figure(figsize=size, layout="constrained")
+        grid = np.atleast_2d(figure.subplots(len(readings), len(targets), sharex=True, sharey=True, squeeze=False))
+        for row, reading in zip(grid, readings, strict=True):
+            for axis, target in zip(row, targets, strict=True):
+                _panel(axis, curves[(curves["target"] == target) & (curves["reading"] == reading)])
+                axis.set_title(f"{words(str(target))}, {reading}")
+        grid[0, 0].set(xlim=(103, -3), ylim=(-3, 105), xticks=(100, 50, 0), yticks=(0, 50, 100))
+        figure.supxlabel("skill kept (% of its top-1)", fontsize=8)
+        figure.supylabel("text kept (% of its top-1)", fontsize=8)
+        handles = {label: h for axis in grid.flat for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False)
+        return figure
+
+
+def kept_bars(kept: pd.DataFrame, points: pd.DataFrame) -> Figure:
+    """What text keeps at given levels of each target, faithful beside corrected, over the range of random directions.
+
+    Args:
+        kept: columns `target, reading, vector, site, level, kept, low, high`, of one part; a level that is not reached
+            (NaN) has no bar.
+        points: columns `target, reading, direction, site`; of each target and reading the site that lowers is drawn.
+
+    Returns:
+        The figure: bars with intervals; grey boxes span the random directions of the same norm, lowest to highest.
+    """
+    with mpl.rc_context(STYLE):
+        targets, readings = points["target"].unique(), points["reading"].unique()
+        figure = Figure(figsize=(SINGLE_COLUMN, 1.35 * len(targets) + 0.55), layout="constrained")
+        axes = list(np.atleast_1d(figure.subplots(len(targets), 1, sharex=True, sharey=True)))
+        width = 0.8 / len(readings)
+        for axis, target in zip(axes, targets, strict=True):
+            for place, reading in enumerate(readings):
+                chosen = points.query("target == @target and reading == @reading and direction == 'lower'")
+                rows = kept.query("target == @target and reading == @reading and site == @chosen.site.iloc[0]")
+                shift = (place - (len(readings) - 1) / 2) * width
+                _bars(axis, rows, shift, width, f"{reading} ({chosen['site'].iloc[0]})", READINGS.get(reading, CONTROL))
+            axis.set(ylabel="text kept (%)", ylim=(0, 103), yticks=(0, 25, 50, 75, 100))
+            axis.set_title(f"{words(str(target))} steered away")
+            axis.legend(loc="lower left", framealpha=0.9, edgecolor="none", borderpad=0.2)
+        axes[-1].set_xlabel("skill kept (% of its top-1)")
+        return figure
+
+
+def _panel(axis: Axes, rows: pd.DataFrame) -> None:
+    """One target and reading."""
+    axis.plot([100, 0], [100, 0], color="black", lw=0.5, ls="--", zorder=1)
+    axis.axhline(100, color="black", lw=0.4, ls=":", zorder=1)
+    random = [_pair(lines) for name, lines in rows.groupby("vector") if str(name).startswith("random")]
+    if random:
+        level = np.linspace(0, 100, 201)
+        found = np.array([np.interp(level, x[::-1], y[::-1], left=np.nan) for x, y in map(_falling, random)])
+        seen = ~np.isnan(found).any(axis=0)
+        low, high = found[:, seen].min(axis=0), found[:, seen].max(axis=0)
+        axis.fill_between(level[seen], low, high, color=CONTROL, alpha=0.45, lw=0, label="random, same norm")
+    for name, lines in rows.groupby("vector"):
+        if str(name).startswith("permuted"):
+            label = "permuted means (paper)"
+            axis.plot(*_pair(lines), color=PERMUTED, lw=0.7, ls=(0, (3, 1.5)), label=label, zorder=2)
+    steered = rows[rows["vector"] == "steering"]
+    sites = list(steered["site"].unique())
+    colours = mpl.colormaps["viridis"](np.linspace(0, 0.88, len(sites)))
+    for site, colour in zip(sites, colours, strict=True):
+        lines = steered[steered["site"] == site]
+        x, y = _pair(lines)
+        dash = "-" if "+" not in site else (0, (1, 1))
+        axis.plot(x, y, color=colour, lw=1.0, marker="o", ms=1.8, ls=dash, label=_short(site), zorder=3)
+        if site in set(rows.loc[rows["vector"] != "steering", "site"]):
+            ends = [_pair(lines, f"relative_top1_{end}") for end in ("low", "high")]
+            reach = [np.abs(np.array([low, high]) - value) for low, high, value in zip(*ends, (x, y), strict=True)]
+            axis.errorbar(x, y, xerr=reach[0], yerr=reach[1], fmt="none", ecolor=colour, elinewidth=0.6, zorder=2)
+
+
+def _pair(lines: pd.DataFrame, column: str = "relative_top1") -> tuple[np.ndarray, np.ndarray]:
+    """Target and text of each strength, in per cent."""
+    table = lines.pivot_table(index="strength", columns="skill", values=column) * 100
+    return table["target"].to_numpy(), table["text"].to_numpy()
+
+
+def _falling(pair: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """A curve with its target made to fall from strength to strength, so that it is a function of the target."""
+    return np.minimum.accumulate(pair[0]), pair[1]
+
+
+def _bars(axis: Axes, rows: pd.DataFrame, shift: float, width: float, label: str, colour: str) -> None:
+    """The bars of one reading at all levels, and the random directions over them."""
+    levels = sorted(rows["level"].unique(), reverse=True)
+    steered = rows[rows["vector"] == "steering"].set_index("level").loc[levels]
+    height = 100 * steered["kept"].to_numpy()
+    reach = np.abs(100 * steered[["low", "high"]].to_numpy().T - height)
+    x = np.arange(len(levels)) + shift
+    axis.bar(x, height, width * 0.92, color=colour, label=label)
+    axis.errorbar(x, height, yerr=reach, fmt="none", ecolor="black", elinewidth=0.7, capsize=1.5)
+    random = rows[rows["vector"].str.startswith("random")].groupby("level")["kept"]
+    if len(random):
+        low, high = (100 * getattr(random, end)().loc[levels].to_numpy() for end in ("min", "max"))
+        box = {"color": "white", "edgecolor": "black", "linewidth": 0.5, "alpha": 0.55, "zorder": 3}
+        axis.bar(x + width * 0.28, high - low, width * 0.3, bottom=low, **box)
+    axis.set_xticks(range(len(levels)), [f"{100 * level:g}" for level in levels])
+
+
+def _short(site: str) -> str:
+    """A site without the words that all of them share."""
+    return site.replace("resid_post@", "layer ", 1).replace("resid_post@", "")

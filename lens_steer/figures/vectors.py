@@ -1,0 +1,103 @@
+# pyright: reportArgumentType=false, reportCallIssue=false
+"""Figures of vectors themselves: their cosines, what methods make of them, and the tokens they promote."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lens_steer.figures.style import BOTTOM, STYLE, TOP, outer_labels, panels, words
+
+def cosine_heatmap(cosines: pd.DataFrame) -> Figure:
+    """Cosines between named vectors, one panel a site.
+
+    Args:
+        cosines: columns `first, second, site, cosine`.
+
+    Returns:
+        The figure, on a colour scale centred on 0.
+    """
+    with mpl.rc_context(STYLE):
+        sites = list(cosines["site"].unique())
+        figure = Figure(figsize=(2.7 * len(sites) + 0.9, 2.9), layout="constrained")
+        axes = list(np.atleast_1d(figure.subplots(1, len(sites), sharey=True)))
+        image = None
+        for axis, (site, rows) in zip(axes, cosines.groupby("site", sort=False), strict=True):
+            names = list(rows["first"].unique())
+            grid = rows.pivot(index="first", columns="second", values="cosine").loc[names, names]
+            image = axis.imshow(grid, cmap="RdBu_r", vmin=-1, vmax=1)
+            labels = [words(name) for name in names]
+            axis.set_xticks(range(len(names)), labels, rotation=45, ha="right", rotation_mode="anchor")
+            axis.set_yticks(range(len(names)), labels)
+            for i, row in enumerate(grid.to_numpy()):
+                for j, value in enumerate(row):
+                    colour = "white" if abs(value) > 0.6 else "black"
+                    axis.text(
+                        j,
+                        i,
+                        f"{value:.2f}".replace("-0.00", "0.00"),
+                        ha="center",
+                        va="center",
+                        fontsize=6,
+                        color=colour,
+                    )
+            axis.set(title=str(site))
+            axis.spines[:].set_visible(False)
+            axis.tick_params(length=0)
+        if image is not None:
+            figure.colorbar(image, ax=axes, label="cosine", shrink=0.85, pad=0.02)
+        return figure
+
+
+def method_heatmap(table: pd.DataFrame) -> Figure:
+    """The effect of each method's vectors on each behaviour, with the number in every cell.
+
+    Args:
+        table: one row a method, one column a behaviour and `mean`; NaN where no strength reaches the damage.
+
+    Returns:
+        The figure, on a colour scale centred on 0.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.6, 0.22 * len(table) + 0.9), layout="constrained")
+        axis = figure.subplots()
+        values = table.to_numpy(dtype=float)
+        image = axis.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
+        axis.set_xticks(range(len(table.columns)), [words(str(name)) for name in table.columns])
+        axis.set_yticks(range(len(table)), [words(str(name)) for name in table.index])
+        for (row, column), value in np.ndenumerate(values):
+            shade = "white" if abs(value) > 0.6 else "black"
+            axis.text(column, row, "-" if np.isnan(value) else f"{value:.2f}", ha="center", va="center", color=shade)
+        figure.colorbar(image, label="matching rate, added minus subtracted", shrink=0.8)
+        return figure
+
+
+def lens_bars(tokens: pd.DataFrame) -> Figure:
+    """The tokens that a vector promotes and suppresses, one panel a behaviour.
+
+    Args:
+        tokens: columns `behaviour, site, rank, end (top or bottom), token, logit`.
+
+    Returns:
+        The figure: horizontal bars of the lens's logits, highest at the top.
+    """
+    with mpl.rc_context(STYLE):
+        rows_each = int(tokens.groupby("behaviour", sort=False).size().max())
+        figure, axes = panels(tokens["behaviour"].unique(), height=0.45 + 0.13 * rows_each, share_y=False)
+        for axis, (name, rows) in zip(axes, tokens.groupby("behaviour", sort=False), strict=True):
+            rows = rows.sort_values("logit").reset_index(drop=True)
+            axis.barh(
+                rows.index, rows["logit"], color=[TOP if end == "top" else BOTTOM for end in rows["end"]], height=0.75
+            )
+            axis.set_yticks(rows.index, [_visible(token) for token in rows["token"]], fontsize=6)
+            axis.axvline(0, color="black", lw=0.5)
+            axis.set(title=f"{words(str(name))}\n{rows['site'].iloc[0]}", ylim=(-0.6, len(rows) - 0.4))
+            axis.tick_params(axis="y", length=0)
+        outer_labels(figure, axes, "logit of the direction", "")
+        return figure
+
+
+def _visible(token: str) -> str:
+    """A token as a reader can tell it apart: a leading space is shown, control characters are escaped."""
+    shown = token.encode("unicode_escape").decode("ascii") if not token.isprintable() else token
+    return shown.replace(" ", "·").replace("$", r"\$")
