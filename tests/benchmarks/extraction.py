@@ -4,10 +4,13 @@
 
 A Llama-style checkpoint of 42 million parameters and a vocabulary of 32000 is made in a temporary folder; 32 pairs of
 100 tokens differ in the last. All sides read the same checkpoint and texts, in float32 on one CPU thread, in turns;
-times are medians over rounds. The peers run in an environment of their own (made on first use; they need older
-versions of transformers and numpy, the version of torch is ours) at their default batch size and at others, of which
-the best counts too. Memory is the growth of the peak of fresh processes from 100 to 10000 pairs of 100 tokens, on a
-checkpoint of 0.2 million parameters, since 10000 pairs would take hours on the other one.
+times are medians over rounds, by the clock and of the processor. One thread that waits for nothing takes as much of
+either on an idle machine; ratios are of processor time, which other processes disturb less. The peers run in an
+environment of their own (made on first use; they need older versions of transformers and numpy, the version of torch
+is ours) at their default batch size and at others, of which the best counts too. Memory is the growth of the peak of
+fresh processes from 100 to 10000 pairs of 100 tokens, texts included, on a checkpoint of 0.2 million parameters, since
+10000 pairs would take hours on the other one. The peak is Linux' VmHWM: `ru_maxrss` would be that of the process which
+started them, where that is larger.
 
 It prints a table and, last, one line of JSON: the ratios and bounds.
 """
@@ -15,7 +18,6 @@ It prints a table and, last, one line of JSON: the ratios and bounds.
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -36,10 +38,11 @@ DEFAULTS = {"steering-vectors": 1, "repeng": 32}
 FIVE = [f"{kind}@*" for kind in ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")]
 BIG = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 8, "num_attention_heads": 8}
 SMALL = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+Seconds = tuple[float, float]
 WORDS, TOKENS = {"big": 31997, "small": 1997}, 100
 
 
-def make_checkpoint(folder: Path, sizes: dict[str, int], words: int) -> Path:
+def make_checkpoint(folder: Path, sizes: dict[str, Any], words: int) -> Path:
     """A random Llama and a tokenizer of whole words that puts BOS in front, as `save_pretrained` writes them."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -54,7 +57,7 @@ def make_checkpoint(folder: Path, sizes: dict[str, int], words: int) -> Path:
     )
     with torch.random.fork_rng(devices=[]):
         torch.random.manual_seed(0)
-        ids = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
+        ids: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
         config = LlamaConfig(vocab_size=len(vocabulary), tie_word_embeddings=True, **sizes, **ids)
         LlamaForCausalLM(config).save_pretrained(folder)
     PreTrainedTokenizerFast(tokenizer_object=raw, **names).save_pretrained(folder)
@@ -123,13 +126,14 @@ class Peers:
         self._process.wait()
 
 
-def seconds(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+def seconds(run: Callable[[], Any]) -> Seconds:
+    """What a call takes."""
+    wall, cpu = time.perf_counter(), time.process_time()
     run()
-    return time.perf_counter() - start
+    return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def measure_speed(folder: Path, python: Path, rounds: int) -> tuple[dict[str, list[float]], dict[str, float]]:
+def measure_speed(folder: Path, python: Path, rounds: int) -> tuple[dict[str, list[Seconds]], dict[str, float]]:
     """Seconds of every contender in every round, and the least cosine of the two mean differences over layers."""
     import torch
 
@@ -144,16 +148,16 @@ def measure_speed(folder: Path, python: Path, rounds: int) -> tuple[dict[str, li
         torch.cosine_similarity(vector.at(site).double(), torch.tensor(theirs[str(site.layer)]).double(), dim=0)
         for site in vector.sites
     ]
-    contenders: dict[str, Callable[[], float]] = {
+    contenders: dict[str, Callable[[], Seconds]] = {
         "lens_steer": lambda: seconds(lambda: extract(model, contrast)),
         "lens_steer, five sites": lambda: seconds(lambda: extract(model, contrast, FIVE)),
     }
     for name, sizes in BATCH_SIZES.items():
         for size in sizes:
-            contenders[f"{name}, batch {size}"] = lambda n=name, s=size: peers.train(n, s)["seconds"]
+            contenders[f"{name}, batch {size}"] = lambda n=name, s=size: tuple(peers.train(n, s)["seconds"])
     for run in contenders.values():
         run()
-    times = {name: [] for name in contenders}
+    times: dict[str, list[Seconds]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, run in contenders.items():
             times[name].append(run())
@@ -175,7 +179,8 @@ def report_peak(checkpoint: Path, n: int) -> None:
 
     torch.set_num_threads(1)
     extract(load_model(checkpoint), make_pairs(n, WORDS["small"]))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 1024)
 
 
 def main() -> None:
@@ -194,11 +199,12 @@ def main() -> None:
         times, cosine = measure_speed(folder, peer_python(given.environment.resolve()), given.rounds)
         small = make_checkpoint(folder / "small", SMALL, WORDS["small"])
         few, many = peak_of(small, 100), peak_of(small, 10_000)
-    median = {contender: statistics.median(taken) for contender, taken in times.items()}
-    print(f"{'32 pairs of 100 tokens, all layers':38} {'median s':>9} {'least s':>9} {'x ours':>7}")
+    median = {contender: statistics.median(cpu for _, cpu in taken) for contender, taken in times.items()}
+    print(f"{'32 pairs of 100 tokens, all layers':38} {'wall s':>9} {'cpu s':>9} {'least':>9} {'x ours':>7}")
     for contender, taken in times.items():
+        wall, least = statistics.median(wall for wall, _ in taken), min(cpu for _, cpu in taken)
         ratio = median[contender] / median["lens_steer"]
-        print(f"{contender:38} {median[contender]:9.3f} {min(taken):9.3f} {ratio:7.2f}")
+        print(f"{contender:38} {wall:9.3f} {median[contender]:9.3f} {least:9.3f} {ratio:7.2f}")
     print(f"peak memory, 100 pairs {few:.0f} MB, 10000 pairs {many:.0f} MB")
     print(f"least cosine with steering-vectors over {cosine['layers']} layers: {cosine['least']:.8f}")
     result: dict[str, float] = {}

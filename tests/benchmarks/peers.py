@@ -1,7 +1,8 @@
 """The other side of `extraction.py`: runs steering-vectors or repeng in their own environment, on request.
 
 It is started with the checkpoint's folder and the file of pairs, and answers each line of standard input, `name
-batch_size`, with one line of JSON: the seconds taken and the vectors by layer. It imports nothing of lens_steer.
+batch_size`, with one line of JSON: the seconds taken (by the clock, of the processor) and the vectors by layer. It
+imports nothing of lens_steer.
 """
 
 import contextlib
@@ -42,9 +43,9 @@ def main(folder: Path, pairs: Path) -> None:
         name, batch_size = line.split()
         train = {"steering-vectors": steering_vectors, "repeng": repeng}[name]
         with contextlib.redirect_stdout(sys.stderr):
-            start = time.perf_counter()
+            wall, cpu = time.perf_counter(), time.process_time()
             vectors = train(model, tokenizer, texts, int(batch_size))
-            seconds = time.perf_counter() - start
+            seconds = [time.perf_counter() - wall, time.process_time() - cpu]
         found = {int(layer): torch.as_tensor(vector).tolist() for layer, vector in vectors.items()}
         sys.stdout.write(json.dumps({"seconds": seconds, "vectors": found}) + "\n")
         sys.stdout.flush()
