@@ -86,7 +86,7 @@ def methods(
 
     table, tasks = reproduce_methods(out, progress=True)
     console = _console()
-    title = "Matching rate added minus subtracted, each at the strength that costs ordinary text the same KL"
+    title = "Half the move of the logit difference between added and subtracted (nats), at the same KL on ordinary text"
     console.print(_table(table.rename_axis("method").reset_index(), title))
     console.print(_table(tasks, "Function vectors: probability of the right answer without examples"))
 

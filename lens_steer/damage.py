@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields, replace
 
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from scipy.optimize import root_scalar
 from torch import Tensor
 
@@ -160,13 +160,13 @@ def measure_damages(
     found = torch.zeros(len(cells), len(fields(Damage)), len(rows), dtype=torch.float64)
     for batch in length_buckets(lengths, batch_size):
         tokens, mask = pad(model, [rows[index] for index in batch])
-        before = _predictions(forward(model, tokens, mask), tokens)
+        before = forward(model, tokens, mask)
         for sums, interventions in zip(found, cells, strict=True):
             after = before
             if interventions:
                 with steer(model, *interventions, prompt_lengths=[lengths[index] for index in batch]):
-                    after = _predictions(forward(model, tokens, mask), tokens)
-            sums[:, batch] = _sums(before, after, mask).double().cpu()
+                    after = forward(model, tokens, mask)
+            sums[:, batch] = _sums(before, after, tokens, mask).double().cpu()
     names = [field.name for field in fields(Damage)]
     return [Damage(**dict(zip(names, sums, strict=True))) for sums in found]
 
@@ -217,27 +217,19 @@ def strength_at_kl(
     return float(sign) * root_scalar(excess, bracket=(high / 2, high), method="brentq", rtol=1e-2).root
 
 
-@dataclass(frozen=True, eq=False)
-class _Predictions:
-    """What a forward pass says of every next token: all log-probabilities, and those of the token that comes."""
-
-    logs: Float[Tensor, "batch pos d_vocab"]
-    right: Bool[Tensor, "batch pos"]
-    among_ten: Bool[Tensor, "batch pos"]
-    likelihood: Float[Tensor, "batch pos"]
-
-
-def _predictions(logits: Float[Tensor, "batch pos d_vocab"], tokens: Int[Tensor, "batch pos"]) -> _Predictions:
-    """Predictions of every token but the first."""
-    logs, wanted = logits[:, :-1].float().log_softmax(-1), tokens[:, 1:, None]
-    own = logs.gather(-1, wanted)
-    right = (logs.argmax(-1, keepdim=True) == wanted)[..., 0]
-    return _Predictions(logs, right, (logs > own).sum(-1) < TEN, own[..., 0])
-
-
-def _sums(before: _Predictions, after: _Predictions, mask: Int[Tensor, "batch pos"]) -> Float[Tensor, "k batch"]:
+def _sums(
+    before: Float[Tensor, "batch pos d_vocab"],
+    after: Float[Tensor, "batch pos d_vocab"],
+    tokens: Tensor,
+    mask: Tensor,
+) -> Float[Tensor, "k batch"]:
     """The sums of `Damage` of each row, in the order of its fields."""
-    kl = (before.logs.exp() * (before.logs - after.logs)).sum(-1)
-    pairs = [(p.right, p.among_ten, p.likelihood) for p in (before, after)]
-    columns = [torch.ones_like(kl), *(column for pair in zip(*pairs, strict=True) for column in pair), kl]
-    return torch.stack([torch.where(mask[:, 1:].bool(), column.float(), 0.0).sum(1) for column in columns])
+    wanted, counted = tokens[:, 1:, None], mask[:, 1:].bool()
+    base, steered = (logits[:, :-1].float().log_softmax(-1) for logits in (before, after))
+    own = [table.gather(-1, wanted) for table in (base, steered)]
+    kl = (base.exp() * (base - steered)).sum(-1)
+    columns = [torch.ones_like(kl)]
+    columns += [(table.argmax(-1, keepdim=True) == wanted)[..., 0].float() for table in (base, steered)]
+    columns += [((table > it).sum(-1) < TEN).float() for table, it in zip((base, steered), own, strict=True)]
+    columns += [it[..., 0] for it in own]
+    return torch.stack([torch.where(counted, column, 0.0).sum(1) for column in [*columns, kl]])

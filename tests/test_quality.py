@@ -51,15 +51,16 @@ def test_the_report_is_the_pure_measures_at_each_site(llama: Any, contrast: Cont
         held = tested[site][0] - tested[site][1]
         assert row["agreement_held_out"] == directional_agreement(held, vector.at(site))
         assert 0 < row["energy_1"] <= row["energy_2"] <= 1
-    assert list(found.sizes["size"]) == [2, 4, 2, 4] and (found.sizes["mean"] <= 1).all()
+    assert list(found.sizes["size"]) == [2, 4, 2, 4] and max(found.sizes["mean"].tolist()) <= 1
 
 
 def test_what_a_vector_cannot_have_is_nan(llama: Any, contrast: ContrastSet) -> None:
     joint = vector_quality(llama, extract(llama, contrast, SITES, "in_context_vector"), contrast, repeats=2)
-    assert joint.to_frame()[["split_half_cosine", "auroc"]].isna().all(axis=None) and joint.sizes.empty
+    assert joint.sizes.empty
+    assert list(joint.to_frame()["split_half_cosine"].dropna()) == list(joint.to_frame()["auroc"].dropna()) == []
     texts = TextContrast(name="texts", positive=("The cat sat.", "A cat."), negative=("ten dollars", "one", "take it"))
     apart = vector_quality(llama, extract(llama, texts, SITES), texts, repeats=2)
-    assert apart.to_frame()["agreement"].isna().all()
+    assert list(apart.to_frame()["agreement"].dropna()) == []
 
 
 def test_other_training_data_or_another_model_is_refused(

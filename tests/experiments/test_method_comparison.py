@@ -54,10 +54,10 @@ def test_methods_steer_at_the_same_damage_and_more_than_random_directions(lab: A
             strength = row[f"strength_{end}"]
             edit = Intervention.of(made[row["method"]], SITE, strength, positions=POSITIONS)
             assert strength * sign > 0 and measure_damage(lab, TEXTS, [edit]).kl == pytest.approx(KL, rel=0.05)
-        assert row["effect"] == pytest.approx(row["added"] - row["subtracted"])
+        assert row["rate_change"] == pytest.approx(row["added"] - row["subtracted"])
     table = effect_table(frame)
     assert table.index[-1] == "random (largest of 2)"
-    assert table["mean"].iloc[0] > table["mean"].iloc[-1] + 0.2 and table["mean"].iloc[0] > 0.6
+    assert table["mean"].iloc[0] > table["mean"].iloc[-1] + 0.5 and table["mean"].iloc[0] > 1.0
 
 
 def test_a_vector_that_cannot_reach_the_damage_stands_in_the_table_with_its_reason(lab: Any) -> None:
