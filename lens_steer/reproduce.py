@@ -1,5 +1,7 @@
 """From a model's name to a folder of figures: what `lens-steer reproduce` and `lens-steer lab methods` run.
 
+    individual steering of every behaviour; and, where the data are the lab's, broad skills and how steering collapses
+
 The folder gets, for each figure, PNG, PDF and the tidy data behind it; the test answers; the vectors; and `run.json`,
 which says what made all of it: command, settings, model, data, library versions, and the sha256 of every file. The
 same seed gives the same bytes in every table. It computes nothing itself.
@@ -9,25 +11,39 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
 
 from lens_steer import figures
+from lens_steer.data.corpora import Corpus
 from lens_steer.data.model_written import read_model_written
 from lens_steer.data.splits import Splits, split_items
 from lens_steer.errors import DataError
+from lens_steer.experiments.broad_skill import BroadSkill, BroadSkillResult, broad_skill
+from lens_steer.experiments.collapse_check import CollapseCheck, CollapseResult, check_collapse
 from lens_steer.experiments.lab_methods import function_vector_table, lab_method_table
 from lens_steer.experiments.method_comparison import effect_table
 from lens_steer.experiments.multi_behaviour import Individual, IndividualResult, individual_steering
 from lens_steer.files import write_whole
+from lens_steer.lab.corpora import WRITERS, lab_corpus
 from lens_steer.lab.items import open_items
 from lens_steer.lab.truth import BEHAVIOURS
-from lens_steer.model import fingerprint, load_model, versions
+from lens_steer.model import SteerableModel, fingerprint, load_model, versions
 
 LAB_SIZES = {"train": 80, "validation": 20, "test": 30}
+LAB_DOCUMENTS = {"train": 60, "validation": 6, "test": 12}
+LAB_BROAD = BroadSkill(
+    sites=("resid_post@1", "resid_post@3", "resid_post@5", "resid_post@7"),
+    together=(("resid_post@5", "resid_post@7"),),
+    strengths=(-1, 0, 1, 2, 3, 4, 5, 6, 8),
+    n_random=8,
+    n_permuted=2,
+)
+LAB_COLLAPSE = {"strengths": (-4, -3, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4), "new_tokens": 24}
+PROMPT_WORDS, PROMPTS_EACH = 6, 4
 
 
 def lab_behaviours() -> dict[str, Splits]:
@@ -36,6 +52,11 @@ def lab_behaviours() -> dict[str, Splits]:
         name: Splits(**{part: open_items(name, n, split=part) for part, n in LAB_SIZES.items()})  # type: ignore[arg-type]
         for name in BEHAVIOURS
     }
+
+
+def lab_corpora() -> dict[str, Corpus]:
+    """The lab's skills as corpora: text, code, Python, JavaScript."""
+    return {name: lab_corpus(name, **LAB_DOCUMENTS) for name in WRITERS}
 
 
 def file_behaviours(paths: Sequence[Path], *, limit: int, seed: int) -> dict[str, Splits]:
@@ -74,7 +95,9 @@ def reproduce_individual(
     command: Sequence[str] = (),
     progress: bool = False,
 ) -> IndividualResult:
-    """Individual steering of every behaviour, drawn and written to a folder.
+    """Individual steering of every behaviour, drawn and written to a folder; of the lab's data, everything else too.
+
+    Where no files are given, broad skills are steered and collapse is looked for, on the lab's corpora and questions.
 
     Args:
         model_name: what `load_model` takes.
@@ -95,6 +118,12 @@ def reproduce_individual(
     settings = replace(Individual(), seed=seed)
     result = individual_steering(model, behaviours, settings, progress=progress)
     written = write_individual(result, out)
+    further: dict[str, object] = {}
+    if not data:
+        skills = broad_skill(model, lab_corpora(), replace(LAB_BROAD, seed=seed), progress=progress)
+        collapse = _lab_collapse(model, result, behaviours, seed, progress)
+        written += write_broad(skills, out) + write_collapse(collapse, out)
+        further = {"broad_skill": _said(skills.facts), "collapse": _said(collapse.facts)}
     record = {
         "command": list(command),
         "experiment": "individual steering",
@@ -107,6 +136,7 @@ def reproduce_individual(
             n: {"site": str(p.site), "strength": p.strength, "positions": str(p.positions), "sound": p.sound}
             for n, p in result.points.items()
         },
+        **further,
         "seconds": round(time.monotonic() - began, 1),
         "written": {path.relative_to(out).as_posix(): _sha256(path) for path in written},
     }
@@ -139,6 +169,36 @@ def write_individual(result: IndividualResult, out: Path) -> list[Path]:
     return written
 
 
+def write_broad(result: BroadSkillResult, out: Path) -> list[Path]:
+    """The figures of broad skills with their data, and the tables, of which `BroadSkillResult.load` reads `out/broad`.
+
+    Args:
+        result: what was found.
+        out: folder; made where it is missing.
+
+    Returns:
+        Every path written.
+    """
+    curves, kept = (frame[frame["part"] == "test"] for frame in (result.curves, result.kept))
+    written = result.save(out / "broad")
+    written += figures.save_figure(figures.selectivity_curves(curves), curves, out, "selectivity")
+    return [*written, *figures.save_figure(figures.kept_bars(kept, result.points), kept, out, "text_kept")]
+
+
+def write_collapse(result: CollapseResult, out: Path) -> list[Path]:
+    """The figure of collapse with its data, and the tables, of which `CollapseResult.load` reads `out/collapse`.
+
+    Args:
+        result: what was found.
+        out: folder; made where it is missing.
+
+    Returns:
+        Every path written.
+    """
+    figure = figures.collapse_diagnostics(result.strengths, result.thresholds)
+    return [*result.save(out / "collapse"), *figures.save_figure(figure, result.strengths, out, "collapse")]
+
+
 def reproduce_methods(out: Path, *, progress: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every extraction method tested by steering the lab model, written to a folder.
 
@@ -155,6 +215,24 @@ def reproduce_methods(out: Path, *, progress: bool = False) -> tuple[pd.DataFram
     figures.save_figure(figures.method_heatmap(table), rows, out, "methods")
     write_whole(out / "function_vectors.csv", tasks.to_csv(index=False, float_format="%.6g").encode())
     return table, tasks
+
+
+def _lab_collapse(
+    model: SteerableModel, result: IndividualResult, behaviours: dict[str, Splits], seed: int, progress: bool
+) -> CollapseResult:
+    """Looks for collapse along the first behaviour's vector, at its chosen site and at all tokens."""
+    name, point = next(iter(result.points.items()))
+    settings = CollapseCheck(site=str(point.site), seed=seed, **LAB_COLLAPSE)
+    corpora = [lab_corpus(skill, 1, 1, PROMPTS_EACH) for skill in ("text", "python", "javascript")]
+    begun = [" ".join(document.split(" ")[:PROMPT_WORDS]) for corpus in corpora for document in corpus.test]
+    begun += [item.stem for item in behaviours[name].validation[:PROMPTS_EACH]]
+    prompts = tuple(dict.fromkeys(begun))
+    return check_collapse(model, result.vectors[name], behaviours[name].test, prompts, settings, progress)
+
+
+def _said(facts: Mapping[str, object]) -> dict[str, object]:
+    """What a result says of itself that the record does not say already."""
+    return {key: value for key, value in facts.items() if key not in ("model", "versions")}
 
 
 def _sizes(splits: Splits) -> dict[str, int]:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from lens_steer.figures.style import COLLAPSED, CONTROL, STEERED, STYLE, outer_labels, panels, ticks, words
 
+
 def steering_curves(curves: pd.DataFrame) -> Figure:
     """Matching rate over strength, one panel a behaviour, over the band of its random directions.
 

@@ -35,7 +35,7 @@ def selectivity_curves(curves: pd.DataFrame) -> Figure:
             for axis, target in zip(row, targets, strict=True):
                 _panel(axis, curves[(curves["target"] == target) & (curves["reading"] == reading)])
                 axis.set_title(f"{words(str(target))}, {reading}")
-        grid[0, 0].set(xlim=(103, -3), ylim=(-3, 105), xticks=(100, 50, 0), yticks=(0, 50, 100))
+        grid[0, 0].set(xlim=(-3, 105), ylim=(-3, 105), xticks=(0, 50, 100), yticks=(0, 50, 100))
         figure.supxlabel("skill kept (% of its top-1)", fontsize=8)
         figure.supylabel("text kept (% of its top-1)", fontsize=8)
         handles = {label: h for axis in grid.flat for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
@@ -44,7 +44,7 @@ def selectivity_curves(curves: pd.DataFrame) -> Figure:
 
 
 def kept_bars(kept: pd.DataFrame, points: pd.DataFrame) -> Figure:
-    """What text keeps at given levels of each target, faithful beside corrected, over the range of random directions.
+    """What text keeps at given levels of each target, faithful beside corrected, each beside its random directions.
 
     Args:
         kept: columns `target, reading, vector, site, level, kept, low, high`, of one part; a level that is not reached
@@ -52,29 +52,37 @@ def kept_bars(kept: pd.DataFrame, points: pd.DataFrame) -> Figure:
         points: columns `target, reading, direction, site`; of each target and reading the site that lowers is drawn.
 
     Returns:
-        The figure: bars with intervals; grey boxes span the random directions of the same norm, lowest to highest.
+        The figure: bars with intervals; grey strips from the lowest to the highest random direction of the same norm,
+        where all of them reach the level.
     """
     with mpl.rc_context(STYLE):
         targets, readings = points["target"].unique(), points["reading"].unique()
-        figure = Figure(figsize=(SINGLE_COLUMN, 1.35 * len(targets) + 0.55), layout="constrained")
+        figure = Figure(figsize=(SINGLE_COLUMN, 1.3 * len(targets) + 0.7), layout="constrained")
         axes = list(np.atleast_1d(figure.subplots(len(targets), 1, sharex=True, sharey=True)))
-        width = 0.8 / len(readings)
+        width = 0.82 / len(readings)
         for axis, target in zip(axes, targets, strict=True):
+            sites = []
             for place, reading in enumerate(readings):
                 chosen = points.query("target == @target and reading == @reading and direction == 'lower'")
-                rows = kept.query("target == @target and reading == @reading and site == @chosen.site.iloc[0]")
-                shift = (place - (len(readings) - 1) / 2) * width
-                _bars(axis, rows, shift, width, f"{reading} ({chosen['site'].iloc[0]})", READINGS.get(reading, CONTROL))
-            axis.set(ylabel="text kept (%)", ylim=(0, 103), yticks=(0, 25, 50, 75, 100))
-            axis.set_title(f"{words(str(target))} steered away")
-            axis.legend(loc="lower left", framealpha=0.9, edgecolor="none", borderpad=0.2)
+                site = chosen["site"].iloc[0]
+                rows = kept[kept["target"].eq(target) & kept["reading"].eq(reading) & kept["site"].eq(site)]
+                _bars(axis, rows, (place - len(readings) / 2) * width, width, str(reading))
+                sites.append(_short(site))
+            axis.axhline(100, color="black", lw=0.4, ls=":", zorder=0)
+            axis.set(ylabel="text kept (%)", ylim=(0, 106), yticks=(0, 25, 50, 75, 100))
+            axis.set_title(f"{words(str(target))} steered away ({' / '.join(dict.fromkeys(sites))})")
         axes[-1].set_xlabel("skill kept (% of its top-1)")
+        handles, labels = axes[0].get_legend_handles_labels()
+        shown = dict(zip(labels, handles, strict=True))
+        figure.legend(
+            shown.values(), shown.keys(), loc="outside upper center", ncols=3, frameon=False, handlelength=1.2
+        )
         return figure
 
 
 def _panel(axis: Axes, rows: pd.DataFrame) -> None:
     """One target and reading."""
-    axis.plot([100, 0], [100, 0], color="black", lw=0.5, ls="--", zorder=1)
+    axis.plot([0, 100], [0, 100], color="black", lw=0.5, ls="--", zorder=1)
     axis.axhline(100, color="black", lw=0.4, ls=":", zorder=1)
     random = [_pair(lines) for name, lines in rows.groupby("vector") if str(name).startswith("random")]
     if random:
@@ -112,20 +120,21 @@ def _falling(pair: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarra
     return np.minimum.accumulate(pair[0]), pair[1]
 
 
-def _bars(axis: Axes, rows: pd.DataFrame, shift: float, width: float, label: str, colour: str) -> None:
-    """The bars of one reading at all levels, and the random directions over them."""
+def _bars(axis: Axes, rows: pd.DataFrame, left: float, width: float, reading: str) -> None:
+    """The bars of one reading at all levels, each with its random directions on its right."""
     levels = sorted(rows["level"].unique(), reverse=True)
     steered = rows[rows["vector"] == "steering"].set_index("level").loc[levels]
     height = 100 * steered["kept"].to_numpy()
     reach = np.abs(100 * steered[["low", "high"]].to_numpy().T - height)
-    x = np.arange(len(levels)) + shift
-    axis.bar(x, height, width * 0.92, color=colour, label=label)
+    x = np.arange(len(levels)) + left + width * 0.36
+    axis.bar(x, height, width * 0.66, color=READINGS.get(reading, CONTROL), label=reading)
     axis.errorbar(x, height, yerr=reach, fmt="none", ecolor="black", elinewidth=0.7, capsize=1.5)
-    random = rows[rows["vector"].str.startswith("random")].groupby("level")["kept"]
-    if len(random):
-        low, high = (100 * getattr(random, end)().loc[levels].to_numpy() for end in ("min", "max"))
-        box = {"color": "white", "edgecolor": "black", "linewidth": 0.5, "alpha": 0.55, "zorder": 3}
-        axis.bar(x + width * 0.28, high - low, width * 0.3, bottom=low, **box)
+    random = rows[rows["vector"].str.startswith("random")].pivot(index="level", columns="vector", values="kept")
+    if len(random.columns):
+        spread = 100 * random.loc[levels].dropna()
+        low, high = spread.min(axis=1).to_numpy(), spread.max(axis=1).to_numpy()
+        places = x[random.loc[levels].notna().all(axis=1).to_numpy()] + width * 0.44
+        axis.bar(places, high - low, width * 0.16, bottom=low, color="#666666", label="random, same norm")
     axis.set_xticks(range(len(levels)), [f"{100 * level:g}" for level in levels])
 
 

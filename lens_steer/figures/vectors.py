@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from lens_steer.figures.style import BOTTOM, STYLE, TOP, outer_labels, panels, words
 
+
 def cosine_heatmap(cosines: pd.DataFrame) -> Figure:
     """Cosines between named vectors, one panel a site.
 

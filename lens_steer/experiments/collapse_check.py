@@ -1,0 +1,213 @@
+"""How steering collapses: answers and generated text of one vector over strengths, each under its one rule.
+
+    answers      modal letter share, entropy of the letters, letter mass, faulty share      items in both option orders
+    generation   distinct-n, n-gram entropy, repetition, loops and their onset, cross-prompt similarity, step entropy
+    threshold    the strength at which each rule begins to say collapsed, adding and subtracting; bootstrap intervals
+
+Rules, definitions and sources are in `lens_steer.metrics.collapse`. Continuations are greedy and of a fixed number of
+tokens, so that strengths can be compared; what they are worth as text is not judged.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lens_steer.data.choices import ChoiceItem
+from lens_steer.errors import ScoreError
+from lens_steer.metrics.collapse import (
+    answer_margin,
+    collapse,
+    collapse_threshold,
+    entropy_summary,
+    generation_collapse,
+    generation_margin,
+)
+from lens_steer.model import SteerableModel, fingerprint, next_logits, tokenize, versions
+from lens_steer.progress import track
+from lens_steer.score import Prompts, prepare_choices, score_prompts
+from lens_steer.steer import Intervention, Scale, steer
+from lens_steer.tables import load_table, save_table
+from lens_steer.vector import SteeringVector
+
+FRAMES = ("strengths", "thresholds")
+NUMBERS = ("distinct_n", "ngram_entropy", "repetition_share", "looping_share", "loop_onset", "cross_prompt_similarity")
+Margin = Callable[[Sequence[int]], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollapseCheck:
+    """Where and how strongly is steered, and how much is generated; `strengths` of both signs, 0 among them."""
+
+    site: str
+    strengths: tuple[float, ...] = (-8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8)
+    positions: str = "all"
+    scale: Scale = "raw"
+    new_tokens: int = 40
+    n: int = 3
+    resamples: int = 999
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CollapseResult:
+    """`strengths`: one row a strength with every number. `thresholds`: one row a rule and sign."""
+
+    strengths: pd.DataFrame
+    thresholds: pd.DataFrame
+    facts: Mapping[str, Any]
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Writes one file a frame; `CollapseResult.load` reads them back."""
+        return [
+            save_table(Path(folder) / f"{name}.csv", f"collapse {name}", getattr(self, name), dict(self.facts))
+            for name in FRAMES
+        ]
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "CollapseResult":
+        """Reads what `save` wrote.
+
+        Raises:
+            FormatError: a file is missing, truncated, edited, foreign or of a newer schema.
+        """
+        read = {name: load_table(Path(folder) / f"{name}.csv", f"collapse {name}") for name in FRAMES}
+        return cls(**{name: frame for name, (frame, _) in read.items()}, facts=read["strengths"][1])
+
+
+def check_collapse(
+    model: SteerableModel,
+    vector: SteeringVector,
+    items: Sequence[ChoiceItem],
+    prompts: Sequence[str],
+    settings: CollapseCheck,
+    progress: bool = False,
+) -> CollapseResult:
+    """Asks and continues at every strength of a vector.
+
+    Args:
+        model: the vector's model.
+        vector: what is added.
+        items: questions, at least two.
+        prompts: beginnings of texts, different ones, at least two; each is continued.
+        settings: site, strengths, positions, lengths.
+        progress: draw a progress bar.
+
+    Returns:
+        Tidy frames.
+
+    Raises:
+        ScoreError: the strengths lack 0, or there are fewer than two items or different prompts.
+    """
+    if 0 not in settings.strengths or len(items) < 2 or len(set(prompts)) < max(len(prompts), 2):
+        raise ScoreError(
+            f"strengths {list(settings.strengths)}, {len(items)} items and {len(set(prompts))} different prompts of "
+            f"{len(prompts)}; give 0 among the strengths, and at least two of each, no prompt twice."
+        )
+    asked, rows, margins = prepare_choices(model, items), [], {}
+    grid = sorted(float(strength) for strength in settings.strengths)
+    for strength in track(grid, "looking for collapse", len(grid), progress):
+        edits = [_edit(vector, settings, strength)] if strength else []
+        row, answers = _answers(model, asked, edits)
+        generated, continuations = _continuations(model, prompts, edits, settings)
+        rows.append({"strength": strength, "scale": settings.scale, **row, **generated})
+        margins["answers", strength] = answers
+        margins["generation", strength] = continuations
+    thresholds = [
+        _threshold(margins, rule, [strength for strength in grid if sign * strength >= 0], sign, n, settings)
+        for rule, n in (("answers", len(items)), ("generation", len(prompts)))
+        for sign in (-1, 1)
+    ]
+    facts = {"settings": asdict(settings), "vector": vector.name, "items": len(items), "prompts": len(prompts)}
+    facts |= {"model": fingerprint(model).to_dict(), "versions": versions()}
+    return CollapseResult(strengths=pd.DataFrame(rows), thresholds=pd.DataFrame(thresholds), facts=facts)
+
+
+def _edit(vector: SteeringVector, settings: CollapseCheck, strength: float) -> Intervention:
+    return Intervention.of(vector, settings.site, strength, settings.scale, settings.positions)
+
+
+def _answers(model: SteerableModel, asked: Prompts, edits: Sequence[Intervention]) -> tuple[dict[str, Any], Margin]:
+    """The answer side of one strength, and its margin for any selection of the items."""
+    scores, faulty = score_prompts(model, asked, edits), _faulty(model, asked, edits)
+    first, mass = scores.chose_first, scores.letter_mass
+    found = collapse(first, mass, faulty)
+    row = {
+        "matching_rate": float(scores.matches.double().mean()),
+        "modal_letter_share": found.modal_letter_share,
+        "letter_mass": found.mean_letter_mass,
+        "answer_entropy": found.answer_entropy,
+        "gold_entropy": found.gold_entropy,
+        "faulty_share": found.faulty_share,
+        "answers_collapsed": found.collapsed,
+        "answers_reason": found.reason,
+    }
+    return row, lambda items: answer_margin(first[items], mass[items], faulty[items])
+
+
+def _faulty(model: SteerableModel, asked: Prompts, edits: Sequence[Intervention]) -> Bool[Tensor, "item order"]:
+    """Whether the likeliest next token is neither letter, of each question and option order."""
+    with steer(model, *edits, prompt_lengths=[len(row) for row in asked.rows]):
+        likeliest = next_logits(model, asked.rows).argmax(dim=-1)
+    return ((likeliest != asked.matching_tokens) & (likeliest != asked.other_tokens)).reshape(-1, 2)
+
+
+def _continuations(
+    model: SteerableModel, prompts: Sequence[str], edits: Sequence[Intervention], settings: CollapseCheck
+) -> tuple[dict[str, Any], Margin]:
+    """The generation side of one strength, and its margin for any selection of the prompts."""
+    tokens, entropies = continue_greedily(model, prompts, edits, settings.new_tokens)
+    found = generation_collapse(tokens, settings.n)
+    row = {name: getattr(found, name) for name in NUMBERS} | entropy_summary(entropies)
+    row |= {"generation_collapsed": found.collapsed, "generation_reason": found.reason}
+    return row, generation_margin(tokens, settings.n)
+
+
+def continue_greedily(
+    model: SteerableModel, prompts: Sequence[str], edits: Sequence[Intervention], new_tokens: int
+) -> tuple[list[list[int]], Float[Tensor, "batch new"]]:
+    """The likeliest continuations of a fixed length, without a key-value cache.
+
+    Args:
+        model: a loaded model.
+        prompts: beginnings of texts.
+        edits: what steers, while the prompt is read and at every new token.
+        new_tokens: how many tokens are written, whatever they are.
+
+    Returns:
+        The new tokens of each prompt, and the entropy of each step's distribution, nats.
+    """
+    rows = tokenize(model, prompts)
+    lengths, entropies = [len(row) for row in rows], []
+    with steer(model, *edits, prompt_lengths=lengths):
+        for _ in range(new_tokens):
+            logs = next_logits(model, rows).log_softmax(-1)
+            entropies.append(-(logs.exp() * logs).sum(-1))
+            rows = [[*row, int(token)] for row, token in zip(rows, logs.argmax(-1), strict=True)]
+    return [row[length:] for row, length in zip(rows, lengths, strict=True)], torch.stack(entropies, dim=1)
+
+
+def _threshold(
+    margins: Mapping[tuple[str, float], Margin],
+    rule: str,
+    grid: Sequence[float],
+    sign: int,
+    n: int,
+    settings: CollapseCheck,
+) -> dict[str, Any]:
+    """The onset of one rule in one direction."""
+    outwards = sorted(grid, key=abs)
+    found = collapse_threshold(
+        outwards,
+        lambda items: [margins[rule, strength](items) for strength in outwards],
+        n,
+        resamples=settings.resamples,
+        seed=settings.seed,
+    )
+    numbers = {"strength": sign * found.value, "low": sign * found.low, "high": sign * found.high}
+    return {"rule": rule, "direction": "adding" if sign > 0 else "subtracting", **numbers, "censored": found.censored}
