@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
-from lens_steer.damage import measure_damage, strength_at_kl
+from lens_steer.damage import measure_damage, measure_damages, strength_at_kl
 from lens_steer.errors import DataError, ScoreError, SteeringError
 from lens_steer.model import tokenize
 from lens_steer.steer import Intervention, steer
@@ -30,6 +31,9 @@ def test_the_sums_are_the_formulas_text_by_text(llama: Any, vector: SteeringVect
             assert int(right[i]) == sum(int(table[t].argmax()) == row[t + 1] for t in range(len(row) - 1))
             wanted = sum(float(table[t, row[t + 1]]) for t in range(len(row) - 1))
             assert float(likelihood[i]) == pytest.approx(wanted, rel=1e-4)
+            ranks = [int((table[t] > table[t, row[t + 1]]).sum()) for t in range(len(row) - 1)]
+            ten = found.among_ten_unsteered if table is p else found.among_ten_steered
+            assert int(ten[i]) == sum(rank < 10 for rank in ranks)
         assert int(found.tokens[i]) == len(row) - 1
     assert found.kl > 0 and found.relative_perplexity != 1.0
 
@@ -69,3 +73,28 @@ def test_damage_that_cannot_be_measured_or_reached_is_refused(
         strength_at_kl(llama, vector * 1e4, "resid_post@1", texts, 1e-6)
     with pytest.raises(SteeringError, match="edited no token"):
         measure_damage(llama, texts, [Intervention.of(vector, "resid_post@1", 1.0, positions="500")])
+
+
+def test_many_cells_are_what_each_alone_is_and_texts_can_be_cut(
+    llama: Any, vector: SteeringVector, texts: list[str]
+) -> None:
+    cells = [[Intervention.of(vector, site, 1.0)] for site in ("resid_post@0", "resid_post@1")]
+    together = measure_damages(llama, texts, [[], *cells], batch_size=3)
+    for cell, found in zip([[], *cells], together, strict=True):
+        pd.testing.assert_frame_equal(found.to_frame(), measure_damage(llama, texts, cell).to_frame(), atol=1e-4)
+    cut = measure_damages(llama, texts, cells, max_tokens=4)[0]
+    rows = tokenize(llama, texts)
+    assert cut.tokens.tolist() == [min(len(row), 4) - 1 for row in rows] and max(map(len, rows)) > 4
+
+
+def test_the_tax_is_paired_and_has_intervals_over_texts(llama: Any, vector: SteeringVector, texts: list[str]) -> None:
+    texts = [f"{text} {more}" for text in texts for more in ("The cat sat.", "one dollar today", "ten")]
+    found = measure_damage(llama, texts, [Intervention.of(vector, "resid_post@1", 0.5)])
+    intervals = found.intervals(resamples=499)
+    for name in ("relative_top1", "relative_top10", "relative_perplexity", "kl"):
+        bounds = intervals[name]
+        assert bounds.value == pytest.approx(getattr(found, name)) and not bounds.low > bounds.value > bounds.high
+        assert bounds.n == len(texts) and bounds.confidence == 0.95
+    assert intervals["kl"].low > 0 and intervals == found.intervals(resamples=499)
+    still = measure_damage(llama, texts, []).intervals(resamples=99)
+    assert all(still[name].low == still[name].high for name in still) and still["relative_top1"].value == 1

@@ -11,17 +11,24 @@ from typer.testing import CliRunner
 
 from lens_steer import cli, reproduce
 from lens_steer.errors import DataError
+from lens_steer.experiments.broad_skill import BroadSkill, BroadSkillResult
 from lens_steer.experiments.multi_behaviour import Individual
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "model-written-evals"
 QUICK = Individual(sites="resid_post@1", strengths=(-1.0, 1.0), positions=("all",), n_random=2, lens_tokens=2)
-FIGURES = ("steering_curves", "layer_strength_map", "cosine_map", "logit_lens")
+QUICK_BROAD = BroadSkill(
+    sites="resid_post@1", strengths=(-1, 0, 4), n_random=1, n_permuted=1, max_tokens=24, resamples=9
+)
+FIGURES = ("steering_curves", "layer_strength_map", "cosine_map", "logit_lens", "selectivity", "text_kept", "collapse")
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reproduce, "Individual", lambda: QUICK)
     monkeypatch.setattr(reproduce, "LAB_SIZES", {"train": 6, "validation": 4, "test": 4})
+    monkeypatch.setattr(reproduce, "LAB_DOCUMENTS", {"train": 4, "validation": 2, "test": 2})
+    monkeypatch.setattr(reproduce, "LAB_BROAD", QUICK_BROAD)
+    monkeypatch.setattr(reproduce, "LAB_COLLAPSE", {"strengths": (-2, 0, 2), "new_tokens": 6})
 
 
 def rows(path: Path, n: int) -> Path:
@@ -47,6 +54,9 @@ def test_reproduce_writes_figures_their_data_and_full_provenance(quick: None, tm
     assert record["model"]["name"] == "lab" and record["settings"]["n_random"] == 2
     assert set(record["chosen"]) == set(record["data"]) and len(record["data"]) == 5
     assert {"torch", "transformer-lens", "python"} <= set(record["versions"])
+    assert set(record["broad_skill"]["corpora"]) == {"text", "code", "python", "javascript"}
+    assert record["collapse"]["settings"]["new_tokens"] == 6
+    assert len(BroadSkillResult.load(tmp_path / "broad").points) == 8
     written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert written == {*record["written"], "run.json"}
 

@@ -35,7 +35,7 @@ class Line:
     vector: SteeringVector
     label: str
     place: tuple[Site, ...]
-    strengths: tuple[float, ...]
+    strengths: tuple[float | int, ...]
 
     @property
     def site(self) -> str:

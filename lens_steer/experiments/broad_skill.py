@@ -54,7 +54,7 @@ class BroadSkill:
     neutral: str = "text"
     sites: str | tuple[str, ...] = "resid_post@*"
     together: tuple[tuple[str, ...], ...] = ()
-    strengths: tuple[float, ...] = (-2, -1, -0.5, 0, 0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+    strengths: tuple[float | int, ...] = (-2, -1, -0.5, 0, 0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
     scale: Scale = "raw"
     readings: tuple[Reading, ...] = ("faithful", "corrected")
     level: float = 0.5

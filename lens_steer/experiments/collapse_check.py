@@ -45,7 +45,7 @@ class CollapseCheck:
     """Where and how strongly is steered, and how much is generated; `strengths` of both signs, 0 among them."""
 
     site: str
-    strengths: tuple[float, ...] = (-8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8)
+    strengths: tuple[float | int, ...] = (-8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8)
     positions: str = "all"
     scale: Scale = "raw"
     new_tokens: int = 40
@@ -209,5 +209,6 @@ def _threshold(
         resamples=settings.resamples,
         seed=settings.seed,
     )
-    numbers = {"strength": sign * found.value, "low": sign * found.low, "high": sign * found.high}
+    low, high = sorted((sign * found.low + 0.0, sign * found.high + 0.0))
+    numbers = {"strength": sign * found.value + 0.0, "low": low, "high": high}
     return {"rule": rule, "direction": "adding" if sign > 0 else "subtracting", **numbers, "censored": found.censored}

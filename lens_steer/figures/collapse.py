@@ -11,14 +11,14 @@ from lens_steer.figures.style import COLLAPSED, DOUBLE_COLUMN, STYLE
 
 INK = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 ANSWERS = (
-    ("matching rate", {"matching_rate": "matching rate"}, (0, 1)),
-    ("letters", {"modal_letter_share": "modal share", "letter_mass": "letter mass", "faulty_share": "faulty"}, (0, 1)),
-    ("entropy of letters", {"answer_entropy": "answers", "gold_entropy": "gold"}, (0, 1)),
+    {"matching_rate": "matching rate"},
+    {"modal_letter_share": "modal share", "letter_mass": "letter mass", "faulty_share": "faulty"},
+    {"answer_entropy": "entropy of letters", "gold_entropy": "of gold (bits)"},
 )
 GENERATION = (
-    ("diversity", {"distinct_n": "distinct-n", "cross_prompt_similarity": "similarity"}, (0, 1)),
-    ("repetition", {"repetition_share": "repetition", "looping_share": "loops"}, (0, 1)),
-    ("entropies", {"ngram_entropy": "n-grams (bits)", "step_entropy": "step (nats)"}, None),
+    {"distinct_n": "distinct-n", "cross_prompt_similarity": "cross-prompt similarity"},
+    {"repetition_share": "repetition", "looping_share": "in a loop"},
+    {"ngram_entropy": "n-gram entropy (bits)", "step_entropy": "step (nats)"},
 )
 
 
@@ -34,16 +34,16 @@ def collapse_diagnostics(strengths: pd.DataFrame, thresholds: pd.DataFrame) -> F
         the edge where it is censored); crosses are collapsed points.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(DOUBLE_COLUMN, 3.5), layout="constrained")
+        figure = Figure(figsize=(DOUBLE_COLUMN, 3.4), layout="constrained")
         grid = figure.subplots(2, 3, sharex=True)
         for row, (rule, panels) in zip(grid, (("answers", ANSWERS), ("generation", GENERATION)), strict=True):
-            for axis, (title, columns, limits) in zip(row, panels, strict=True):
-                _panel(axis, strengths, columns, strengths[f"{rule}_collapsed"].to_numpy(dtype=bool))
-                axis.set_title(f"{rule}: {title}")
-                if limits:
-                    axis.set_ylim(-0.04, 1.12)
+            collapsed = strengths[f"{rule}_collapsed"].to_numpy(dtype=bool)
+            for axis, columns in zip(row, panels, strict=True):
+                _panel(axis, strengths, columns, collapsed)
                 _shade(axis, thresholds[thresholds["rule"] == rule], strengths["strength"])
-                axis.legend(loc="center left", framealpha=0.8, edgecolor="none", borderpad=0.2, handlelength=1.2)
+                top = float(np.nanmax([1.0, *strengths[list(columns)].max()]))
+                axis.set_ylim(-0.04 * top, 1.1 * top)
+            row[0].set_ylabel(rule)
         grid[0, 0].set_xlim(strengths["strength"].min(), strengths["strength"].max())
         figure.supxlabel(f"strength ({strengths['scale'].iloc[0]})", fontsize=8)
         return figure
@@ -55,6 +55,8 @@ def _panel(axis: Axes, rows: pd.DataFrame, columns: dict[str, str], collapsed: n
         x, y = rows["strength"].to_numpy(), rows[column].to_numpy(dtype=float)
         axis.plot(x, y, color=colour, lw=1.1, marker="o", ms=2, label=label)
         axis.plot(x[collapsed], y[collapsed], "x", color=colour, ms=4, mew=1)
+    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.97), "ncols": 3, "frameon": False}
+    axis.legend(**place, handlelength=1.0, columnspacing=0.8, handletextpad=0.4)
 
 
 def _shade(axis: Axes, thresholds: pd.DataFrame, strengths: pd.Series) -> None:

@@ -73,7 +73,7 @@ def kept_bars(kept: pd.DataFrame, points: pd.DataFrame) -> Figure:
             axis.set_title(f"{words(str(target))} steered away ({' / '.join(dict.fromkeys(sites))})")
         axes[-1].set_xlabel("skill kept (% of its top-1)")
         handles, labels = axes[0].get_legend_handles_labels()
-        shown = dict(zip(labels, handles, strict=True))
+        shown = dict(sorted(zip(labels, handles, strict=True), key=lambda pair: pair[0].startswith("random")))
         figure.legend(
             shown.values(), shown.keys(), loc="outside upper center", ncols=3, frameon=False, handlelength=1.2
         )

@@ -75,7 +75,7 @@ def kept_at(
 
 
 def selectivity(
-    strengths: Sequence[float],
+    strengths: Sequence[float | int],
     target: Float[Tensor, "strength n_target"],
     text: Float[Tensor, "strength n_source"],
     levels: Sequence[float] = LEVELS,

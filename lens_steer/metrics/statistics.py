@@ -9,6 +9,7 @@ Source: Efron 1987 (better bootstrap confidence intervals); Clopper & Pearson 19
 other items of the same kind, not of other training pairs, prompts or models. Randomness comes from `seed` alone.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,9 @@ from scipy import stats
 from torch import Tensor
 
 from lens_steer.errors import ScoreError
+
+EMPTY = 1e-9
+"""The probability from which on a resample of nothing but zeros is reckoned with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +116,8 @@ def bootstrap_ratio(
         seed: the same seed gives the same interval.
 
     Returns:
-        The ratio and its interval; of width 0 where every item has the same ratio.
+        The ratio and its interval; of width 0 where every item has the same ratio, and NaN where so many denominators
+        are 0 that a resample may have no others.
 
     Raises:
         ScoreError: fewer than two items, a value that is not finite, or a denominator below 0 or 0 in all.
@@ -125,7 +130,11 @@ def bootstrap_ratio(
         )
     ratio = float(above.sum() / below.sum())
     low = high = ratio
-    if not np.allclose(above, ratio * below, rtol=1e-12, atol=0):
+    if np.mean(below == 0) ** below.size > EMPTY:
+        low = high = math.nan
+    if np.allclose(above, ratio * below, rtol=1e-12, atol=0):
+        low = high = ratio
+    elif not math.isnan(low):
         result = stats.bootstrap(
             (above, below),
             lambda x, y, axis: x.sum(axis) / y.sum(axis),

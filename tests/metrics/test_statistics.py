@@ -1,11 +1,13 @@
 """Intervals."""
 
+import math
+
 import pytest
 import torch
 from scipy import stats
 
 from lens_steer.errors import ScoreError
-from lens_steer.metrics.statistics import bootstrap_mean, cluster_bootstrap_mean, share_interval
+from lens_steer.metrics.statistics import bootstrap_mean, bootstrap_ratio, cluster_bootstrap_mean, share_interval
 
 X = torch.randn(40, generator=torch.Generator().manual_seed(0))
 
@@ -51,3 +53,26 @@ def test_too_few_or_impossible_numbers_are_refused() -> None:
         bootstrap_mean(torch.tensor([1.0, float("nan")]))
     with pytest.raises(ScoreError, match="3 of 2 is not a share"):
         share_interval(3, 2)
+
+
+def test_a_ratio_of_sums_resamples_both_numbers_of_an_item_together() -> None:
+    generator = torch.Generator().manual_seed(0)
+    below = 10 + 90 * torch.rand(30, generator=generator).double()
+    paired = bootstrap_ratio(0.8 * below + torch.rand(30, generator=generator), below)
+    shuffled = bootstrap_ratio((0.8 * below + 0.5)[torch.randperm(30, generator=generator)], below)
+    assert paired.low < paired.value < paired.high and paired.value == pytest.approx(0.81, abs=0.01)
+    assert shuffled.high - shuffled.low > 10 * (paired.high - paired.low)
+    few = torch.tensor([0.0, 0.0, 1.0])
+    assert bootstrap_ratio(few, few * 2).low == 0.5 and math.isnan(bootstrap_ratio(few + 1, few).low)
+    exact = bootstrap_ratio(0.8 * below, below)
+    assert exact.low == exact.high == exact.value == pytest.approx(0.8)
+
+
+def test_a_ratio_without_two_items_or_a_denominator_is_refused() -> None:
+    for above, below in (
+        (torch.ones(1), torch.ones(1)),
+        (torch.ones(3), torch.zeros(3)),
+        (torch.ones(2), -torch.ones(2)),
+    ):
+        with pytest.raises(ScoreError, match="interval of a ratio"):
+            bootstrap_ratio(above, below)

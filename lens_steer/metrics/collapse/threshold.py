@@ -33,7 +33,7 @@ class Threshold:
         return math.isinf(self.value)
 
 
-def onset(strengths: Sequence[float], margins: Sequence[float]) -> float:
+def onset(strengths: Sequence[float | int], margins: Sequence[float]) -> float:
     """The size of the strength at which a margin first passes 0.
 
     Args:
@@ -46,7 +46,7 @@ def onset(strengths: Sequence[float], margins: Sequence[float]) -> float:
     Raises:
         ScoreError: the strengths do not begin at 0 and grow outwards, or there are not as many margins.
     """
-    sizes = [abs(strength) for strength in strengths]
+    sizes = [abs(float(strength)) for strength in strengths]
     growing = all(a < b for a, b in pairwise(sizes))
     one_sign = min(strengths, default=1) >= 0 or max(strengths) <= 0
     if not sizes or sizes[0] != 0 or not growing or not one_sign or len(margins) != len(sizes):
@@ -64,7 +64,7 @@ def onset(strengths: Sequence[float], margins: Sequence[float]) -> float:
 
 
 def collapse_threshold(
-    strengths: Sequence[float],
+    strengths: Sequence[float | int],
     margins: Callable[[Sequence[int]], Sequence[float]],
     n_items: int,
     confidence: float = 0.95,

@@ -1,0 +1,103 @@
+"""Documents from files and from datasets, and corpora of them."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from lens_steer.data.corpora import Corpus, split_documents
+from lens_steer.data.documents import hub_documents, read_documents
+from lens_steer.errors import DataError
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def dataset(folder: Path, n: int = 40) -> str:
+    rows = [{"content": f"document {i % (n // 2)}", "kind": "code" if i % 2 else "prose"} for i in range(n)]
+    write(folder / "train.jsonl", "\n".join(map(json.dumps, rows)) + "\n")
+    return str(folder)
+
+
+def test_files_and_globs_are_read_in_order_of_their_names(tmp_path: Path) -> None:
+    write(tmp_path / "b.py", "b = 1\n")
+    write(tmp_path / "deep" / "a.py", "a = 1\n")
+    write(tmp_path / "empty.py", " \n")
+    assert read_documents(tmp_path / "b.py") == ("b = 1\n",)
+    assert read_documents(str(tmp_path / "**" / "*.py")) == ("b = 1\n", "a = 1\n")
+    lines = write(tmp_path / "x.jsonl", '{"content": "one"}\n\n{"content": "two"}\n')
+    assert read_documents([lines, tmp_path / "b.py"], field="content") == ("one", "two", "b = 1\n")
+
+
+def test_a_relative_glob_is_read_from_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "src" / "a.txt", "a")
+    monkeypatch.chdir(tmp_path)
+    assert read_documents("src/*.txt") == ("a",)
+
+
+def test_files_that_are_not_there_or_not_text_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        read_documents(str(tmp_path / "*.txt"))
+    (tmp_path / "raw.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="not a text in UTF-8"):
+        read_documents(tmp_path / "raw.txt")
+    lines = write(tmp_path / "x.jsonl", '{"text": "one"}\n')
+    with pytest.raises(DataError, match=r"row 0: no text in field 'content' \(it has text\)"):
+        read_documents(lines, field="content")
+    with pytest.raises(DataError, match="not JSON lines"):
+        read_documents(write(tmp_path / "y.jsonl", "{"))
+
+
+def test_a_dataset_is_streamed_once_into_the_same_documents_each_time(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    name = dataset(tmp_path / "set")
+    first = hub_documents(name, 8, field="content")
+    assert len(set(first)) == 8 and first == hub_documents(name, 8, field="content")
+    assert first != hub_documents(name, 8, field="content", seed=1)
+    code = hub_documents(name, 10, field="content", keep=lambda row: row["kind"] == "code")
+    assert all(int(text.split()[1]) % 2 for text in code)
+
+
+def test_a_dataset_that_is_too_small_foreign_or_missing_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    name = dataset(tmp_path / "set")
+    with pytest.raises(DataError, match="20 different documents; 21 were asked for"):
+        hub_documents(name, 21, field="content")
+    with pytest.raises(DataError, match="no text in field 'text'"):
+        hub_documents(name, 3)
+    with pytest.raises(DataError, match="cannot be read"):
+        hub_documents(name, 3, field="content", split="nowhere")
+
+
+def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(DataError, match=r"pip install lens-steer\[datasets\]"):
+        hub_documents("some/set", 3)
+
+
+def test_a_corpus_is_split_by_content_whatever_the_order() -> None:
+    texts = [f"text {i}" for i in range(20)]
+    corpus = split_documents("t", [*texts, "text 3", " "], (10, 4, 6))
+    again = split_documents("t", texts[::-1], (10, 4, 6))
+    assert corpus == again and corpus.hash == again.hash
+    assert {*corpus.train, *corpus.validation, *corpus.test} == set(texts)
+    assert split_documents("t", texts, (10, 4, 6), seed=1).train != corpus.train
+    with pytest.raises(DataError, match="20 different documents for parts"):
+        split_documents("t", texts, (10, 5, 6))
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"train": ()}, "the train part has no documents"),
+        ({"test": ("c", " ")}, "test document 1 is empty"),
+        ({"test": ("a",)}, "test document 0 is train document 0 again"),
+    ],
+)
+def test_a_corpus_with_an_empty_part_or_a_document_twice_is_refused(parts: dict[str, tuple], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        Corpus(**{"name": "x", "train": ("a",), "validation": ("b",), "test": ("c",)} | parts)  # pyright: ignore

@@ -1,0 +1,159 @@
+# pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
+"""Broad skills end to end: on the lab model for what is found, on a tiny one for what is refused."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from lens_steer.damage import measure_damage
+from lens_steer.data.corpora import Corpus
+from lens_steer.errors import DataError, FormatError, ScoreError
+from lens_steer.experiments.broad_skill import FRAMES, BroadSkill, BroadSkillResult, broad_skill, skill_vectors
+from lens_steer.experiments.broad_vectors import last_token_means, permuted_control
+from lens_steer.lab.corpora import lab_corpus
+from lens_steer.model import load_model
+from lens_steer.sites import Site
+from lens_steer.steer import Intervention
+
+SETTINGS = BroadSkill(
+    sites=("resid_post@0", "resid_post@7"),
+    strengths=(-1, 0, 2, 4, 5, 6),
+    targets=("code",),
+    n_random=3,
+    n_permuted=1,
+    max_tokens=48,
+    resamples=99,
+)
+
+
+@pytest.fixture(scope="module")
+def lab() -> Any:
+    return load_model("lab")
+
+
+@pytest.fixture(scope="module")
+def corpora() -> dict[str, Corpus]:
+    return {name: lab_corpus(name, 40, 4, 8) for name in ("text", "code", "python")}
+
+
+@pytest.fixture(scope="module")
+def result(lab: Any, corpora: dict[str, Corpus]) -> BroadSkillResult:
+    return broad_skill(lab, corpora, SETTINGS)
+
+
+def test_the_corrected_vector_halves_code_and_spares_text_and_random_directions_do_not(
+    result: BroadSkillResult,
+) -> None:
+    kept = result.kept.query("part == 'test' and reading == 'corrected' and level == 0.5 and site == 'resid_post@7'")
+    steered, random = (kept[kept["vector"].str.startswith(name)] for name in ("steering", "random"))
+    assert steered["kept"].item() > 0.85 and steered["low"].item() > 0.8, kept.to_string()
+    assert len(random) == 3 and not (random["kept"] > steered["low"].item()).any(), kept.to_string()
+    point = result.points.query("reading == 'corrected' and direction == 'lower'")
+    assert point["site"].item() == "resid_post@7" and point["chosen"].item()
+    assert point["target_kept"].item() < 0.55 < point["target_random_low"].item()
+
+
+def test_the_published_reading_is_not_selective_on_the_lab_model(result: BroadSkillResult) -> None:
+    kept = result.kept.query("part == 'test' and vector == 'steering' and level == 0.5").set_index(["reading", "site"])
+    assert kept.loc[("faithful", "resid_post@7"), "kept"] < kept.loc[("corrected", "resid_post@7"), "low"]
+    assert not result.points.query("reading == 'faithful' and direction == 'lower'")["chosen"].item()
+
+
+def test_a_point_of_a_curve_is_what_steering_whole_documents_with_a_given_vector_gives(
+    lab: Any, corpora: dict[str, Corpus]
+) -> None:
+    settings = replace(SETTINGS, max_tokens=None, strengths=(0, 2), readings=("corrected",), n_random=0)
+    vectors = skill_vectors(lab, corpora, settings)
+    found = broad_skill(lab, corpora, settings, {("code", "corrected"): vectors["code", "corrected"] * 2})
+    row = found.curves.query("part == 'test' and site == 'resid_post@7' and strength == 2 and skill == 'target'")
+    edit = Intervention.of(vectors["code", "corrected"], "resid_post@7", 4.0)
+    alone = measure_damage(lab, corpora["code"].test, [edit])
+    assert row["relative_top1"].item() == pytest.approx(alone.relative_top1, abs=5e-3)
+    assert row["relative_top10"].item() == pytest.approx(alone.relative_top10, abs=5e-3)
+    assert row["kl"].item() == pytest.approx(alone.kl, rel=1e-2) and alone.kl > 0.1
+
+
+def test_strength_0_is_the_unsteered_model_and_every_cell_has_its_interval(result: BroadSkillResult) -> None:
+    nothing = result.curves[result.curves["strength"] == 0]
+    assert (nothing["relative_top1"] == 1).all() and (nothing["kl"] == 0).all()
+    steered = result.curves[result.curves["vector"] == "steering"]
+    assert (steered["relative_top1_low"] <= steered["relative_top1"]).all()
+    assert (steered["relative_top1"] <= steered["relative_top1_high"]).all()
+    assert set(result.curves["part"]) == {"validation", "test"}
+    assert {"random 0", "random 2", "permuted 0"} <= set(result.curves["vector"])
+    assert not result.curves.query("vector == 'permuted 0'")["reading"].eq("corrected").any()
+
+
+def test_the_reverse_direction_has_a_point_and_all_skills_are_measured_at_the_chosen_ones(
+    result: BroadSkillResult,
+) -> None:
+    raised = result.points.query("direction == 'raise'")
+    assert (raised["strength"] == -1).all() and raised.set_index("reading").loc["corrected", "target_kept"] > 0.95
+    assert (raised["target_random_low"] <= raised["target_random_high"]).all()
+    assert result.others.groupby("reading")["skill"].apply(list).tolist() == [["text", "code", "python"]] * 2
+
+
+def test_vectors_are_the_means_of_the_paper_and_its_control_is_not_norm_matched(
+    lab: Any, corpora: dict[str, Corpus]
+) -> None:
+    site = Site.parse("resid_post@3")
+    vector = skill_vectors(lab, corpora, replace(SETTINGS, sites="resid_post@3"))["code", "faithful"]
+    text, code = (last_token_means(lab, corpora[name].train, [site], 48) for name in ("text", "code"))
+    torch.testing.assert_close(vector.at(site), (text[site] - code[site]).float(), rtol=1e-4, atol=1e-4)
+    control = permuted_control(vector, text, code, seed=0)
+    assert control.norm(site) != pytest.approx(vector.norm(site), rel=1e-2) and abs(control.cosine(vector, site)) < 0.4
+    assert control.at(site).sum() == pytest.approx(float(vector.at(site).sum()), abs=1e-2)
+
+
+def test_a_result_is_read_back_as_it_was_written(result: BroadSkillResult, tmp_path: Path) -> None:
+    result.save(tmp_path)
+    again = BroadSkillResult.load(tmp_path)
+    for name in FRAMES:
+        pd.testing.assert_frame_equal(getattr(again, name), getattr(result, name), check_exact=True)
+    assert again.facts["settings"]["strengths"] == [-1, 0, 2, 4, 5, 6]
+    pd.testing.assert_frame_equal(again.table(), result.table())
+    (tmp_path / "kept.csv").write_text("nothing")
+    with pytest.raises(FormatError, match=r"kept\.csv"):
+        BroadSkillResult.load(tmp_path)
+
+
+def small(name: str, shift: int = 0) -> Corpus:
+    parts = {
+        part: tuple(f"{name} {part} {shift + i} sat" for i in range(3)) for part in ("train", "validation", "test")
+    }
+    return Corpus(name=name, **parts)
+
+
+@pytest.fixture
+def tiny() -> dict[str, Corpus]:
+    return {"text": small("text"), "code": small("code")}
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"targets": ("python",)}, DataError, "must be among them"),
+        ({"targets": ("text",)}, DataError, "and differ"),
+        ({"strengths": (1, 2)}, ScoreError, "give 0, the unsteered model"),
+        ({"strengths": (-1, 0)}, ScoreError, "at least one above 0"),
+        ({"together": (("resid_post@0", "resid_post@0"),)}, ScoreError, "each once"),
+        ({"max_tokens": 1}, DataError, "max_tokens is 1"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    llama: Any, tiny: dict[str, Corpus], change: dict[str, Any], error: type, words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        broad_skill(llama, tiny, replace(BroadSkill(targets=("code",)), **change))
+
+
+def test_a_document_that_one_corpus_trains_on_and_another_tests_on_is_refused(
+    llama: Any, tiny: dict[str, Corpus]
+) -> None:
+    tiny["code"] = Corpus(name="code", train=tiny["text"].test, validation=("v",), test=("t",))
+    with pytest.raises(DataError, match="must not be made of what they are judged on"):
+        broad_skill(llama, tiny, BroadSkill(targets=("code",)))

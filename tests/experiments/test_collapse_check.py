@@ -1,0 +1,101 @@
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+"""Collapse of one vector: sound without steering, collapsed when steered hard, with onsets between."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from lens_steer.data.contrast import contrast_from_choices
+from lens_steer.errors import ScoreError
+from lens_steer.experiments.collapse_check import CollapseCheck, CollapseResult, check_collapse, continue_greedily
+from lens_steer.extract import extract
+from lens_steer.lab.corpora import lab_corpus
+from lens_steer.lab.items import open_items
+from lens_steer.model import load_model, tokenize
+from lens_steer.steer import Intervention, steer
+from lens_steer.vector import SteeringVector
+
+SETTINGS = CollapseCheck(site="resid_post@0", strengths=(-6, -0.25, 0, 0.25, 6), new_tokens=16, resamples=99)
+
+
+@pytest.fixture(scope="module")
+def lab() -> Any:
+    return load_model("lab")
+
+
+@pytest.fixture(scope="module")
+def steering(lab: Any) -> SteeringVector:
+    pairs = contrast_from_choices("sycophancy", open_items("myopic", 40, split="train"), answer="text")
+    return extract(lab, pairs, "resid_post@0")
+
+
+@pytest.fixture(scope="module")
+def prompts() -> list[str]:
+    corpora = [lab_corpus(name, 1, 1, 3) for name in ("text", "python", "javascript")]
+    return list(dict.fromkeys(" ".join(text.split(" ")[:6]) for corpus in corpora for text in corpus.test))
+
+
+@pytest.fixture(scope="module")
+def result(lab: Any, steering: SteeringVector, prompts: list[str]) -> CollapseResult:
+    return check_collapse(lab, steering, open_items("sycophancy", 12, split="test"), prompts, SETTINGS)
+
+
+def test_answers_and_text_are_sound_without_steering_and_collapse_when_steered_hard(result: CollapseResult) -> None:
+    rows = result.strengths.set_index("strength")
+    for rule in ("answers", "generation"):
+        assert rows[f"{rule}_collapsed"].loc[[-6, 6]].all(), rows.T.to_string()
+        assert not rows.loc[0, f"{rule}_collapsed"], rows.T.to_string()
+    assert rows.loc[6, "looping_share"] > 0.5 > rows.loc[0, "looping_share"]
+    assert rows.loc[6, "distinct_n"] < rows.loc[0, "distinct_n"]
+    assert (rows["gold_entropy"] == 1).all() and rows.loc[0, "faulty_share"] == 0
+
+
+def test_thresholds_lie_between_the_last_sound_and_the_first_collapsed_strength(result: CollapseResult) -> None:
+    rows = result.strengths.set_index("strength")
+    assert len(result.thresholds) == 4 and not result.thresholds["censored"].any()
+    for entry in result.thresholds.itertuples():
+        sign = 1 if entry.direction == "adding" else -1
+        flags = [bool(rows.loc[sign * size, f"{entry.rule}_collapsed"]) for size in (0, 0.25, 6)]
+        first = flags.index(True)
+        assert (0, 0.25, 6)[first - 1] <= abs(entry.strength) <= (0, 0.25, 6)[first]
+        assert entry.low <= entry.high
+
+
+@torch.no_grad()
+def test_continuations_are_those_of_one_prompt_at_a_time(
+    lab: Any, steering: SteeringVector, prompts: list[str]
+) -> None:
+    edit = Intervention.of(steering, "resid_post@0", 0.5)
+    tokens, entropies = continue_greedily(lab, prompts[:3], [edit], 5)
+    for prompt, found, uncertain in zip(prompts, tokens, entropies, strict=False):
+        row = tokenize(lab, [prompt])[0]
+        for step in range(5):
+            with steer(lab, edit):
+                logs = lab(torch.tensor([row]))[0, -1].float().log_softmax(-1)
+            assert float(uncertain[step]) == pytest.approx(-float((logs.exp() * logs).sum()), abs=1e-3)
+            row.append(int(logs.argmax()))
+        assert row[-5:] == found
+
+
+def test_a_result_is_read_back_as_it_was_written(result: CollapseResult, tmp_path: Path) -> None:
+    result.save(tmp_path)
+    again = CollapseResult.load(tmp_path)
+    pd.testing.assert_frame_equal(again.strengths, result.strengths, check_exact=True)
+    pd.testing.assert_frame_equal(again.thresholds, result.thresholds, check_exact=True)
+    assert np.isfinite(again.thresholds["strength"]).all()
+
+
+def test_a_grid_without_0_too_few_items_or_a_prompt_twice_is_refused(
+    llama: Any, vector: SteeringVector, items: Any
+) -> None:
+    for strengths, asked, prompts in (
+        ((1.0,), items, ["a", "b"]),
+        ((0.0,), items[:1], ["a", "b"]),
+        ((0.0,), items, ["a", "a"]),
+    ):
+        with pytest.raises(ScoreError, match="at least two of each, no prompt twice"):
+            check_collapse(llama, vector, asked, prompts, CollapseCheck(site="resid_post@1", strengths=strengths))
