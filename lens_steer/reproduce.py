@@ -179,7 +179,7 @@ def write_broad(result: BroadSkillResult, out: Path) -> list[Path]:
     Returns:
         Every path written.
     """
-    curves, kept = (frame[frame["part"] == "test"] for frame in (result.curves, result.kept))
+    curves, kept = (pd.DataFrame(frame[frame["part"] == "test"]) for frame in (result.curves, result.kept))
     written = result.save(out / "broad")
     written += figures.save_figure(figures.selectivity_curves(curves), curves, out, "selectivity")
     return [*written, *figures.save_figure(figures.kept_bars(kept, result.points), kept, out, "text_kept")]

@@ -1,4 +1,4 @@
-# pyright: reportArgumentType=false, reportCallIssue=false, reportReturnType=false
+# pyright: reportArgumentType=false, reportCallIssue=false, reportReturnType=false, reportAttributeAccessIssue=false
 """Figures: what is in the frame is in the picture, and nothing else changes."""
 
 from pathlib import Path
@@ -146,7 +146,7 @@ def test_selectivity_is_drawn_in_per_cent_of_both_skills_over_the_band_of_its_co
     lines = {line.get_label(): line.get_xydata() for line in axis.lines}
     np.testing.assert_allclose(lines["layer 1"], [(100, 100), (60, 90), (10, 50)])
     np.testing.assert_allclose(lines["permuted means (paper)"], [(100, 100), (60, 60), (10, 10)])
-    band = axis.collections[0].get_paths()[0].vertices
+    band = np.asarray(axis.collections[0].get_paths()[0].vertices)
     np.testing.assert_allclose(band[:, 0], band[:, 1])
 
 

@@ -230,8 +230,8 @@ def _controls(
     if reading == "faithful" and settings.n_permuted:
         read = [bench.corpora[name].train for name in (settings.neutral, target)]
         cut, batch = settings.max_tokens, settings.batch_size
-        means = [last_token_means(bench.model, texts, vector.sites, cut, batch) for texts in read]
-        permuted = (permuted_control(vector, *means, settings.seed + k) for k in range(settings.n_permuted))
+        text, skill = (last_token_means(bench.model, texts, vector.sites, cut, batch) for texts in read)
+        permuted = (permuted_control(vector, text, skill, settings.seed + k) for k in range(settings.n_permuted))
         lines += [Line(control, f"permuted {k}", lower[0], upward) for k, control in enumerate(permuted)]
     return lines
 
@@ -239,7 +239,7 @@ def _controls(
 def _places(model: SteerableModel, settings: BroadSkill) -> list[tuple[Site, ...]]:
     """Every site alone, then the groups."""
     n_layers, n_heads = int(model.cfg.n_layers), int(model.cfg.n_heads)
-    places = [(site,) for site in parse_sites(settings.sites, n_layers, n_heads)]
+    places: list[tuple[Site, ...]] = [(site,) for site in parse_sites(settings.sites, n_layers, n_heads)]
     for group in settings.together:
         if len({Site.parse(site) for site in group}) < max(len(group), 2):
             raise ScoreError(f"sites {', '.join(group)} together; give two or more different ones, each once.")

@@ -96,7 +96,7 @@ def permuted_control(
     return vector.replaced(f"permuted {seed}", directions, method="permuted", options={"seed": seed})
 
 
-def vector_geometry(vectors: Mapping[tuple[str, str], SteeringVector]) -> pd.DataFrame:
+def vector_geometry(vectors: Mapping[tuple[str, Reading], SteeringVector]) -> pd.DataFrame:
     """What the readings make of the vectors: length, concentration, and likeness to the first target's vector.
 
     Args:

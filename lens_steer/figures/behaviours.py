@@ -68,11 +68,11 @@ def layer_strength_map(cells: pd.DataFrame) -> Figure:
         image = None
         for axis, (name, rows) in zip(axes, cells.groupby("behaviour", sort=False), strict=True):
             rule = rows.loc[rows["chosen"], "positions"].iloc[0]
-            rows = rows[rows["positions"] == rule]
+            rows = pd.DataFrame(rows[rows["positions"] == rule])
             grid = rows.pivot(index="layer", columns="strength", values="matching_rate")
             image = axis.imshow(grid, origin="lower", aspect="auto", cmap="RdBu_r", vmin=0, vmax=1)
             column, row = ({value: i for i, value in enumerate(labels)} for labels in (grid.columns, grid.index))
-            fallen, chosen = rows[rows["collapsed"]], rows[rows["chosen"]]
+            fallen, chosen = (pd.DataFrame(rows[rows[name]]) for name in ("collapsed", "chosen"))
             axis.scatter(
                 fallen["strength"].map(column), fallen["layer"].map(row), marker="x", s=8, lw=0.6, color="black"
             )

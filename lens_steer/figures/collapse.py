@@ -61,12 +61,13 @@ def _panel(axis: Axes, rows: pd.DataFrame, columns: dict[str, str], collapsed: n
 
 def _shade(axis: Axes, thresholds: pd.DataFrame, strengths: pd.Series) -> None:
     """Shades from each onset outwards, and draws its interval at the top."""
-    for entry in thresholds.itertuples():
-        edge = float(strengths.max() if entry.direction == "adding" else strengths.min())
-        if entry.censored:
+    columns = ["direction", "strength", "low", "high", "censored"]
+    for direction, begins, low, high, censored in thresholds[columns].itertuples(index=False):
+        if censored:
             continue
-        axis.axvspan(entry.strength, edge, color=COLLAPSED, alpha=0.13, lw=0)
-        ends = [edge if np.isinf(end) else end for end in (entry.low, entry.high)]
+        edge = float(strengths.max() if direction == "adding" else strengths.min())
+        axis.axvspan(begins, edge, color=COLLAPSED, alpha=0.13, lw=0)
+        ends = [edge if np.isinf(end) else end for end in (low, high)]
         axis.plot(
             ends, [0.97, 0.97], color=COLLAPSED, lw=2, transform=axis.get_xaxis_transform(), solid_capstyle="butt"
         )

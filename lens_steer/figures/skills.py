@@ -25,15 +25,15 @@ def selectivity_curves(curves: pd.DataFrame) -> Figure:
     Returns:
         The figure; above the diagonal steering is selective. The control's site is drawn with its intervals.
     """
-    curves = curves[curves["strength"] >= 0]
+    upward = pd.DataFrame(curves[curves["strength"] >= 0])
     with mpl.rc_context(STYLE):
-        targets, readings = curves["target"].unique(), curves["reading"].unique()
+        targets, readings = upward["target"].unique(), upward["reading"].unique()
         size = (SINGLE_COLUMN * len(targets) / 2 + 0.1, 1.55 * len(readings) + 0.75)
         figure = Figure(figsize=size, layout="constrained")
         grid = np.atleast_2d(figure.subplots(len(readings), len(targets), sharex=True, sharey=True, squeeze=False))
         for row, reading in zip(grid, readings, strict=True):
             for axis, target in zip(row, targets, strict=True):
-                _panel(axis, curves[(curves["target"] == target) & (curves["reading"] == reading)])
+                _panel(axis, upward[(upward["target"] == target) & (upward["reading"] == reading)])
                 axis.set_title(f"{words(str(target))}, {reading}")
         grid[0, 0].set(xlim=(-3, 105), ylim=(-3, 105), xticks=(0, 50, 100), yticks=(0, 50, 100))
         figure.supxlabel("skill kept (% of its top-1)", fontsize=8)
@@ -95,7 +95,7 @@ def _panel(axis: Axes, rows: pd.DataFrame) -> None:
         if str(name).startswith("permuted"):
             label = "permuted means (paper)"
             axis.plot(*_pair(lines), color=PERMUTED, lw=0.7, ls=(0, (3, 1.5)), label=label, zorder=2)
-    steered = rows[rows["vector"] == "steering"]
+    steered = pd.DataFrame(rows[rows["vector"] == "steering"])
     sites = list(steered["site"].unique())
     colours = mpl.colormaps["viridis"](np.linspace(0, 0.88, len(sites)))
     for site, colour in zip(sites, colours, strict=True):

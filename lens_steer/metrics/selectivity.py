@@ -99,16 +99,16 @@ def selectivity(
         ScoreError: as `kept_at`.
     """
     grid = torch.tensor(strengths, dtype=torch.float64)
-    value = [_relative(counts, torch.ones(1, counts.shape[1])) for counts in (target, text)]
+    value, other = (_relative(counts, torch.ones(1, counts.shape[1])) for counts in (target, text))
     rng = np.random.default_rng(seed)
-    drawn = [_relative(counts, _weights(rng, resamples, counts.shape[1])) for counts in (target, text)]
+    drawn, others = (_relative(counts, _weights(rng, resamples, counts.shape[1])) for counts in (target, text))
     rows = []
     for level in levels:
-        at, kept = (float(found) for found in kept_at(grid, *value, level))
-        others = kept_at(grid, *drawn, level)[1].numpy() if resamples else np.empty(0)
-        others = others[~np.isnan(others)]
-        low, high = np.quantile(others, [0.025, 0.975]) if len(others) else (np.nan, np.nan)
-        reached = len(others) / resamples if resamples else np.nan
+        at, kept = (float(found) for found in kept_at(grid, value, other, level))
+        bounds = kept_at(grid, drawn, others, level)[1].numpy()
+        bounds = bounds[~np.isnan(bounds)]
+        low, high = np.quantile(bounds, [0.025, 0.975]) if len(bounds) else (np.nan, np.nan)
+        reached = len(bounds) / resamples if resamples else np.nan
         rows.append(Kept(level=level, strength=at, kept=kept, low=float(low), high=float(high), reached=float(reached)))
     return rows
 

@@ -1,4 +1,4 @@
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportGeneralTypeIssues=false
 """Collapse of one vector: sound without steering, collapsed when steered hard, with onsets between."""
 
 from pathlib import Path

@@ -1,6 +1,7 @@
 """Curves read off at levels: against numbers of the paper, and against the formula written out."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -14,12 +15,12 @@ PUBLISHED = [(0, 100, 100), (1, 96.1, 99.3), (1.2, 86.9, 95.5), (1.4, 79.4, 92.8
 PUBLISHED += [(2, 45.6, 70.5), (2.5, 24.2, 37.3), (3, 18.1, 20.7)]
 
 
-def curve(rows: list[tuple[float, float, float]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def curve(rows: Sequence[tuple[float, float, float]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     strengths, target, text = torch.tensor(rows, dtype=torch.float64).T
     return strengths, target[None] / 100, text[None] / 100
 
 
-def literal(rows: list[tuple[float, float, float]], level: float) -> tuple[float, float]:
+def literal(rows: Sequence[tuple[float, float, float]], level: float) -> tuple[float, float]:
     for (s, a, x), (t, b, y) in pairwise(rows):
         if b <= 100 * level:
             share = (a - 100 * level) / (a - b)
