@@ -43,7 +43,8 @@ LAB_BROAD = BroadSkill(
     n_permuted=2,
 )
 LAB_COLLAPSE = {"strengths": (-4, -3, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4), "new_tokens": 24}
-PROMPT_WORDS, PROMPTS_EACH = 6, 4
+COLLAPSE_OF, PROMPT_WORDS, PROMPTS_EACH = "sycophancy", 6, 4
+"""Unsteered, the other behaviours' answers lean to one letter, which is not far from the rule's limit."""
 
 
 def lab_behaviours() -> dict[str, Splits]:
@@ -220,9 +221,9 @@ def reproduce_methods(out: Path, *, progress: bool = False) -> tuple[pd.DataFram
 def _lab_collapse(
     model: SteerableModel, result: IndividualResult, behaviours: dict[str, Splits], seed: int, progress: bool
 ) -> CollapseResult:
-    """Looks for collapse along the first behaviour's vector, at its chosen site and at all tokens."""
-    name, point = next(iter(result.points.items()))
-    settings = CollapseCheck(site=str(point.site), seed=seed, **LAB_COLLAPSE)
+    """Looks for collapse along one behaviour's vector, at its chosen site and at all tokens."""
+    name = COLLAPSE_OF
+    settings = CollapseCheck(site=str(result.points[name].site), seed=seed, **LAB_COLLAPSE)
     corpora = [lab_corpus(skill, 1, 1, PROMPTS_EACH) for skill in ("text", "python", "javascript")]
     begun = [" ".join(document.split(" ")[:PROMPT_WORDS]) for corpus in corpora for document in corpus.test]
     begun += [item.stem for item in behaviours[name].validation[:PROMPTS_EACH]]
