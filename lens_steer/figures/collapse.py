@@ -45,7 +45,8 @@ def collapse_diagnostics(strengths: pd.DataFrame, thresholds: pd.DataFrame) -> F
                 axis.set_ylim(-0.04 * top, 1.1 * top)
             row[0].set_ylabel(rule)
         grid[0, 0].set_xlim(strengths["strength"].min(), strengths["strength"].max())
-        figure.supxlabel(f"strength ({strengths['scale'].iloc[0]})", fontsize=8)
+        scale = strengths["scale"].iloc[0]
+        figure.supxlabel(f"strength ({scale}); shaded: collapsed, bars: interval of the onset", fontsize=8)
         return figure
 
 
