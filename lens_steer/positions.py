@@ -267,7 +267,7 @@ def _take_one(words: list[str]) -> Positions | None:
 def _unknown(rule: object) -> str:
     """What to say about a rule that does not parse."""
     return (
-        f"{rule!r} is not a position rule; expected one of {', '.join(RULES)}, after(3), last_prompt(4), tokens(13,198), "
-        "a span such as '2:5' (from 2 up to, not including, 5), absolute positions such as '0,4' counted from the "
-        "start of the unpadded sequence, or these joined by |, & and ~."
+        f"{rule!r} is not a position rule; expected one of {', '.join(RULES)}, after(3), last_prompt(4), "
+        "tokens(13,198), a span such as '2:5' (from 2 up to, not including, 5), absolute positions such as '0,4' "
+        "counted from the start of the unpadded sequence, or these joined by |, & and ~."
     )
