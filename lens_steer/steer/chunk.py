@@ -86,8 +86,8 @@ class Chunk:
         if positions.needs_total_lengths and self.cached:
             raise PositionError(
                 f"position rule {str(positions)!r} was used on a forward pass that continues {self.cached} cached "
-                "tokens: while generating, the last token moves. Use 'last_prompt', 'after_prompt' (with prompt_lengths) "
-                "or 'all'."
+                "tokens: while generating, the last token moves. Use 'last_prompt', 'after_prompt' (with "
+                "prompt_lengths) or 'all'."
             )
         wrong = self.unsafe_start and positions.needs_places
         if wrong or (self.unsafe_end and positions.needs_total_lengths):
