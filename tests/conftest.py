@@ -20,6 +20,10 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 from lens_steer.data.choices import ChoiceItem
@@ -115,6 +119,32 @@ def save_neox(folder: Path, parallel: bool = True) -> Path:
     return folder
 
 
+def save_qwen(folder: Path, version: int) -> Path:
+    """A random Qwen of width 16: version 2 (biased queries and keys) or 3 (normed ones), which wants no BOS."""
+    tokenizer = _tokenizer(with_bos=False)
+    sizes: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": WIDTH,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": CONTEXT,
+        "initializer_range": 0.3,
+        "eos_token_id": 1,
+        "pad_token_id": 2,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.random.manual_seed(version)
+        if version == 2:
+            model: Any = Qwen2ForCausalLM(Qwen2Config(**sizes))
+        else:
+            model = Qwen3ForCausalLM(Qwen3Config(**sizes, head_dim=8))
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Llama's folder."""
@@ -143,6 +173,18 @@ def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def neox(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The GPT-NeoX, 2 layers of 4 heads, parallel blocks."""
     return load_model(save_neox(tmp_path_factory.mktemp("models") / "tiny-neox"))
+
+
+@pytest.fixture(scope="session")
+def qwen2(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The Qwen 2, 2 layers."""
+    return load_model(save_qwen(tmp_path_factory.mktemp("models") / "tiny-qwen2", version=2))
+
+
+@pytest.fixture(scope="session")
+def qwen3(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The Qwen 3, 2 layers."""
+    return load_model(save_qwen(tmp_path_factory.mktemp("models") / "tiny-qwen3", version=3))
 
 
 @pytest.fixture(params=["llama", "gpt2"])

@@ -164,6 +164,8 @@ def _rows(model: SteerableModel, prompts: Sequence[str] | Sequence[Sequence[int]
     if not prompts or len(texts) not in (0, len(prompts)):
         raise DataError(f"{len(prompts)} prompts, {len(texts)} of them texts; give all texts or all token rows.")
     tokens = tokenize(model, texts) if texts else [[int(token) for token in prompt] for prompt in prompts]
+    if not all(tokens):
+        raise DataError(f"prompt {tokens.index([])} is empty; a continuation needs at least one token to follow.")
     begun = tokenize(model, [decoding.prefill], bos=False)[0] if decoding.prefill else []
     longest = max(len(row) for row in tokens) + len(begun) + decoding.max_new_tokens
     context = context_length(model)
