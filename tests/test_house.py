@@ -20,7 +20,7 @@ ROOMS = (
     ("vector",),
     ("steer", "lab"),
     ("preflight", "record", "score", "damage", "generate"),
-    ("extract", "sweep", "compose", "analysis", "norms", "function_vector"),
+    ("extract", "sweep", "compose", "analysis", "norms", "function_vector", "audit"),
     ("optimise",),
     ("evaluate",),
     ("select",),
