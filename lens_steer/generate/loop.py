@@ -12,7 +12,7 @@ from lens_steer.errors import DataError
 from lens_steer.generate.decoding import Decoding
 from lens_steer.generate.recorder import Recorder
 from lens_steer.generate.results import Continuation
-from lens_steer.model import Growing, SteerableModel, context_length, decode, eos_tokens, tokenize
+from lens_steer.model import Growing, SteerableModel, context_length, decode, eos_tokens, may_unbridge, tokenize
 from lens_steer.steer import Steering
 
 
@@ -72,6 +72,7 @@ def prepare_rows(
             f"the longest prompt with {decoding.max_new_tokens} new tokens has {longest} tokens; the model's context "
             f"is {context}. Shorten the prompt or lower max_new_tokens."
         )
+    may_unbridge(model)  # the trial is run here, where steering has not begun
     return [Row(index=index, prompt=row, given=row + begun) for index, row in enumerate(tokens)]
 
 

@@ -28,4 +28,5 @@ from lens_steer.model.prefix import continued_mask as continued_mask
 from lens_steer.model.prefix import new_cache as new_cache
 from lens_steer.model.prefix import why_not_shared as why_not_shared
 from lens_steer.model.protocol import SteerableModel as SteerableModel
+from lens_steer.model.unbridged import may_unbridge as may_unbridge
 from lens_steer.model.weights import output_weights as output_weights

@@ -16,6 +16,7 @@ from torch import Tensor
 from lens_steer.model.passes import next_logits, pad, takes
 from lens_steer.model.prefix import new_cache
 from lens_steer.model.protocol import SteerableModel
+from lens_steer.model.unbridged import Unbridged, may_unbridge
 
 
 class Growing:
@@ -36,6 +37,7 @@ class Growing:
         self._rows = [list(row) for row in rows]
         self._tokens, self._mask = pad(model, rows, side="left")
         self._extra = {"logits_to_keep": 1} if takes(model, "logits_to_keep") else {}
+        self._unbridged = Unbridged(model) if self._cache is not None and may_unbridge(model) else None
         self.ends = torch.full((len(self._rows),), -1)
 
     def read(self) -> Float[Tensor, "batch d_vocab"]:
@@ -48,7 +50,12 @@ class Growing:
             self.ends = torch.tensor([len(row) - 1 for row in self._rows])
             return next_logits(self._model, self._rows)
         with torch.no_grad():
-            logits = self._model(self._tokens, attention_mask=self._mask, past_key_values=self._cache, **self._extra)
+            if self._unbridged is not None:
+                logits = self._unbridged.logits(self._tokens, self._mask, self._cache)
+            else:
+                logits = self._model(
+                    self._tokens, attention_mask=self._mask, past_key_values=self._cache, **self._extra
+                )
         return logits[:, -1].float()
 
     def append(self, tokens: Int[Tensor, " batch"], alive: Bool[Tensor, " batch"]) -> None:
