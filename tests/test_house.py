@@ -19,6 +19,7 @@ ROOMS = (
     ("sites",),
     ("vector",),
     ("steer", "lab"),
+    ("cells",),
     ("preflight", "record", "score", "damage", "generate"),
     ("extract", "sweep", "compose", "analysis", "norms", "function_vector"),
     ("optimise",),

@@ -16,12 +16,15 @@ from lens_steer.model.passes import bos_token as bos_token
 from lens_steer.model.passes import context_length as context_length
 from lens_steer.model.passes import forward as forward
 from lens_steer.model.passes import is_hooked as is_hooked
+from lens_steer.model.passes import last_logits as last_logits
 from lens_steer.model.passes import next_logits as next_logits
 from lens_steer.model.passes import pad as pad
 from lens_steer.model.passes import run_hooks as run_hooks
 from lens_steer.model.passes import tokenize as tokenize
+from lens_steer.model.prefix import branches as branches
 from lens_steer.model.prefix import continued_mask as continued_mask
 from lens_steer.model.prefix import new_cache as new_cache
+from lens_steer.model.prefix import whole_cache as whole_cache
 from lens_steer.model.prefix import why_not_shared as why_not_shared
 from lens_steer.model.protocol import SteerableModel as SteerableModel
 from lens_steer.model.weights import output_weights as output_weights
