@@ -5,6 +5,7 @@ Only this folder imports transformer_lens, and only inside functions (`analysis`
 
 from lens_steer.model.folders import LAB_FOLDER as LAB_FOLDER
 from lens_steer.model.gradients import frozen as frozen
+from lens_steer.model.gradients import last_logits_with_gradient as last_logits_with_gradient
 from lens_steer.model.gradients import sequence_log_probs as sequence_log_probs
 from lens_steer.model.identity import IDENTITY as IDENTITY
 from lens_steer.model.identity import Fingerprint as Fingerprint
