@@ -3,9 +3,8 @@
     m = logit(letter of the matching option) - logit(letter of the other)         p(A) + p(B) = the letter mass
 
 Only the letter token is scored, at the last token of the prompt, so that the logit difference is the difference of
-log-probabilities (Tan et al. 2024, arXiv 2407.12404, sum the closing bracket too; we do not). Both option orders are
-always asked. It is proved for every prompt that prompt + letter is the prompt's tokens and one more, another one for
-each letter. It does not know why the model is steered, only by what.
+log-probabilities (Tan et al. 2024, arXiv 2407.12404, sum the closing bracket too). Both option orders are always asked.
+It is proved for every prompt that prompt + letter is the prompt's tokens and one more, another one for each letter.
 """
 
 from collections.abc import Sequence
@@ -258,23 +257,18 @@ def score_cells(
         SteeringError: an intervention selects no token of any prompt.
     """
     asking = asking or Asking()
-    running = Running(
-        batch_size=asking.batch_size,
-        reuse=asking.reuse,
-        checkpoint=asking.checkpoint,
-        meaning=f"letters {prompts.matching_tokens.tolist()} {prompts.other_tokens.tolist()}",
-        progress=asking.progress,
-    )
-    table = run_cells(
-        model, prompts.rows, cells, lambda rows, logits, _: _letters(prompts, rows, logits[:, 0].float().cpu()), running
-    )
+    how = {name: getattr(asking, name) for name in ("batch_size", "reuse", "checkpoint", "progress")}
+    meaning = f"letters {prompts.matching_tokens.tolist()} {prompts.other_tokens.tolist()}"
+
+    def read(rows: Sequence[int], logits: Tensor, _unsteered: Tensor) -> Tensor:
+        return _letters(prompts, rows, logits[:, 0].float().cpu())
+
+    table = run_cells(model, prompts.rows, cells, read, Running(meaning=meaning, **how))
     unsteered, *steered = (_scores(prompts, numbers.float()) for numbers in (table.unsteered, *table.cells))
     return CellScores(unsteered=unsteered, cells=tuple(steered), path=table.path)
 
 
-def _letters(
-    prompts: Prompts, rows: Sequence[int], logits: Float[Tensor, "batch d_vocab"]
-) -> Float[Tensor, "batch 4"]:
+def _letters(prompts: Prompts, rows: Sequence[int], logits: Float[Tensor, "n d_vocab"]) -> Float[Tensor, "n 4"]:
     """Logits, then log-probabilities, of the matching and the other letter after some prompts."""
     letters = torch.stack([prompts.matching_tokens[rows], prompts.other_tokens[rows]], dim=1)
     pair = logits.gather(1, letters)

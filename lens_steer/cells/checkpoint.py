@@ -1,7 +1,7 @@
 """Runs on disk: what has been computed is not computed again.
 
     <folder>/<key>.jsonl        key = sha256(model, sequences, cells, settings, versions)
-    {"batch": 0, "cells": [3, 4], "sha256": "...", "values": [[[...]]]}      one line for each part, added when it is done
+    {"batch": 0, "cells": [3, 4], "sha256": "...", "values": [[[...]]]}      one line a part, added when it is done
 
 Numbers are written so that they read back bit for bit, so that a run that was killed and goes on gives the same bytes
 as one that was not. A line that is cut off or edited is computed again, with a warning. Runs of other models, cells or

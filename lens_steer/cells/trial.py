@@ -21,6 +21,7 @@ from lens_steer.operators import Operator
 from lens_steer.steer import Intervention
 
 _ROWS = ([1, 2, 3, 4, 3, 2, 1, 3, 4], [2, 4, 3])
+_FAILURES = (TypeError, ValueError, AttributeError, IndexError, RuntimeError)
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4}
 
 
@@ -61,10 +62,13 @@ def _reason(model: SteerableModel) -> str:
     width, layers = whole.tokens.shape[1], whole.cache.layers
     if len(layers) != len(model.blocks) or any(layer.get_seq_length() != width for layer in layers):
         return "its cache does not hold every token of every layer"
-    plain, reused = (
-        torch.cat([torch.cat(logits) for _, logits in run(model, whole, batch, batch.parts)])
-        for run in (plain_parts, reused_parts)
-    )
+    try:
+        plain, reused = (
+            torch.cat([torch.cat(logits) for _, logits in run(model, whole, batch, batch.parts)])
+            for run in (plain_parts, reused_parts)
+        )
+    except _FAILURES as error:
+        return f"a pass by reuse failed: {error}"
     error = float((plain - reused).norm() / plain.norm())
     if not error <= _TOLERANCE.get(plain.dtype, 0.05):
         return f"its passes by reuse differ from plain passes by {error:.1e} of their norm"

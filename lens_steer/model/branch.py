@@ -17,7 +17,7 @@ class Branch(DynamicLayer):
     """The past of one layer, for up to `copies` rows a sequence; `new` is the most tokens that a pass adds."""
 
     def __init__(
-        self, keys: Float[Tensor, "batch head pos d_head"], values: Float[Tensor, "batch head pos _"], copies: int
+        self, keys: Float[Tensor, "batch head pos d_head"], values: Float[Tensor, "batch head pos width"], copies: int
     ) -> None:
         super().__init__()
         self.lazy_initialization(keys, values)
@@ -25,16 +25,14 @@ class Branch(DynamicLayer):
         self._copies = copies
         self._rows: tuple[Tensor, Tensor] | None = None
 
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    def _update(
+        self, key_states: Tensor, value_states: Tensor, *_args: object, **_kwargs: object
     ) -> tuple[Tensor, Tensor]:
         """Puts a pass's keys and values behind the past of its rows.
 
         Args:
             key_states: (rows, head, new, d_head), the rows of all sequences, then those rows again, and so on.
-            value_states: likewise.
-            args: ignored, as transformers' own layers do.
-            kwargs: ignored.
+            value_states: likewise; whatever else a model says is of no use, as to transformers' own layers.
 
         Returns:
             Keys and values of past and new tokens, valid until the next pass.
@@ -50,3 +48,5 @@ class Branch(DynamicLayer):
         for rows, new in zip(found, (key_states, value_states), strict=True):
             rows[:, :, -new.shape[2] :] = new
         return found
+
+    update = _update

@@ -127,5 +127,5 @@ def branches(cache: Any, starts: Int[Tensor, " batch"], copies: int) -> tuple[An
             return states[:, :, :width]
         return states.transpose(1, 2)[rows, index].transpose(1, 2)
 
-    layers = [Branch(kept(layer.keys), kept(layer.values), copies) for layer in cache.layers]
+    layers: list[Any] = [Branch(kept(layer.keys), kept(layer.values), copies) for layer in cache.layers]
     return Cache(layers=layers), (place >= 0).long()

@@ -62,11 +62,11 @@ def replayed(model: SteerableModel, layer: int, output: Tensor, in_tuple: bool) 
     """
 
     def silent(number: int) -> Callable[..., Any]:
-        def run(hidden_states: Tensor, *_args: Any, **_kwargs: Any) -> Any:
+        def _run(hidden_states: Tensor, *_args: Any, **_kwargs: Any) -> Any:
             shown = blocks[layer].hook_out(output) if number == layer else hidden_states
             return (shown,) if in_tuple else shown
 
-        return run
+        return _run
 
     blocks, silenced = _blocks(model), []
     try:

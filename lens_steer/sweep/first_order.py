@@ -10,10 +10,10 @@ candidates before `sweep`, and `rank_agreement` to see how far the ranks hold. S
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from lens_steer.batching import length_buckets
@@ -23,7 +23,7 @@ from lens_steer.metrics.steerability import dataset_steerability, steerability
 from lens_steer.model import SteerableModel, fingerprint, frozen, last_logits_with_gradient, pad
 from lens_steer.positions import Positions
 from lens_steer.score import Asking, Prompts, prepare_choices
-from lens_steer.sites import Site, SiteLike, check_site, parse_sites
+from lens_steer.sites import SiteLike, check_site, parse_sites
 from lens_steer.steer import Intervention, Scale, hooked, read_chunk
 from lens_steer.sweep.result import SweepResult
 from lens_steer.vector import SteeringVector, require_same_model
@@ -97,16 +97,16 @@ def rank_agreement(slopes: pd.DataFrame, result: SweepResult, most: float | None
     Raises:
         ScoreError: fewer than three sites in common, or fewer than two strengths.
     """
-    ours = slopes[slopes["vector"] == result.vector].groupby("site")["slope"].mean()
-    sites = [site for site in result.sites if str(site) in ours.index]
+    here = pd.DataFrame(slopes[slopes["vector"] == result.vector])
+    ours = {str(site): float(rows["slope"].to_numpy(dtype=float).mean()) for site, rows in here.groupby("site")}
+    sites = [site for site in result.sites if str(site) in ours]
     if len(sites) < 3:
         raise ScoreError(f"{len(sites)} sites of vector {result.vector!r} are in both; a rank correlation needs three.")
     grid = torch.tensor(result.strengths)
     kept = grid.abs() <= (float("inf") if most is None else most)
-    exact = [
-        dataset_steerability(steerability(result.differences(site)[:, kept], grid[kept])) for site in sites
-    ]
-    return float(spearmanr([ours[str(site)] for site in sites], exact).statistic)
+    exact = [dataset_steerability(steerability(result.differences(site)[:, kept], grid[kept])) for site in sites]
+    ranks = pd.DataFrame({"first_order": [ours[str(site)] for site in sites], "exact": exact}).rank()
+    return float(np.corrcoef(ranks.to_numpy().T)[0, 1])
 
 
 def _slopes(

@@ -10,8 +10,6 @@ from transformers import (
     Gemma2ForCausalLM,
     MistralConfig,
     MistralForCausalLM,
-    PretrainedConfig,
-    PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen3Config,
     Qwen3ForCausalLM,
@@ -31,7 +29,7 @@ SIZES = {
     "eos_token_id": 1,
     "pad_token_id": 2,
 }
-KINDS: dict[str, tuple[type[PretrainedConfig], type[PreTrainedModel], dict[str, Any]]] = {
+KINDS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "mistral": (MistralConfig, MistralForCausalLM, {"sliding_window": 6}),
     "qwen3": (Qwen3Config, Qwen3ForCausalLM, {}),
     "gemma2": (Gemma2Config, Gemma2ForCausalLM, {"sliding_window": 6}),

@@ -46,7 +46,8 @@ def grid(model: Any, rule: str) -> list[Cell]:
 
 
 def both(model: Any, cells: Sequence[Cell], rows: Sequence[Sequence[int]] = ROWS, **how: Any) -> tuple[Any, Any]:
-    return tuple(run_cells(model, rows, cells, keep_logits, Running(**how, reuse=reuse)) for reuse in (True, False))
+    reused, plain = (run_cells(model, rows, cells, keep_logits, Running(**how, reuse=reuse)) for reuse in (True, False))
+    return reused, plain
 
 
 def worst(one: Any, other: Any) -> float:
@@ -148,7 +149,7 @@ def test_operators_that_read_other_tokens_are_run_plainly_and_the_reason_is_said
     gate = ConditionGate(Add(), vector, 0.0)
 
     class Mean:
-        def __call__(self, activation: Tensor, direction: Tensor, strength: float) -> Tensor:
+        def __call__(self, activation: Tensor, direction: Tensor, strength: float) -> Tensor:  # noqa: ARG002
             return activation + strength * activation.mean(dim=1, keepdim=True)
 
     for operator, name in ((gate, "ConditionGate"), (NormPreserving(gate), "NormPreserving"), (Mean(), "Mean")):
@@ -189,7 +190,7 @@ def test_whatever_ends_a_run_the_model_is_as_before(
     class Bomb:
         calls = 0
 
-        def __call__(self, activation: Tensor, direction: Tensor, strength: float) -> Tensor:
+        def __call__(self, activation: Tensor, direction: Tensor, strength: float) -> Tensor:  # noqa: ARG002
             Bomb.calls += activation.shape[0] == 1
             if Bomb.calls > 2:
                 raise error
