@@ -96,7 +96,11 @@ def _plain(value: Any) -> Any:
     """A value in JSON's types; a tensor by its hash."""
     if isinstance(value, Tensor):
         data = value.detach().cpu().contiguous()
-        return [str(data.dtype), list(data.shape), hashlib.sha256(data.flatten().view(torch.uint8).numpy()).hexdigest()]
+        return [
+            str(data.dtype),
+            list(data.shape),
+            hashlib.sha256(data.flatten().view(torch.uint8).numpy().tobytes()).hexdigest(),
+        ]
     if is_dataclass(value) and not isinstance(value, type):
         return [type(value).__name__, *([field.name, _plain(getattr(value, field.name))] for field in fields(value))]
     if isinstance(value, dict):

@@ -54,13 +54,14 @@ def _reason(model: SteerableModel) -> str:
     unshared = why_not_shared(model)
     if unshared:
         return unshared
-    if not hasattr(model, "blocks") or len(model.blocks) != int(model.cfg.n_layers):
+    blocks = getattr(model, "blocks", ())
+    if len(blocks) != int(model.cfg.n_layers):
         return "its blocks are not one list"
     cells = _trial_cells(model)
     batch = plan_cells(model, _ROWS, cells, len(_ROWS) * len(cells), "last")[0]
     whole = forward_whole(model, _ROWS, batch, "last", reuse=True)
     width, layers = whole.tokens.shape[1], whole.cache.layers
-    if len(layers) != len(model.blocks) or any(layer.get_seq_length() != width for layer in layers):
+    if len(layers) != len(blocks) or any(layer.get_seq_length() != width for layer in layers):
         return "its cache does not hold every token of every layer"
     try:
         plain, reused = (

@@ -7,14 +7,15 @@ number of passes, and not at all for layers that are never run. Imported only wh
 transformers.
 """
 
-import torch
+from typing import Any
+
 from jaxtyping import Float
 from torch import Tensor
 from transformers.cache_utils import DynamicLayer
 
 
 class Branch(DynamicLayer):
-    """The past of one layer, for up to `copies` rows a sequence; `new` is the most tokens that a pass adds."""
+    """The past of one layer, for up to `copies` rows a sequence, continued by passes of equal width."""
 
     def __init__(
         self, keys: Float[Tensor, "batch head pos d_head"], values: Float[Tensor, "batch head pos width"], copies: int
@@ -22,12 +23,11 @@ class Branch(DynamicLayer):
         super().__init__()
         self.lazy_initialization(keys, values)
         self.keys, self.values = keys, values
+        self._past = (keys, values)
         self._copies = copies
-        self._rows: tuple[Tensor, Tensor] | None = None
+        self._rows: list[Tensor] = []
 
-    def _update(
-        self, key_states: Tensor, value_states: Tensor, *_args: object, **_kwargs: object
-    ) -> tuple[Tensor, Tensor]:
+    def _update(self, key_states: Tensor, value_states: Tensor, *_args: Any, **_kwargs: Any) -> tuple[Tensor, Tensor]:
         """Puts a pass's keys and values behind the past of its rows.
 
         Args:
@@ -37,16 +37,19 @@ class Branch(DynamicLayer):
         Returns:
             Keys and values of past and new tokens, valid until the next pass.
         """
-        if self._rows is None:
-            self._rows = tuple(
-                torch.cat([past, past.new_empty(*past.shape[:2], new.shape[2], past.shape[3])], dim=2).repeat(
-                    self._copies, 1, 1, 1
-                )
-                for past, new in ((self.keys, key_states), (self.values, value_states))
-            )  # pyright: ignore[reportAttributeAccessIssue]
-        found = tuple(rows[: len(key_states)] for rows in self._rows)
-        for rows, new in zip(found, (key_states, value_states), strict=True):
-            rows[:, :, -new.shape[2] :] = new
-        return found
+        added = (key_states, value_states)
+        if not self._rows:
+            self._rows = [_room(past, new.shape[2], self._copies) for past, new in zip(self._past, added, strict=True)]
+        keys, values = (rows[: len(key_states)] for rows in self._rows)
+        keys[:, :, -key_states.shape[2] :], values[:, :, -value_states.shape[2] :] = added
+        return keys, values
 
     update = _update
+
+
+def _room(past: Tensor, new: int, copies: int) -> Tensor:
+    """The past of every row of every copy, with room for new tokens behind it."""
+    batch, heads, length, width = past.shape
+    room = past.new_empty(copies, batch, heads, length + new, width)
+    room[:, :, :, :length] = past
+    return room.flatten(0, 1)
