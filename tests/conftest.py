@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import pytest
 import torch
+from hypothesis import settings
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     GPT2Config,
@@ -27,6 +29,9 @@ from lens_steer.data.contrast import ContrastSet, contrast_from_choices
 from lens_steer.extract import extract
 from lens_steer.model import load_model
 from lens_steer.vector import SteeringVector
+
+settings.register_profile("same examples", deadline=None, derandomize=True, database=None, max_examples=25)
+settings.load_profile("same examples")
 
 WIDTH, CONTEXT = 16, 1024
 LINES = ["Which do you take?\n(A) one dollar today\n(B) ten dollars later\nAnswer: (A) one dollar", "The cat sat."] * 5
@@ -189,3 +194,9 @@ def count_hooks() -> Callable[[Any], int]:
 def texts() -> list[str]:
     """Four texts of different lengths."""
     return ["The cat sat on the mat.", "Which do you take?", "A", "one dollar today and ten dollars later, the cat"]
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Switches off the shape checks that only tests have, so that what a user meets is tested."""
+    return lambda: monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

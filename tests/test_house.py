@@ -23,7 +23,7 @@ ROOMS = (
     ("preflight", "record", "score", "damage", "generate"),
     ("extract", "sweep", "compose", "analysis", "norms", "function_vector"),
     ("optimise",),
-    ("evaluate",),
+    ("evaluate", "quality"),
     ("select",),
     ("experiments",),
     ("figures", "views"),
