@@ -21,7 +21,7 @@ ROOMS = (
     ("steer", "lab"),
     ("cells",),
     ("preflight", "record", "score", "damage", "generate"),
-    ("extract", "sweep", "compose", "analysis", "norms", "function_vector"),
+    ("extract", "sweep", "compose", "analysis", "norms", "function_vector", "audit"),
     ("optimise",),
     ("evaluate", "quality"),
     ("select",),

@@ -138,15 +138,22 @@ class _Share:
 
 
 def _edits(batch: Batch, number: int, place: int, n: int) -> list[Intervention]:
-    """One cell's interventions on its rows; `last`, which a continued pass cannot tell, by its other name."""
+    """One cell's interventions, on its share of the rows."""
     return [
         replace(
             entry,
             operator=_Share(entry.operator, place, n) if n > 1 else entry.operator,
-            positions=Positions("last_prompt") if entry.positions.rule == "last" else entry.positions,
+            positions=_of_prompt(entry.positions),
         )
         for entry in batch.active[number]
     ]
+
+
+def _of_prompt(rule: Positions) -> Positions:
+    """The rule with `last`, which a continued pass cannot tell, by its other name: a sequence is all prompt."""
+    if rule.rule == "last":
+        return Positions("last_prompt")
+    return replace(rule, parts=tuple(_of_prompt(part) for part in rule.parts))
 
 
 def _from(whole: Whole, layer: int, starts: Int[Tensor, " batch"], width: int) -> tuple[Tensor, bool]:

@@ -2,8 +2,8 @@
 
     cell       interventions that act together: one point of a grid
     start      of a sequence: its first edited token, or its last token where that is earlier
-    skipped    blocks before the first edited activation:  l for resid_pre, attn_out, resid_mid, mlp_out and z at layer
-               l;  l + 1 for resid_post, which is what leaves block l
+    skipped    blocks before the first activation that is edited, or that a gate looks at:  l + 1 for resid_post@l,
+               which is what leaves block l;  l for every other site of layer l
     part       cells of equal starts and equal `skipped`, as many as fit a batch; they share one pass
 
 Cost of a part in token-layers, per cell:  (n_layers - skipped) x sum over sequences of (length - start). It runs
@@ -104,8 +104,9 @@ def plan_cells(
 
 
 def skipped_blocks(cell: Cell) -> int:
-    """How many blocks come before the first activation that a cell edits."""
-    return min(entry.site.layer + (entry.site.kind == "resid_post") for entry in cell)
+    """How many blocks come before the first activation that a cell edits, or that a gate of it looks at."""
+    sites = [site for entry in cell for site in (entry.site, entry.gate_site) if site is not None]
+    return min(site.layer + (site.kind == "resid_post") for site in sites)
 
 
 def _selected(

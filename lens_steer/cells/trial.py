@@ -1,10 +1,10 @@
-"""Whether reuse is exact: by what the operators say and do, and by a short trial on the model itself.
+"""Whether reuse is exact: by what gates say and operators do, and by a short trial on the model itself.
 
     trial   two rows of unequal lengths; edits of the stream before and after a block, and inside one, from the middle
             and at the end; logits by reuse against logits plainly
 
-A model whose answers differ, and an operator that reads more than the token it writes, are run plainly; the reason is
-given in words.
+Cells that read more than the tokens they write (gates of whole rows, some operators) and models whose answers differ
+are run plainly; the reason is given in words.
 """
 
 import weakref
@@ -12,12 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from lens_steer.cells.passes import forward_whole, plain_parts, reused_parts
 from lens_steer.cells.plan import Cell, plan_cells
 from lens_steer.model import SteerableModel, is_hooked, why_not_shared
-from lens_steer.operators import Operator
 from lens_steer.steer import Intervention
 
 _ROWS = ([1, 2, 3, 4, 3, 2, 1, 3, 4], [2, 4, 3])
@@ -39,6 +37,10 @@ def why_not_reused(model: SteerableModel, cells: Sequence[Cell]) -> str:
         return "hooks are installed on the model"
     for cell in cells:
         for entry in cell:
+            if entry.gate is not None and entry.gate.per != "token":
+                return f"gate {type(entry.gate).__name__} decides whole rows"
+            if entry.exclusive:
+                return "exclusive interventions do not share a pass"
             if _reads_other_tokens(entry):
                 return f"operator {type(entry.operator).__name__} reads other tokens than the one it writes"
     if model not in _REASONS:
@@ -89,23 +91,11 @@ def _trial_cells(model: SteerableModel) -> list[Cell]:
 
 
 def _reads_other_tokens(entry: Intervention) -> bool:
-    """Whether an operator says so, or gives something else when it sees its tokens one by one."""
-    if _per_row(entry.operator):
-        return True
+    """Whether an operator gives something else when it sees its tokens one by one."""
     generator = torch.Generator().manual_seed(0)
     seen = torch.randn(2, 3, len(entry.direction), generator=generator)
     together, alone = (
         entry.operator(tokens, entry.direction.float(), entry.strength).reshape(6, -1)
         for tokens in (seen, seen.reshape(6, 1, -1))
     )
-    return not _close(together, alone)
-
-
-def _per_row(operator: Operator) -> bool:
-    """Whether an operator, or one inside it, decides by the whole row."""
-    inner = getattr(operator, "operator", None)
-    return getattr(operator, "per", "token") == "row" or (inner is not None and _per_row(inner))
-
-
-def _close(one: Tensor, other: Tensor) -> bool:
-    return torch.allclose(one, other, rtol=1e-3, atol=1e-4, equal_nan=True)
+    return not torch.allclose(together, alone, rtol=1e-3, atol=1e-4, equal_nan=True)

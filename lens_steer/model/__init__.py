@@ -3,10 +3,12 @@
 Only this folder imports transformer_lens, and only inside functions (`analysis` may use its tools).
 """
 
+from lens_steer.model.chat import chat_prompt as chat_prompt
 from lens_steer.model.folders import LAB_FOLDER as LAB_FOLDER
 from lens_steer.model.gradients import frozen as frozen
 from lens_steer.model.gradients import last_logits_with_gradient as last_logits_with_gradient
 from lens_steer.model.gradients import sequence_log_probs as sequence_log_probs
+from lens_steer.model.growing import Growing as Growing
 from lens_steer.model.identity import IDENTITY as IDENTITY
 from lens_steer.model.identity import Fingerprint as Fingerprint
 from lens_steer.model.identity import fingerprint as fingerprint
@@ -15,6 +17,8 @@ from lens_steer.model.load import load_model as load_model
 from lens_steer.model.passes import Enough as Enough
 from lens_steer.model.passes import bos_token as bos_token
 from lens_steer.model.passes import context_length as context_length
+from lens_steer.model.passes import decode as decode
+from lens_steer.model.passes import eos_tokens as eos_tokens
 from lens_steer.model.passes import forward as forward
 from lens_steer.model.passes import is_hooked as is_hooked
 from lens_steer.model.passes import last_logits as last_logits

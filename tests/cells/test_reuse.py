@@ -11,13 +11,13 @@ from lens_steer.cells import Cell, Running, run_cells, why_not_reused
 from lens_steer.cells import trial as trial_module
 from lens_steer.errors import SteeringError
 from lens_steer.model import next_logits, tokenize
-from lens_steer.operators import Add, ConditionGate, InContextAdd, NormPreserving
+from lens_steer.operators import Add, ConditionGate, InContextAdd, NormPreserving, ProbeGate
 from lens_steer.positions import Positions
 from lens_steer.sites import HEADS, Site
 from lens_steer.steer import Intervention, steer
 
 MODELS = ["llama", "gpt2", "neox", "mistral", "qwen3", "gemma2"]
-RULES = ["all", "last", "last_prompt", "prompt", "content", "3:5", "0,7"]
+RULES = ["all", "last", "last_prompt(2)", "prompt & ~content", "content", "3:5", "0,7", "1 | last", "tokens(9)"]
 KINDS = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post", HEADS)
 ROWS = [[5, 9, 4, 3, 8, 6, 7, 3, 4, 5, 9, 8], [7, 3, 5, 4, 6, 9, 8, 3], [4, 8, 6], [9, 3, 7, 5, 8, 4, 6, 9, 5]]
 
@@ -146,19 +146,34 @@ def test_what_does_not_change_is_forwarded_once_and_earlier_blocks_not_at_all(ll
 
 def test_operators_that_read_other_tokens_are_run_plainly_and_the_reason_is_said(llama: Any) -> None:
     vector = direction(llama, Site("resid_post", 1))
-    gate = ConditionGate(Add(), vector, 0.0)
 
     class Mean:
         def __call__(self, activation: Tensor, direction: Tensor, strength: float) -> Tensor:  # noqa: ARG002
             return activation + strength * activation.mean(dim=1, keepdim=True)
 
-    for operator, name in ((gate, "ConditionGate"), (NormPreserving(gate), "NormPreserving"), (Mean(), "Mean")):
+    for operator, name in ((NormPreserving(Mean()), "NormPreserving"), (Mean(), "Mean")):
         reused, plain = both(llama, [[Intervention.at("resid_post@1", vector, operator=operator)]])
         assert reused.path == f"naive: operator {name} reads other tokens than the one it writes"
         assert worst(reused, plain) == 0
-    each = ConditionGate(Add(), vector, 0.3, per="token")
-    reused, plain = both(llama, [[Intervention.at("resid_post@1", vector, operator=each)]])
-    assert reused.path == "reused" and worst(reused, plain) <= 1e-4
+
+
+def test_gates_of_tokens_share_passes_wherever_they_look_and_gates_of_rows_do_not(llama: Any) -> None:
+    vector = direction(llama, Site("resid_post", 1))
+    for looks in (None, "resid_post@0", "resid_pre@1"):
+        cells = [
+            [Intervention.at("resid_post@1", vector, strength, rule, gate=ProbeGate(vector), gate_site=looks)]
+            for strength in (-2.0, 2.0)
+            for rule in ("all", "last")
+        ]
+        reused, plain = both(llama, cells)
+        assert reused.path == "reused" and worst(reused, plain) <= 1e-4
+    moved = [float((cell - plain.unsteered).abs().max()) for cell in plain.cells]
+    assert max(moved) > 1e-2
+    rows = [[Intervention.at("resid_post@1", vector, gate=ConditionGate(vector, 0.0))]]
+    reused, plain = both(llama, rows)
+    assert reused.path == "naive: gate ConditionGate decides whole rows" and worst(reused, plain) == 0
+    alone = [[Intervention.at("resid_post@1", vector, positions="last").exclusively()]]
+    assert both(llama, alone)[0].path == "naive: exclusive interventions do not share a pass"
 
 
 def test_a_model_on_which_the_trial_differs_is_run_plainly(llama: Any, monkeypatch: pytest.MonkeyPatch) -> None:
