@@ -77,6 +77,20 @@ def check(
     raise typer.Exit(0 if found.met else 1)
 
 
+@lab.command("methods")
+def methods(
+    out: Annotated[Path, typer.Option(help="Folder of the figure and the data behind it.")] = Path("figures"),
+) -> None:
+    """Test every extraction method by steering the lab model with its vectors, at equal damage."""
+    from lens_steer.reproduce import reproduce_methods
+
+    table, tasks = reproduce_methods(out, progress=True)
+    console = _console()
+    title = "Half the move of the logit difference between added and subtracted (nats), at the same KL on ordinary text"
+    console.print(_table(table.rename_axis("method").reset_index(), title))
+    console.print(_table(tasks, "Function vectors: probability of the right answer without examples"))
+
+
 def main() -> None:
     """The entry point: an error of the package is one clear line and exit code 2, not a traceback."""
     try:

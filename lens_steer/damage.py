@@ -6,11 +6,12 @@
 
 Every token of a text but its first is predicted; texts are a fixed list, so that everything is paired. Two vectors or
 methods are compared at equal KL, not at equal strength (`strength_at_kl`): a strength means something else for each.
-It does not know what the steering is for.
+Over a grid the texts are predicted unsteered once, and from the first edited block on for each point
+(`measure_damages`). It does not know what the steering is for.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import pandas as pd
 import torch
@@ -18,12 +19,12 @@ from jaxtyping import Float
 from scipy.optimize import root_scalar
 from torch import Tensor
 
-from lens_steer.batching import length_buckets
+from lens_steer.cells import Cell, Running, run_cells
 from lens_steer.errors import DataError, ScoreError
-from lens_steer.model import SteerableModel, forward, pad, tokenize
+from lens_steer.model import SteerableModel, pad, tokenize
 from lens_steer.positions import Positions
 from lens_steer.sites import SiteLike
-from lens_steer.steer import Intervention, Scale, steer
+from lens_steer.steer import Intervention, Scale
 from lens_steer.vector import SteeringVector
 
 
@@ -83,19 +84,40 @@ def measure_damage(
         DataError: no texts, or a text without a token to predict.
         SteeringError: an intervention edited nothing.
     """
+    return measure_damages(model, texts, [interventions], Running(batch_size=batch_size))[0]
+
+
+def measure_damages(
+    model: SteerableModel, texts: Sequence[str], cells: Sequence[Cell], running: Running | None = None
+) -> tuple[Damage, ...]:
+    """Predicts the same texts under each cell of a grid: once unsteered, and from the first edited block on.
+
+    Args:
+        model: a loaded model.
+        texts: as for `measure_damage`.
+        cells: what steers, point by point.
+        running: batch size, reuse, checkpoint and progress bar; the defaults where absent.
+
+    Returns:
+        The damage of each cell.
+
+    Raises:
+        DataError, SteeringError: as `measure_damage`.
+    """
     rows = tokenize(model, texts)
     if not rows or min(len(row) for row in rows) < 2:
         raise DataError(f"{len(rows)} texts; measuring damage needs texts of at least two tokens each, BOS included.")
-    lengths = [len(row) for row in rows]
-    found = torch.zeros(6, len(rows), dtype=torch.float64)
-    for batch in length_buckets(lengths, batch_size):
+
+    def sums(batch: Sequence[int], steered: Tensor, unsteered: Tensor) -> Tensor:
         tokens, mask = pad(model, [rows[index] for index in batch])
-        before = after = forward(model, tokens, mask)
-        if interventions:
-            with steer(model, *interventions, prompt_lengths=[lengths[index] for index in batch]):
-                after = forward(model, tokens, mask)
-        found[:, batch] = _sums(before, after, tokens, mask).double().cpu()
-    return Damage(**{field.name: row for field, row in zip(fields(Damage), found, strict=True)})
+        return _sums(unsteered, steered, tokens, mask).T
+
+    running = replace(running or Running(), scored="all", meaning="damage")
+    table = run_cells(model, rows, cells, sums, running)
+    return tuple(
+        Damage(**{field.name: column for field, column in zip(fields(Damage), numbers.T, strict=True)})
+        for numbers in table.cells
+    )
 
 
 def strength_at_kl(

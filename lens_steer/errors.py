@@ -1,6 +1,6 @@
-"""One error tree: a class for each way of failing.
+"""One error tree: a class for each way of failing; and the warnings.
 
-Every message says what was given, what was expected and what to do. All classes are `ValueError`s, so a caller may
+Every message says what was given, what was expected and what to do. All errors are `ValueError`s, so a caller may
 catch one of them, all of them (`LensSteerError`), or just `ValueError`. This module knows nothing about models or
 tensors.
 """

@@ -152,6 +152,32 @@ def cosine_heatmap(cosines: pd.DataFrame) -> Figure:
         return figure
 
 
+def method_heatmap(table: pd.DataFrame) -> Figure:
+    """The effect of each method's vectors on each behaviour, with the number in every cell.
+
+    Args:
+        table: effects in nats, one row a method, one column a behaviour and `mean`; NaN where no strength reaches the
+            damage.
+
+    Returns:
+        The figure, on a colour scale centred on 0.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(6.6, 0.22 * len(table) + 0.9), layout="constrained")
+        axis = figure.subplots()
+        values = table.to_numpy(dtype=float)
+        most = float(np.nanmax(np.abs(values)))
+        image = axis.imshow(values, cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto")
+        names = [_words(str(name)) for name in table.columns]
+        axis.set_xticks(range(len(names)), names, rotation=20, ha="right", rotation_mode="anchor")
+        axis.set_yticks(range(len(table)), [_words(str(name)) for name in table.index])
+        for (row, column), value in np.ndenumerate(values):
+            shade = "white" if abs(value) > 0.6 * most else "black"
+            axis.text(column, row, "-" if np.isnan(value) else f"{value:.2f}", ha="center", va="center", color=shade)
+        figure.colorbar(image, label="effect at equal KL (nats)", shrink=0.8)
+        return figure
+
+
 def lens_bars(tokens: pd.DataFrame) -> Figure:
     """The tokens that a vector promotes and suppresses, one panel a behaviour.
 

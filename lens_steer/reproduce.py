@@ -1,4 +1,4 @@
-"""The main job, from a model's name to a folder of figures: what `lens-steer reproduce` runs.
+"""From a model's name to a folder of figures: what `lens-steer reproduce` and `lens-steer lab methods` run.
 
 The folder gets, for each figure, PNG, PDF and the tidy data behind it; the test answers; the vectors; and `run.json`,
 which says what made all of it: command, settings, model, data, library versions, and the sha256 of every file. The
@@ -13,10 +13,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import pandas as pd
+
 from lens_steer import figures
 from lens_steer.data.model_written import read_model_written
 from lens_steer.data.splits import Splits, split_items
 from lens_steer.errors import DataError
+from lens_steer.experiments.lab_methods import function_vector_table, lab_method_table
+from lens_steer.experiments.method_comparison import effect_table
 from lens_steer.experiments.multi_behaviour import Individual, IndividualResult, individual_steering
 from lens_steer.files import write_whole
 from lens_steer.lab.items import open_items
@@ -133,6 +137,24 @@ def write_individual(result: IndividualResult, out: Path) -> list[Path]:
         written.append(write_whole(out / f"{name}.csv", frame.to_csv(index=False, float_format="%.6g").encode()))
     written += [vector.save(out / "vectors" / f"{name}.safetensors") for name, vector in result.vectors.items()]
     return written
+
+
+def reproduce_methods(out: Path, *, progress: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every extraction method tested by steering the lab model, written to a folder.
+
+    Args:
+        out: folder of `methods.png`, `.pdf`, `.csv` and `function_vectors.csv`; made where it is missing.
+        progress: draw a progress bar.
+
+    Returns:
+        Method by behaviour at equal KL, best first; function vectors by task.
+    """
+    model = load_model("lab")
+    rows, tasks = lab_method_table(model, progress), function_vector_table(model, progress)
+    table = effect_table(rows)
+    figures.save_figure(figures.method_heatmap(table), rows, out, "methods")
+    write_whole(out / "function_vectors.csv", tasks.to_csv(index=False, float_format="%.6g").encode())
+    return table, tasks
 
 
 def _sizes(splits: Splits) -> dict[str, int]:

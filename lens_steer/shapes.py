@@ -27,5 +27,6 @@ AXES: dict[str, str] = {
     "length": "prompt lengths: one a row, or one for all rows",
     "layer": "layers of the model",
     "site": "sites of a vector",
-    "k": "tokens kept of a vocabulary",
+    "k": "tokens kept of a vocabulary, or tokens of a pass whose logits are kept",
+    "number": "what is kept of a sequence's logits",
 }

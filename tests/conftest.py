@@ -7,18 +7,24 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import jaxtyping
 import pytest
 import torch
+from hypothesis import settings
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -31,6 +37,9 @@ from lens_steer.data.contrast import ContrastSet, contrast_from_choices
 from lens_steer.extract import extract
 from lens_steer.model import load_model
 from lens_steer.vector import SteeringVector
+
+settings.register_profile("same examples", deadline=None, derandomize=True, database=None, max_examples=25)
+settings.load_profile("same examples")
 
 WIDTH, CONTEXT = 16, 1024
 LINES = ["Which do you take?\n(A) one dollar today\n(B) ten dollars later\nAnswer: (A) one dollar", "The cat sat."] * 5
@@ -145,6 +154,33 @@ def save_qwen(folder: Path, version: int) -> Path:
     return folder
 
 
+def save_windowed(folder: Path, kind: Literal["mistral", "gemma2"]) -> Path:
+    """A random Mistral or Gemma 2 (every second layer windowed; norms behind attention and MLP), window 6, width 16."""
+    tokenizer = _tokenizer(with_bos=True)
+    sizes: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": WIDTH,
+        "intermediate_size": 32,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 8,
+        "max_position_embeddings": CONTEXT,
+        "initializer_range": 0.3,
+        "sliding_window": 6,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": 2,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.random.manual_seed(3)
+        mistral = kind == "mistral"
+        model = MistralForCausalLM(MistralConfig(**sizes)) if mistral else Gemma2ForCausalLM(Gemma2Config(**sizes))
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Llama's folder."""
@@ -185,6 +221,18 @@ def qwen2(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def qwen3(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The Qwen 3, 2 layers."""
     return load_model(save_qwen(tmp_path_factory.mktemp("models") / "tiny-qwen3", version=3))
+
+
+@pytest.fixture(scope="session")
+def mistral(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The Mistral, 4 layers with a window of 6 tokens."""
+    return load_model(save_windowed(tmp_path_factory.mktemp("models") / "tiny-mistral", "mistral"))
+
+
+@pytest.fixture(scope="session")
+def gemma2(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The Gemma 2, 4 layers, every second with a window of 6 tokens."""
+    return load_model(save_windowed(tmp_path_factory.mktemp("models") / "tiny-gemma2", "gemma2"))
 
 
 @pytest.fixture(params=["llama", "gpt2"])
@@ -231,3 +279,9 @@ def count_hooks() -> Callable[[Any], int]:
 def texts() -> list[str]:
     """Four texts of different lengths."""
     return ["The cat sat on the mat.", "Which do you take?", "A", "one dollar today and ten dollars later, the cat"]
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Switches off the shape checks that only tests have, so that what a user meets is tested."""
+    return lambda: monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

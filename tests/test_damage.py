@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from lens_steer.damage import measure_damage, strength_at_kl
+from lens_steer.cells import Running
+from lens_steer.damage import measure_damage, measure_damages, strength_at_kl
 from lens_steer.errors import DataError, ScoreError, SteeringError
 from lens_steer.model import tokenize
 from lens_steer.steer import Intervention, steer
@@ -69,3 +71,21 @@ def test_damage_that_cannot_be_measured_or_reached_is_refused(
         strength_at_kl(llama, vector * 1e4, "resid_post@1", texts, 1e-6)
     with pytest.raises(SteeringError, match="edited no token"):
         measure_damage(llama, texts, [Intervention.of(vector, "resid_post@1", 1.0, positions="500")])
+
+
+def test_a_grid_of_points_gives_what_each_gives_alone_by_reuse_and_plainly(
+    llama: Any, vector: SteeringVector, texts: list[str]
+) -> None:
+    cells = [
+        [Intervention.of(vector, f"resid_post@{layer}", strength, positions=rule)]
+        for layer in range(3)
+        for strength in (-1.0, 1.0)
+        for rule in ("all", "2:6")
+    ]
+    together = measure_damages(llama, texts, [*cells, []], Running(batch_size=8))
+    plain = measure_damages(llama, texts, [*cells, []], Running(batch_size=2, reuse=False))
+    assert len(together) == 13
+    for one, other in zip(together, plain, strict=True):
+        np.testing.assert_allclose(one.to_frame(), other.to_frame(), rtol=1e-5, atol=1e-5)
+    assert together[-1].kl == 0 and min(found.kl for found in together[:-1]) > 0
+    assert together[0].kl == pytest.approx(measure_damage(llama, texts, cells[0]).kl, rel=1e-4)

@@ -134,3 +134,11 @@ def test_versions_name_the_libraries() -> None:
     found = versions()
     assert set(found) == {"torch", "transformers", "transformer-lens", "lens-steer"}
     assert json.loads(json.dumps(found))["transformer-lens"].startswith("4.")
+
+
+def test_left_and_right_padding_give_the_same_logits(model: Any) -> None:
+    rows = tokenize(model, ["The cat sat.", "A", "Which do you take? one dollar"])
+    (right, right_mask), (left, left_mask) = pad(model, rows), pad(model, rows, side="left")
+    assert [row[mask.bool()].tolist() for row, mask in zip(left, left_mask, strict=True)] == rows
+    one, other = forward(model, right, right_mask), forward(model, left, left_mask)
+    torch.testing.assert_close(one[right_mask.bool()], other[left_mask.bool()], rtol=0, atol=1e-5)

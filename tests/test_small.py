@@ -32,6 +32,10 @@ def test_progress_passes_every_step_through_when_asked(capsys: pytest.CaptureFix
     assert capsys.readouterr().out == ""
 
 
+def test_progress_counts_what_a_step_holds() -> None:
+    assert list(track([[1, 2], [3]], "counting", 3, True, len)) == [[1, 2], [3]]
+
+
 def test_a_file_is_written_whole_and_leaves_no_temporary_behind(tmp_path: Path) -> None:
     path = write_whole(tmp_path / "deep" / "file.bin", b"one")
     write_whole(path, b"two")

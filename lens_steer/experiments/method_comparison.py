@@ -1,12 +1,14 @@
 """Methods compared by steering with their vectors, each at the same damage to ordinary text.
 
     s+ > 0, s- < 0     mean KL(unsteered || steered) on neutral texts = the budget, for each vector and sign
-    effect             matching rate at s+  minus  matching rate at s-, on test items in both option orders
-    shift              (mean logit difference at s+  minus  at s-) / 2, nats
+    effect             (mean logit difference at s+  minus  at s-) / 2 on test items in both option orders, nats
+    rate_change        matching rate at s+  minus  at s-
 
 At equal strength the longest vector wins; at equal KL the one that moves the behaviour with the least harm does (rule 6
 of the design). Norm-matched random directions are calibrated and tested like any method. A vector that cannot reach
-the budget is reported as such, never left out. It knows nothing of the lab, and not how a vector was made.
+the budget is reported as such, never left out. Where questions are open, logit differences are near 0 and any push
+moves the rate to one end: the effect in nats tells methods apart, the rate does not. It knows nothing of the lab, and
+not how a vector was made.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +30,10 @@ from lens_steer.vector import SteeringVector, random_like
 
 Maker = Callable[[ContrastSet], SteeringVector]
 """Makes a vector of a contrast set, at the site that is compared."""
+
+
+COLUMNS = ("behaviour", "method", "norm", "strength_added", "strength_subtracted", "unsteered", "added", "subtracted")
+COLUMNS += ("effect", "rate_change", "letter_mass", "note")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +67,7 @@ def compare_methods(
     Returns:
         One row a behaviour and method (random controls are `random 0`, ...): `strength_added`, `strength_subtracted`
         (NaN where no strength reaches the budget; the reason stands in `note`), matching rates `added`, `unsteered`
-        and `subtracted`, `effect`, `shift`, `letter_mass` (the smaller of both ends) and the vector's `norm`.
+        and `subtracted`, `effect`, `rate_change`, `letter_mass` (the smaller of both ends) and the vector's `norm`.
 
     Raises:
         ScoreError: there are no behaviours or no methods.
@@ -78,11 +84,11 @@ def compare_methods(
         else:
             vector = random_like(makers[first](contrast), settings.seed + _randoms(settings).index(method))
         rows.append({"behaviour": behaviour, "method": method, **_cell(model, vector, splits.test, settings)})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
 
 
 def effect_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Method by behaviour: the effect at equal KL, random controls as one row (the largest of them in size).
+    """Method by behaviour: the effect at equal KL in nats, random controls as one row (the largest of them in size).
 
     Args:
         frame: from `compare_methods`.
@@ -116,9 +122,10 @@ def _cell(
     except ScoreError as error:
         return row | {"note": str(error)}
     rates = {end: float(found.matches.double().mean()) for end, found in scores.items()}
-    shift = float((scores["added"].logit_differences - scores["subtracted"].logit_differences).mean()) / 2
+    effect = float((scores["added"].logit_differences - scores["subtracted"].logit_differences).mean()) / 2
     mass = min(float(scores[end].letter_mass.mean()) for end in ("added", "subtracted"))
-    return row | rates | {"effect": rates["added"] - rates["subtracted"], "shift": shift, "letter_mass": mass}
+    change = rates["added"] - rates["subtracted"]
+    return row | rates | {"effect": effect, "rate_change": change, "letter_mass": mass}
 
 
 def _steered(

@@ -2,3 +2,4 @@
 
 from lens_steer.extract.extract import extract as extract
 from lens_steer.extract.options import ExtractOptions as ExtractOptions
+from lens_steer.extract.sides import read_sides as read_sides

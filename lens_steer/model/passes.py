@@ -108,28 +108,50 @@ def pad(
 
 def forward(
     model: SteerableModel,
-    tokens: Int[Tensor, "batch pos"],
+    tokens: Int[Tensor, "batch new"],
     mask: Int[Tensor, "batch pos"],
     keep: Int[Tensor, " k"] | None = None,
+    cache: Any = None,
 ) -> Float[Tensor, "batch k d_vocab"]:
     """One forward pass without gradients.
 
     Args:
         model: a loaded model.
         tokens: a padded batch, from `pad`.
-        mask: its attention mask.
+        mask: its attention mask; over the cached tokens too, where there are any.
         keep: the chunk positions whose logits are wanted (all where absent); the others are not computed where the
             architecture can leave them out.
+        cache: a key-value cache from `lens_steer.model.prefix`, which the pass continues.
 
     Returns:
         Logits at the kept positions, in the model's dtype.
     """
+    extra: dict[str, Any] = {} if cache is None else {"past_key_values": cache}
     with torch.no_grad():
         if keep is None:
-            return model(tokens, attention_mask=mask)
+            return model(tokens, attention_mask=mask, **extra)
         if takes(model, "logits_to_keep"):
-            return model(tokens, attention_mask=mask, logits_to_keep=keep)
-        return model(tokens, attention_mask=mask)[:, keep]
+            return model(tokens, attention_mask=mask, logits_to_keep=keep, **extra)
+        return model(tokens, attention_mask=mask, **extra)[:, keep]
+
+
+def last_logits(
+    model: SteerableModel, tokens: Int[Tensor, "batch new"], mask: Int[Tensor, "batch pos"], cache: Any = None
+) -> Float[Tensor, "batch d_vocab"]:
+    """The logits of the token after each row of a right-padded batch, in one forward pass without gradients.
+
+    Args:
+        model: a loaded model.
+        tokens: the rows, from `pad`.
+        mask: their attention mask; over the cached tokens too, where there are any.
+        cache: a key-value cache that the pass continues.
+
+    Returns:
+        One row a sequence, in the model's dtype, on its device.
+    """
+    ends, place = torch.unique(mask[:, -tokens.shape[1] :].sum(dim=1) - 1, return_inverse=True)
+    logits = forward(model, tokens, mask, ends, cache)
+    return logits[torch.arange(len(tokens), device=logits.device), place.to(logits.device)]
 
 
 def run_hooks(
@@ -166,10 +188,7 @@ def next_logits(model: SteerableModel, rows: Sequence[Sequence[int]]) -> Float[T
     Raises:
         DataError: no rows, an empty row, or a row longer than the model's context.
     """
-    tokens, mask = pad(model, rows)
-    ends, place = torch.unique(mask.sum(dim=1) - 1, return_inverse=True)
-    logits = forward(model, tokens, mask, keep=ends)
-    return logits[torch.arange(len(rows), device=logits.device), place.to(logits.device)].float().cpu()
+    return last_logits(model, *pad(model, rows)).float().cpu()
 
 
 def context_length(model: SteerableModel) -> int | None:
