@@ -179,7 +179,7 @@ def test_the_record_of_a_step_is_its_formulas(llama: Any, cache: bool) -> None:
                 torch.testing.assert_close(
                     torch.tensor(entry.record[name]), values.detach().float(), rtol=1e-3, atol=1e-4
                 )
-    kl = pair.to_frame().groupby("steered")["kl"].max()
+    kl = {side: max(rows["kl"].tolist()) for side, rows in pair.to_frame().groupby("steered")}
     assert kl[False] == 0 and kl[True] > 1e-2
     assert written(pair.steered) == written(generate(llama, PROMPTS, plans, sampled(cache=cache)))
 
@@ -269,7 +269,7 @@ def test_bad_prompts_and_settings_are_refused_before_anything_runs(llama: Any) -
         ({"stop": ("",)}, "a stop text is empty"),
     ):
         with pytest.raises(DataError, match=message):
-            Decoding(**wrong)
+            Decoding(**wrong)  # pyright: ignore[reportArgumentType]
 
 
 TEMPLATE = "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[assistant] "

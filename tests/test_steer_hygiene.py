@@ -48,13 +48,15 @@ def interrupt_in_the_body(model: Any) -> None:
 
 def exception_in_an_operator(model: Any) -> None:
     with steer(
-        model, Intervention.at("resid_mid@0", V), Intervention.at("z@1.0", V[:8], operator=raising(KeyError("x")))
+        model,
+        Intervention.at("resid_mid@0", V),
+        Intervention.at("z@1.0", V[:8], operator=raising(KeyError("x"))),  # pyright: ignore
     ):
         logits(model)
 
 
 def interrupt_in_an_operator(model: Any) -> None:
-    with steer(model, Intervention.at("resid_post@0", V, operator=raising(KeyboardInterrupt()))):
+    with steer(model, Intervention.at("resid_post@0", V, operator=raising(KeyboardInterrupt()))):  # pyright: ignore
         logits(model)
 
 
