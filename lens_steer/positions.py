@@ -177,6 +177,8 @@ class Positions:
             raise PositionError(f"position rule {str(self)!r} needs each row's total length; pass total_lengths.")
         if self.needs_tokens and tokens is None:
             raise PositionError(f"position rule {str(self)!r} needs the ids of the tokens, which are not known here.")
+        if self.rule == "all":
+            return valid.clone()
         given = prompt_lengths if given_lengths is None else given_lengths
         edges = [None if n is None else n.to(absolute.device)[:, None] for n in (prompt_lengths, total_lengths, given)]
         return self._select(absolute, tokens, edges) & valid

@@ -179,8 +179,9 @@ def test_the_record_of_a_step_is_its_formulas(llama: Any, cache: bool) -> None:
                 torch.testing.assert_close(
                     torch.tensor(entry.record[name]), values.detach().float(), rtol=1e-3, atol=1e-4
                 )
-    kl = {side: max(rows["kl"].tolist()) for side, rows in pair.to_frame().groupby("steered")}
-    assert kl[False] == 0 and kl[True] > 1e-2
+    frame = pair.to_frame()
+    kl, steered = torch.tensor(frame["kl"].tolist()), torch.tensor(frame["steered"].tolist())
+    assert not kl[~steered].any() and kl[steered].max() > 1e-2
     assert written(pair.steered) == written(generate(llama, PROMPTS, plans, sampled(cache=cache)))
 
 
@@ -261,15 +262,16 @@ def test_bad_prompts_and_settings_are_refused_before_anything_runs(llama: Any) -
         generate(llama, PROMPTS, [Intervention.at("resid_post@0", V, 1, "last")])
     with pytest.raises(SteeringError, match="'direction' at resid_post@0 x 1, positions 900 edited no token"):
         generate(llama, PROMPTS, [Intervention.at("resid_post@0", V, 1, 900)], sampled())
-    for wrong, message in (
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"max_new_tokens": 0}, "max_new_tokens 0; give 1 or more"),
         ({"temperature": -1.0}, "temperature -1.0; give 0"),
         ({"temperature": math.nan}, "temperature nan"),
         ({"top_p": 0.0}, "top_p 0.0; give a probability above 0"),
         ({"stop": ("",)}, "a stop text is empty"),
-    ):
+    ]
+    for settings, message in wrong:
         with pytest.raises(DataError, match=message):
-            Decoding(**wrong)  # pyright: ignore[reportArgumentType]
+            Decoding(**settings)
 
 
 TEMPLATE = "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[assistant] "

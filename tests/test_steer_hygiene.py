@@ -11,7 +11,7 @@ from torch import Tensor
 from lens_steer.errors import DirectionError, LensSteerError, PositionError, SiteError, SteeringError
 from lens_steer.generate import Decoding, generate
 from lens_steer.model import forward
-from lens_steer.operators import ConditionGate, ProbeGate
+from lens_steer.operators import ConditionGate, Operator, ProbeGate
 from lens_steer.sites import Site
 from lens_steer.steer import Intervention, steer
 
@@ -25,7 +25,7 @@ def logits(model: Any) -> Tensor:
     return forward(model, TOKENS, torch.ones_like(TOKENS))
 
 
-def raising(error: BaseException) -> Callable[[Tensor, Tensor, float], Tensor]:
+def raising(error: BaseException) -> Operator:
     """An operator of the user's that breaks."""
 
     def run(activation: Tensor, direction: Tensor, strength: float) -> Tensor:  # noqa: ARG001

@@ -49,8 +49,14 @@ class Peer:
         given.write_text(json.dumps(task), encoding="utf-8")
         script = Path(__file__).with_name("generation_peer.py")
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self._process = subprocess.Popen([python, script, checkpoint, given], **pipes, text=True, env=environment)
+        self._process = subprocess.Popen(
+            [python, script, checkpoint, given],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
 
     def generate(self, name: str) -> tuple[Seconds, list[list[int]]]:
         """The seconds of one generation, and its tokens."""
@@ -79,7 +85,8 @@ def measure(folder: Path, python: Path, rounds: int) -> tuple[dict[str, list[Sec
 
     torch.set_num_threads(1)
     checkpoint, task = make_checkpoint(folder / "big", BIG, WORDS["big"]), make_task()
-    peer, model = Peer(python, checkpoint, task, folder), load_model(checkpoint)
+    peer = Peer(python, checkpoint, task, folder)
+    model: Any = load_model(checkpoint)
     plan = [Intervention.at(f"resid_post@{LAYER}", torch.tensor(task["direction"]))]
     decoding = Decoding(max_new_tokens=NEW, stop_at_eos=False)
     rows = torch.tensor(task["rows"])
