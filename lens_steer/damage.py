@@ -19,7 +19,7 @@ from jaxtyping import Float
 from scipy.optimize import root_scalar
 from torch import Tensor
 
-from lens_steer.cells import Cell, Running, run_cells
+from lens_steer.cells import Cell, Numbers, Running, run_cells
 from lens_steer.errors import DataError, ScoreError
 from lens_steer.model import SteerableModel, pad, tokenize
 from lens_steer.positions import Positions
@@ -108,9 +108,8 @@ def measure_damages(
     if not rows or min(len(row) for row in rows) < 2:
         raise DataError(f"{len(rows)} texts; measuring damage needs texts of at least two tokens each, BOS included.")
 
-    def sums(batch: Sequence[int], steered: Tensor, unsteered: Tensor) -> Tensor:
-        tokens, mask = pad(model, [rows[index] for index in batch])
-        return _sums(unsteered, steered, tokens, mask).T
+    def sums(batch: list[int], unsteered: Tensor) -> Numbers:
+        return _sums(unsteered, *pad(model, [rows[index] for index in batch]))
 
     running = replace(running or Running(), scored="all", meaning="damage")
     table = run_cells(model, rows, cells, sums, running)
@@ -166,17 +165,21 @@ def strength_at_kl(
     return float(sign) * root_scalar(excess, bracket=(high / 2, high), method="brentq", rtol=1e-2).root
 
 
-def _sums(
-    before: Float[Tensor, "batch pos d_vocab"],
-    after: Float[Tensor, "batch pos d_vocab"],
-    tokens: Tensor,
-    mask: Tensor,
-) -> Float[Tensor, "6 batch"]:
-    """The six sums of `Damage` of each row."""
+def _sums(unsteered: Float[Tensor, "batch pos d_vocab"], tokens: Tensor, mask: Tensor) -> Numbers:
+    """What makes the six sums of `Damage` of steered logits; what is of the unsteered model is worked out once."""
     wanted, counted = tokens[:, 1:, None], mask[:, 1:].bool()
-    base, steered = (logits[:, :-1].float().log_softmax(-1) for logits in (before, after))
-    kl = (base.exp() * (base - steered)).sum(-1)
-    columns = [torch.ones_like(kl)]
-    columns += [(table.argmax(-1, keepdim=True) == wanted)[..., 0].float() for table in (base, steered)]
-    columns += [table.gather(-1, wanted)[..., 0] for table in (base, steered)]
-    return torch.stack([torch.where(counted, column, 0.0).sum(1) for column in [*columns, kl]])
+
+    def read(logits: Tensor) -> tuple[Tensor, list[Tensor]]:
+        table = logits[:, :-1].float().log_softmax(-1)
+        return table, [(table.argmax(-1, keepdim=True) == wanted)[..., 0].float(), table.gather(-1, wanted)[..., 0]]
+
+    base, before = read(unsteered)
+    probabilities = base.exp()
+
+    def sums(logits: Float[Tensor, "batch pos d_vocab"]) -> Float[Tensor, "batch 6"]:
+        table, after = read(logits)
+        kl = torch.sub(base, table, out=table).mul_(probabilities).sum(-1)
+        columns = [torch.ones_like(kl), before[0], after[0], before[1], after[1], kl]
+        return torch.stack([torch.where(counted, column, 0.0).sum(1) for column in columns], dim=1)
+
+    return sums

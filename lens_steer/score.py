@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lens_steer.batching import length_buckets
-from lens_steer.cells import Cell, Running, run_cells
+from lens_steer.cells import Cell, Numbers, Running, run_cells
 from lens_steer.data.choices import ORDERS, ChoiceItem, ChoiceTemplate
 from lens_steer.errors import OptionTokenError, ScoreError
 from lens_steer.metrics.collapse import Collapse, collapse
@@ -260,8 +260,8 @@ def score_cells(
     how = {name: getattr(asking, name) for name in ("batch_size", "reuse", "checkpoint", "progress")}
     meaning = f"letters {prompts.matching_tokens.tolist()} {prompts.other_tokens.tolist()}"
 
-    def read(rows: Sequence[int], logits: Tensor, _unsteered: Tensor) -> Tensor:
-        return _letters(prompts, rows, logits[:, 0].float().cpu())
+    def read(rows: list[int], _unsteered: Tensor) -> Numbers:
+        return lambda logits: _letters(prompts, rows, logits[:, 0].float().cpu())
 
     table = run_cells(model, prompts.rows, cells, read, Running(meaning=meaning, **how))
     unsteered, *steered = (_scores(prompts, numbers.float()) for numbers in (table.unsteered, *table.cells))

@@ -27,7 +27,7 @@ ROOMS = (
     ("select",),
     ("experiments",),
     ("figures", "views"),
-    ("report", "reproduce"),
+    ("report", "reproduce", "runs"),
     ("cli",),
     ("__main__",),
 )

@@ -1,6 +1,6 @@
 """Cells by sequences, as a table of numbers: the one loop over batches and parts.
 
-    table[cell][sequence]  =  reduce(sequence, its logits under the cell, its unsteered logits)
+    table[cell][sequence]  =  reduce(sequences, their unsteered logits)(their logits under the cell)
 
 Logits are reduced as soon as they are there; memory is one batch. With a checkpoint, each part is written when it is
 done, and a run that was ended goes on after it. It does not know what the numbers mean.
@@ -21,8 +21,11 @@ from lens_steer.cells.trial import why_not_reused
 from lens_steer.model import SteerableModel
 from lens_steer.progress import track
 
-Reduce = Callable[[list[int], Float[Tensor, "batch k d_vocab"], Float[Tensor, "batch k d_vocab"]], Tensor]
-"""From some sequences (their indices), their logits under a cell and unsteered, to their numbers, (batch, number)."""
+Numbers = Callable[[Float[Tensor, "batch k d_vocab"]], Float[Tensor, "batch number"]]
+"""From the logits of some sequences to their numbers."""
+
+Reduce = Callable[[list[int], Float[Tensor, "batch k d_vocab"]], Numbers]
+"""Given some sequences (their indices) and their unsteered logits, what makes numbers of their logits under a cell."""
 
 _UNSTEERED = -1
 
@@ -66,7 +69,7 @@ def run_cells(
         model: a loaded model.
         rows: token ids of each sequence, BOS included; a sequence is all prompt.
         cells: what steers, point by point; one without interventions is unsteered.
-        reduce: from logits to the numbers that are kept.
+        reduce: what makes numbers of logits; asked once a batch.
         running: how; the defaults where absent.
 
     Returns:
@@ -112,11 +115,11 @@ def _steps(
     missing = [part for part, values in stored.items() if values is None]
     plain = done.get(number, (_UNSTEERED,))
     if plain is None or missing:
-        here, whole = list(batch.rows), forward_whole(model, rows, batch, ways.scored, ways.reuse)
+        whole = forward_whole(model, rows, batch, ways.scored, ways.reuse)
+        numbers = ways.reduce(list(batch.rows), whole.logits)
         if plain is None:
-            plain = done.put(number, (_UNSTEERED,), ways.reduce(here, whole.logits, whole.logits)[None])
+            plain = done.put(number, (_UNSTEERED,), numbers(whole.logits)[None])
         for part, logits in (reused_parts if ways.reuse else plain_parts)(model, whole, batch, missing):
-            values = torch.stack([ways.reduce(here, entry, whole.logits) for entry in logits])
-            yield part.cells, done.put(number, part.cells, values)
+            yield part.cells, done.put(number, part.cells, torch.stack([numbers(entry) for entry in logits]))
     yield from ((part.cells, values) for part, values in stored.items() if values is not None)
     yield from (((member,), plain) for member in (_UNSTEERED, *batch.idle))

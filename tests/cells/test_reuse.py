@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lens_steer.cells import Cell, Running, run_cells, why_not_reused
+from lens_steer.cells import Cell, Numbers, Running, run_cells, why_not_reused
 from lens_steer.cells import trial as trial_module
 from lens_steer.errors import SteeringError
 from lens_steer.model import next_logits, tokenize
@@ -22,8 +22,8 @@ KINDS = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post", HEADS)
 ROWS = [[5, 9, 4, 3, 8, 6, 7, 3, 4, 5, 9, 8], [7, 3, 5, 4, 6, 9, 8, 3], [4, 8, 6], [9, 3, 7, 5, 8, 4, 6, 9, 5]]
 
 
-def keep_logits(_: list[int], logits: Tensor, __: Tensor) -> Tensor:
-    return logits.flatten(1)
+def keep_logits(_: list[int], __: Tensor) -> Numbers:
+    return lambda logits: logits.flatten(1)
 
 
 def direction(model: Any, site: Site, seed: int = 0) -> Tensor:
@@ -71,10 +71,9 @@ def test_reuse_gives_the_logits_of_plain_passes(request: pytest.FixtureRequest, 
 def test_batches_of_every_size_give_the_same(mistral: Any, batch_size: int, scored: Any) -> None:
     cells = grid(mistral, "2:4")
 
-    def at_the_end(rows: list[int], logits: Tensor, _: Tensor) -> Tensor:
-        if scored == "last":
-            return logits[:, 0]
-        return torch.stack([entry[len(ROWS[row]) - 1] for row, entry in zip(rows, logits, strict=True)])
+    def at_the_end(rows: list[int], _: Tensor) -> Numbers:
+        ends = [0 if scored == "last" else len(ROWS[row]) - 1 for row in rows]
+        return lambda logits: logits[range(len(rows)), ends]
 
     found = [
         run_cells(mistral, ROWS, cells, at_the_end, Running(scored=scored, batch_size=size, reuse=reuse))
@@ -84,8 +83,8 @@ def test_batches_of_every_size_give_the_same(mistral: Any, batch_size: int, scor
 
 
 def test_every_tokens_logits_are_those_of_plain_passes_when_all_are_scored(model: Any) -> None:
-    def best(_: list[int], logits: Tensor, plain: Tensor) -> Tensor:
-        return torch.cat([logits[:, :3].flatten(1), (logits - plain)[:, :3].flatten(1)], dim=1)
+    def best(_: list[int], plain: Tensor) -> Numbers:
+        return lambda logits: torch.cat([logits[:, :3].flatten(1), (logits - plain)[:, :3].flatten(1)], dim=1)
 
     for rule in ("all", "1"):
         reused, plain = (
