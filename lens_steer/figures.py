@@ -1,4 +1,4 @@
-# pyright: reportArgumentType=false, reportCallIssue=false
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
 """Figures from results alone: each function takes a tidy frame and returns a matplotlib figure.
 
 A curve is drawn with its interval and its control band; a collapsed point is drawn as a cross, never left out.
