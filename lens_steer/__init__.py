@@ -12,6 +12,9 @@ from lens_steer.data.contrast import contrast_from_choices as contrast_from_choi
 from lens_steer.data.splits import split_items as split_items
 from lens_steer.errors import LensSteerError as LensSteerError
 from lens_steer.extract import extract as extract
+from lens_steer.generate import Decoding as Decoding
+from lens_steer.generate import generate as generate
+from lens_steer.generate import generate_pair as generate_pair
 from lens_steer.model import fingerprint as fingerprint
 from lens_steer.model import load_model as load_model
 from lens_steer.positions import Positions as Positions

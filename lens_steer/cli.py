@@ -1,5 +1,5 @@
 # pyright: reportArgumentType=false
-"""The command line: `lens-steer reproduce`, `lens-steer lab check`, `lens-steer preflight`.
+"""The command line: `lens-steer extract`, `sweep`, `reproduce`, `preflight`, `lab check`, `lab methods`.
 
 Commands read their arguments, call the package, print a table and write files; they hold no science.
 """
@@ -8,20 +8,70 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pandas as pd
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from lens_steer.errors import LensSteerError
+from lens_steer.errors import LensSteerError, ScoreError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Activation steering as hook points.")
 lab = typer.Typer(no_args_is_help=True, help="The embedded model, whose truth is known.")
 app.add_typer(lab, name="lab")
 
 Model = Annotated[str, typer.Option(help="'lab', a folder in Hugging Face format, or a name on the Hub.")]
+Answer = Literal["letter", "text"]
+Scale = Literal["raw", "unit", "relative"]
+Sites = Annotated[list[str] | None, typer.Option(help="Such as resid_post@8:16; repeat it for more.")]
+
+
+@app.command()
+def extract(
+    data: Annotated[str, typer.Option(help="lab:<behaviour> or a file of model-written evals; #<part> behind it.")],
+    out: Annotated[Path, typer.Option(help="The vector's file.")],
+    model: Model = "lab",
+    sites: Sites = None,
+    method: Annotated[str, typer.Option(help="How activations become a direction.")] = "mean_difference",
+    position: Annotated[str, typer.Option(help="Which tokens are read.")] = "last",
+    answer: Annotated[Answer, typer.Option(help="Complete prompts by the option's letter or text.")] = "text",
+    cache: Annotated[Path | None, typer.Option(help="Folder in which activations are kept.")] = None,
+) -> None:
+    """Make a steering vector of choice items and write it as a file."""
+    from lens_steer.runs import extract_to_file
+
+    vector = extract_to_file(model, data, out, sites or ["resid_post@*"], method, position, answer, cache)
+    rows = [{"site": str(site), "norm": vector.norm(site)} for site in vector.sites]
+    _console().print(_table(pd.DataFrame(rows), vector.name))
+    made = f"{vector.method} of {vector.n_positive} + {vector.n_negative} activations"
+    _console().print(f"{made}, written to {out}", highlight=False)
+
+
+@app.command()
+def sweep(
+    vector: Annotated[Path, typer.Option(help="A vector's file.")],
+    data: Annotated[str, typer.Option(help="lab:<behaviour> or a file of model-written evals; #<part> behind it.")],
+    out: Annotated[Path, typer.Option(help="Folder of the results, and of the checkpoint from which it goes on.")],
+    model: Model = "lab",
+    sites: Sites = None,
+    strengths: Annotated[str, typer.Option(help="With commas between; both signs of each are swept.")] = "0.5,1,2,3",
+    positions: Annotated[str, typer.Option(help="Which tokens of the prompt are edited.")] = "all",
+    scale: Annotated[Scale, typer.Option(help="What strength 1 means.")] = "raw",
+) -> None:
+    """Score items at every site and strength of a vector; ended early, it goes on when it is started again."""
+    from lens_steer.runs import sweep_to_folder
+
+    began = time.monotonic()
+    grid = _numbers(strengths)
+    result, chosen = sweep_to_folder(model, vector, data, out, sites or [], grid, positions, scale)
+    summary = result.summary()
+    here = summary[summary["site"] == str(chosen.site)]
+    columns = ["strength", "logit_difference", "low", "high", "matching_rate", "letter_mass", "collapsed"]
+    _console().print(_table(pd.DataFrame(here[columns]), f"{result.vector} at {chosen.site}"))
+    where = f"the best {'sound' if chosen.sound else '(though UNSOUND)'} point is at strength {chosen.strength:g}; "
+    where += f"{len(result.sites)} sites ({result.path}), figures and tidy data in {out}/"
+    _console().print(f"{where}  ({time.monotonic() - began:.0f} s)", highlight=False)
 
 
 @app.command()
@@ -119,6 +169,14 @@ def _short(summary: pd.DataFrame) -> pd.DataFrame:
         "collapsed": summary["collapsed"],
     }
     return pd.DataFrame(columns).rename(columns={"subtracted": "-s", "unsteered": "0", "added": "+s"})
+
+
+def _numbers(words: str) -> list[float]:
+    """Numbers with commas between."""
+    try:
+        return [float(word) for word in words.split(",")]
+    except ValueError as error:
+        raise ScoreError(f"strengths {words!r}; give numbers with commas between, such as 0.5,1,2.") from error
 
 
 def _console() -> Console:

@@ -8,7 +8,8 @@
 Every token of a text but its first is predicted; texts are a fixed list, so that everything is paired. Two vectors or
 methods are compared at equal KL, not at equal strength (`strength_at_kl`): a strength means something else for each.
 The alignment tax of van der Weij et al. 2024 (arXiv 2403.05767) is 1 - relative top1 on neutral texts; here it is
-paired by document and has an interval. It does not know what the steering is for.
+paired by document and has an interval. Over a grid the texts are predicted unsteered once, and from the first edited
+block on for each point (`measure_damages`). It does not know what the steering is for.
 """
 
 import math
@@ -21,13 +22,13 @@ from jaxtyping import Float
 from scipy.optimize import root_scalar
 from torch import Tensor
 
-from lens_steer.batching import length_buckets
+from lens_steer.cells import Cell, Numbers, Running, run_cells
 from lens_steer.errors import DataError, ScoreError
 from lens_steer.metrics.statistics import Interval, bootstrap_ratio
-from lens_steer.model import SteerableModel, forward, pad, tokenize
+from lens_steer.model import SteerableModel, pad, tokenize
 from lens_steer.positions import Positions
 from lens_steer.sites import SiteLike
-from lens_steer.steer import Intervention, Scale, steer
+from lens_steer.steer import Intervention, Scale
 from lens_steer.vector import SteeringVector
 
 TEN = 10
@@ -127,48 +128,42 @@ def measure_damage(
         DataError: no texts, or a text without a token to predict.
         SteeringError: an intervention edited nothing.
     """
-    return measure_damages(model, texts, [interventions], batch_size)[0]
+    return measure_damages(model, texts, [interventions], Running(batch_size=batch_size))[0]
 
 
 def measure_damages(
     model: SteerableModel,
     texts: Sequence[str],
-    cells: Sequence[Sequence[Intervention]],
-    batch_size: int = 32,
+    cells: Sequence[Cell],
+    running: Running | None = None,
     max_tokens: int | None = None,
-) -> list[Damage]:
-    """Predicts texts without steering once, and with each of many sets of interventions.
+) -> tuple[Damage, ...]:
+    """Predicts the same texts under each cell of a grid: once unsteered, and from the first edited block on.
 
     Args:
         model: a loaded model.
         texts: as for `measure_damage`.
-        cells: sets of interventions; an empty one is the unsteered model.
-        batch_size: texts in one forward pass.
+        cells: what steers, point by point.
+        running: batch size, reuse, checkpoint and progress bar; the defaults where absent.
         max_tokens: cut texts to their first tokens, BOS included; whole texts where absent.
 
     Returns:
-        Sums a text for each cell, in the order of the cells.
+        The damage of each cell.
 
     Raises:
-        DataError: no texts, or a text without a token to predict.
-        SteeringError: an intervention edited nothing.
+        DataError, SteeringError: as `measure_damage`.
     """
     rows = [row[:max_tokens] for row in tokenize(model, texts)]
     if not rows or min(len(row) for row in rows) < 2:
         raise DataError(f"{len(rows)} texts; measuring damage needs texts of at least two tokens each, BOS included.")
-    lengths = [len(row) for row in rows]
-    found = torch.zeros(len(cells), len(fields(Damage)), len(rows), dtype=torch.float64)
-    for batch in length_buckets(lengths, batch_size):
-        tokens, mask = pad(model, [rows[index] for index in batch])
-        before = forward(model, tokens, mask)
-        for sums, interventions in zip(found, cells, strict=True):
-            after = before
-            if interventions:
-                with steer(model, *interventions, prompt_lengths=[lengths[index] for index in batch]):
-                    after = forward(model, tokens, mask)
-            sums[:, batch] = _sums(before, after, tokens, mask).double().cpu()
+
+    def sums(batch: list[int], unsteered: Tensor) -> Numbers:
+        return _sums(unsteered, *pad(model, [rows[index] for index in batch]))
+
     names = [field.name for field in fields(Damage)]
-    return [Damage(**dict(zip(names, sums, strict=True))) for sums in found]
+    running = replace(running or Running(), scored="all", meaning=" ".join(names))
+    table = run_cells(model, rows, cells, sums, running)
+    return tuple(Damage(**dict(zip(names, numbers.T, strict=True))) for numbers in table.cells)
 
 
 def strength_at_kl(
@@ -217,19 +212,24 @@ def strength_at_kl(
     return float(sign) * root_scalar(excess, bracket=(high / 2, high), method="brentq", rtol=1e-2).root
 
 
-def _sums(
-    before: Float[Tensor, "batch pos d_vocab"],
-    after: Float[Tensor, "batch pos d_vocab"],
-    tokens: Tensor,
-    mask: Tensor,
-) -> Float[Tensor, "k batch"]:
-    """The sums of `Damage` of each row, in the order of its fields."""
+def _sums(unsteered: Float[Tensor, "batch pos d_vocab"], tokens: Tensor, mask: Tensor) -> Numbers:
+    """What makes the sums of `Damage` of steered logits; what is of the unsteered model is worked out once."""
     wanted, counted = tokens[:, 1:, None], mask[:, 1:].bool()
-    base, steered = (logits[:, :-1].float().log_softmax(-1) for logits in (before, after))
-    own = [table.gather(-1, wanted) for table in (base, steered)]
-    kl = (base.exp() * (base - steered)).sum(-1)
-    columns = [torch.ones_like(kl)]
-    columns += [(table.argmax(-1, keepdim=True) == wanted)[..., 0].float() for table in (base, steered)]
-    columns += [((table > it).sum(-1) < TEN).float() for table, it in zip((base, steered), own, strict=True)]
-    columns += [it[..., 0] for it in own]
-    return torch.stack([torch.where(counted, column, 0.0).sum(1) for column in [*columns, kl]])
+
+    def read(logits: Tensor) -> tuple[Tensor, list[Tensor]]:
+        table = logits[:, :-1].float().log_softmax(-1)
+        own = table.gather(-1, wanted)
+        right = (table.argmax(-1, keepdim=True) == wanted)[..., 0].float()
+        return table, [right, ((table > own).sum(-1) < TEN).float(), own[..., 0]]
+
+    base, before = read(unsteered)
+    probabilities = base.exp()
+
+    def sums(logits: Float[Tensor, "batch pos d_vocab"]) -> Float[Tensor, "batch number"]:
+        table, after = read(logits)
+        pairs = [column for pair in zip(before, after, strict=True) for column in pair]
+        kl = torch.sub(base, table, out=table).mul_(probabilities).sum(-1)
+        columns = [torch.ones_like(kl), *pairs, kl]
+        return torch.stack([torch.where(counted, column, 0.0).sum(1) for column in columns], dim=1)
+
+    return sums

@@ -3,13 +3,13 @@
     m = logit(letter of the matching option) - logit(letter of the other)         p(A) + p(B) = the letter mass
 
 Only the letter token is scored, at the last token of the prompt, so that the logit difference is the difference of
-log-probabilities (Tan et al. 2024, arXiv 2407.12404, sum the closing bracket too; we do not). Both option orders are
-always asked. It is proved for every prompt that prompt + letter is the prompt's tokens and one more, another one for
-each letter. It does not know why the model is steered, only by what.
+log-probabilities (Tan et al. 2024, arXiv 2407.12404, sum the closing bracket too). Both option orders are always asked.
+It is proved for every prompt that prompt + letter is the prompt's tokens and one more, another one for each letter.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lens_steer.batching import length_buckets
+from lens_steer.cells import Cell, Numbers, Running, run_cells
 from lens_steer.data.choices import ORDERS, ChoiceItem, ChoiceTemplate
 from lens_steer.errors import OptionTokenError, ScoreError
 from lens_steer.metrics.collapse import Collapse, collapse
@@ -27,11 +28,18 @@ from lens_steer.steer import Intervention, steer
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
-    """How items are asked: the template, the most prompts in one forward pass, and whether a bar is drawn."""
+    """How items are asked, once or at every point of a grid.
+
+    `template`: how they are written. `batch_size`: the most prompts in one forward pass. `progress`: draw a bar.
+    `reuse`: forward once what does not change between the points of a grid, where that is exact. `checkpoint`: a folder
+    in which the finished parts of a grid are kept, so that one that was ended goes on.
+    """
 
     template: ChoiceTemplate = field(default_factory=ChoiceTemplate)
     batch_size: int = 64
     progress: bool = False
+    reuse: bool = True
+    checkpoint: str | Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,6 +115,15 @@ class ChoiceScores:
             "matches": self.matches.flatten().tolist(),
         }
         return pd.DataFrame(columns)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CellScores:
+    """The answers unsteered and under each cell of a grid; `path` says how: `reused`, or `naive` and why."""
+
+    unsteered: ChoiceScores
+    cells: tuple[ChoiceScores, ...]
+    path: str
 
 
 def score_choices(
@@ -214,16 +231,53 @@ def score_prompts(
     """
     lengths = [len(row) for row in prompts.rows]
     batches = length_buckets(lengths, batch_size)
-    found = torch.empty(4, len(lengths))
+    found = torch.empty(len(lengths), 4)
     with steer(model, *interventions, prompt_lengths=lengths[:1]) as steering:
         for batch in track(batches, "scoring", len(batches), progress):
             steering.set_prompt_lengths([lengths[index] for index in batch])
-            logits = next_logits(model, [prompts.rows[index] for index in batch])
-            letters = torch.stack([prompts.matching_tokens[batch], prompts.other_tokens[batch]], dim=1)
-            pair = logits.gather(1, letters)
-            log_probs = pair - logits.logsumexp(dim=1, keepdim=True)
-            found[:, batch] = torch.cat([pair, log_probs], dim=1).T
-    columns = found.reshape(4, -1, len(ORDERS))
+            found[batch] = _letters(prompts, batch, next_logits(model, [prompts.rows[index] for index in batch]))
+    return _scores(prompts, found)
+
+
+def score_cells(
+    model: SteerableModel, prompts: Prompts, cells: Sequence[Cell], asking: Asking | None = None
+) -> CellScores:
+    """Asks prepared prompts unsteered and under each cell of a grid; see `lens_steer.cells`.
+
+    Args:
+        model: the model they were prepared for.
+        prompts: from `prepare_choices`.
+        cells: what steers the model while it is asked, point by point.
+        asking: batch size, reuse, checkpoint and progress bar; the defaults where absent.
+
+    Returns:
+        The answers of each cell, and those of the unhooked model, bit for bit what `score_prompts` gives.
+
+    Raises:
+        SteeringError: an intervention selects no token of any prompt.
+    """
+    asking = asking or Asking()
+    how = {name: getattr(asking, name) for name in ("batch_size", "reuse", "checkpoint", "progress")}
+    meaning = f"letters {prompts.matching_tokens.tolist()} {prompts.other_tokens.tolist()}"
+
+    def read(rows: list[int], _unsteered: Tensor) -> Numbers:
+        return lambda logits: _letters(prompts, rows, logits[:, 0].float().cpu())
+
+    table = run_cells(model, prompts.rows, cells, read, Running(meaning=meaning, **how))
+    unsteered, *steered = (_scores(prompts, numbers.float()) for numbers in (table.unsteered, *table.cells))
+    return CellScores(unsteered=unsteered, cells=tuple(steered), path=table.path)
+
+
+def _letters(prompts: Prompts, rows: Sequence[int], logits: Float[Tensor, "n d_vocab"]) -> Float[Tensor, "n 4"]:
+    """Logits, then log-probabilities, of the matching and the other letter after some prompts."""
+    letters = torch.stack([prompts.matching_tokens[rows], prompts.other_tokens[rows]], dim=1)
+    pair = logits.gather(1, letters)
+    return torch.cat([pair, pair - logits.logsumexp(dim=1, keepdim=True)], dim=1)
+
+
+def _scores(prompts: Prompts, letters: Float[Tensor, "n 4"]) -> ChoiceScores:
+    """The answers, of `_letters` of all prompts."""
+    columns = letters.T.reshape(4, -1, len(ORDERS))
     return ChoiceScores(
         items=prompts.items,
         letters=prompts.letters,

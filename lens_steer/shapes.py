@@ -28,5 +28,6 @@ AXES: dict[str, str] = {
     "layer": "layers of the model",
     "site": "sites of a vector",
     "resample": "bootstrap resamples of the same items",
-    "k": "tokens kept of a vocabulary",
+    "k": "tokens kept of a vocabulary, or tokens of a pass whose logits are kept",
+    "number": "what is kept of a sequence's logits",
 }

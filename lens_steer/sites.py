@@ -84,6 +84,11 @@ class Site:
         """The TransformerLens name at which the site is written; another one for `resid_mid`."""
         return f"blocks.{self.layer}.hook_attn_out" if self.kind == "resid_mid" else self.hook_name
 
+    @property
+    def tensor(self) -> "Site":
+        """The same tensor under its first name in the forward pass: resid_pre@l+1 is resid_post@l."""
+        return Site("resid_post", self.layer - 1) if self.kind == "resid_pre" and self.layer else self
+
     def width(self, d_model: int, d_head: int | None) -> int | None:
         """How long a direction at this site is, of a model of these widths; None where that is not known."""
         return d_head if self.kind == HEADS else d_model

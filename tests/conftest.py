@@ -7,7 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jaxtyping
 import pytest
@@ -15,13 +15,21 @@ import torch
 from hypothesis import settings
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 from lens_steer.data.choices import ChoiceItem
@@ -120,6 +128,59 @@ def save_neox(folder: Path, parallel: bool = True) -> Path:
     return folder
 
 
+def save_qwen(folder: Path, version: int) -> Path:
+    """A random Qwen of width 16: version 2 (biased queries and keys) or 3 (normed ones), which wants no BOS."""
+    tokenizer = _tokenizer(with_bos=False)
+    sizes: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": WIDTH,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": CONTEXT,
+        "initializer_range": 0.3,
+        "eos_token_id": 1,
+        "pad_token_id": 2,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.random.manual_seed(version)
+        if version == 2:
+            model: Any = Qwen2ForCausalLM(Qwen2Config(**sizes))
+        else:
+            model = Qwen3ForCausalLM(Qwen3Config(**sizes, head_dim=8))
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_windowed(folder: Path, kind: Literal["mistral", "gemma2"]) -> Path:
+    """A random Mistral or Gemma 2 (every second layer windowed; norms behind attention and MLP), window 6, width 16."""
+    tokenizer = _tokenizer(with_bos=True)
+    sizes: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": WIDTH,
+        "intermediate_size": 32,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 8,
+        "max_position_embeddings": CONTEXT,
+        "initializer_range": 0.3,
+        "sliding_window": 6,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": 2,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.random.manual_seed(3)
+        mistral = kind == "mistral"
+        model = MistralForCausalLM(MistralConfig(**sizes)) if mistral else Gemma2ForCausalLM(Gemma2Config(**sizes))
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Llama's folder."""
@@ -148,6 +209,30 @@ def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def neox(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The GPT-NeoX, 2 layers of 4 heads, parallel blocks."""
     return load_model(save_neox(tmp_path_factory.mktemp("models") / "tiny-neox"))
+
+
+@pytest.fixture(scope="session")
+def qwen2(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The Qwen 2, 2 layers."""
+    return load_model(save_qwen(tmp_path_factory.mktemp("models") / "tiny-qwen2", version=2))
+
+
+@pytest.fixture(scope="session")
+def qwen3(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The Qwen 3, 2 layers."""
+    return load_model(save_qwen(tmp_path_factory.mktemp("models") / "tiny-qwen3", version=3))
+
+
+@pytest.fixture(scope="session")
+def mistral(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The Mistral, 4 layers with a window of 6 tokens."""
+    return load_model(save_windowed(tmp_path_factory.mktemp("models") / "tiny-mistral", "mistral"))
+
+
+@pytest.fixture(scope="session")
+def gemma2(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The Gemma 2, 4 layers, every second with a window of 6 tokens."""
+    return load_model(save_windowed(tmp_path_factory.mktemp("models") / "tiny-gemma2", "gemma2"))
 
 
 @pytest.fixture(params=["llama", "gpt2"])

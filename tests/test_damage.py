@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-import pandas as pd
+import numpy as np
 import pytest
 import torch
 
+from lens_steer.cells import Running
 from lens_steer.damage import measure_damage, measure_damages, strength_at_kl
 from lens_steer.errors import DataError, ScoreError, SteeringError
 from lens_steer.model import tokenize
@@ -75,14 +76,26 @@ def test_damage_that_cannot_be_measured_or_reached_is_refused(
         measure_damage(llama, texts, [Intervention.of(vector, "resid_post@1", 1.0, positions="500")])
 
 
-def test_many_cells_are_what_each_alone_is_and_texts_can_be_cut(
+def test_a_grid_of_points_gives_what_each_gives_alone_by_reuse_and_plainly(
     llama: Any, vector: SteeringVector, texts: list[str]
 ) -> None:
-    cells = [[Intervention.of(vector, site, 1.0)] for site in ("resid_post@0", "resid_post@1")]
-    together = measure_damages(llama, texts, [[], *cells], batch_size=3)
-    for cell, found in zip([[], *cells], together, strict=True):
-        pd.testing.assert_frame_equal(found.to_frame(), measure_damage(llama, texts, cell).to_frame(), atol=1e-4)
-    cut = measure_damages(llama, texts, cells, max_tokens=4)[0]
+    cells = [
+        [Intervention.of(vector, f"resid_post@{layer}", strength, positions=rule)]
+        for layer in range(3)
+        for strength in (-1.0, 1.0)
+        for rule in ("all", "2:6")
+    ]
+    together = measure_damages(llama, texts, [*cells, []], Running(batch_size=8))
+    plain = measure_damages(llama, texts, [*cells, []], Running(batch_size=2, reuse=False))
+    assert len(together) == 13
+    for one, other in zip(together, plain, strict=True):
+        np.testing.assert_allclose(one.to_frame(), other.to_frame(), rtol=1e-5, atol=1e-5)
+    assert together[-1].kl == 0 and min(found.kl for found in together[:-1]) > 0
+    assert together[0].kl == pytest.approx(measure_damage(llama, texts, cells[0]).kl, rel=1e-4)
+
+
+def test_texts_can_be_cut(llama: Any, vector: SteeringVector, texts: list[str]) -> None:
+    cut = measure_damages(llama, texts, [[Intervention.of(vector, "resid_post@0", 1.0)]], max_tokens=4)[0]
     rows = tokenize(llama, texts)
     assert cut.tokens.tolist() == [min(len(row), 4) - 1 for row in rows] and max(map(len, rows)) > 4
 

@@ -48,7 +48,7 @@ def read_all(model: Any, rows: TokenRows, rule: str, share: bool, batch_size: in
     return found
 
 
-@pytest.mark.parametrize("rule", ["all", "last", "last_prompt", "answer", "3,6:40", "content"])
+@pytest.mark.parametrize("rule", ["all", "last", "last_prompt", "answer", "3,6:40", "content", "~tokens(4,5,6)"])
 @pytest.mark.parametrize("name", ["llama", "gpt2", "lab"])
 def test_a_shared_prefix_gives_what_plain_passes_give(request: pytest.FixtureRequest, name: str, rule: str) -> None:
     model = load_model("lab") if name == "lab" else request.getfixturevalue(name)

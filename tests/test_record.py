@@ -47,6 +47,16 @@ def test_only_the_wanted_tokens_and_sites_are_kept(llama: Any, texts: list[str])
         assert [len(rows[i]) - 1 for i in batch.sequences.tolist()] == batch.positions.tolist()
 
 
+def test_tokens_are_chosen_by_what_they_are(llama: Any, texts: list[str]) -> None:
+    rows = tokenize(llama, texts)
+    wanted, seen = rows[0][2], 0
+    for batch in record(llama, rows, "mlp_out@1", f"tokens({wanted})", batch_size=2):
+        places = [(i, p) for i in set(batch.sequences.tolist()) for p, token in enumerate(rows[i]) if token == wanted]
+        assert sorted(zip(batch.sequences.tolist(), batch.positions.tolist(), strict=True)) == sorted(places)
+        seen += len(places)
+    assert seen
+
+
 def test_it_streams_one_batch_at_a_time_and_leaves_no_hooks_between(
     llama: Any, texts: list[str], count_hooks: Callable[[Any], int]
 ) -> None:

@@ -38,7 +38,14 @@ def result(rates: dict[tuple[int, float], tuple[float, float]], mass: float = 1.
                             "matches": matches,
                         }
                     )
-    common = {"vector": "v", "model": "m", "method": "mean_difference", "scale": "raw", "positions": "all"}
+    common = {
+        "vector": "v",
+        "model": "m",
+        "method": "mean_difference",
+        "scale": "raw",
+        "positions": "all",
+        "path": "reused",
+    }
     return SweepResult(**common, sites=SITES, strengths=strengths, frame=pd.DataFrame(rows))
 
 

@@ -1,7 +1,8 @@
 """The sweep."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,17 @@ import pytest
 import torch
 
 from lens_steer.data.choices import ChoiceItem
-from lens_steer.errors import FormatError, MismatchError, ScoreError, SiteError, SteeringError
+from lens_steer.data.contrast import ContrastSet
+from lens_steer.errors import CacheWarning, FormatError, MismatchError, ScoreError, SiteError, SteeringError
+from lens_steer.extract import extract
 from lens_steer.metrics.steerability import steerability
 from lens_steer.score import Asking, score_choices
 from lens_steer.steer import Intervention
-from lens_steer.sweep import SweepResult, sweep
+from lens_steer.sweep import SweepResult, first_order, rank_agreement, sweep, sweep_together
 from lens_steer.vector import SteeringVector
 
 Items = tuple[ChoiceItem, ...]
-sweeping = importlib.import_module("lens_steer.sweep")
+sweeping = importlib.import_module("lens_steer.sweep.sweep")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,9 @@ def test_every_point_is_what_scoring_under_that_intervention_gives(
         for strength in (-1.0, 2.0):
             alone = score_choices(llama, items, [Intervention.of(vector, site, strength)])
             rows = frame[(frame["site"] == site) & (frame["strength"] == strength)]
-            assert rows["logit_difference"].tolist() == alone.logit_differences.flatten().tolist()
+            assert rows["logit_difference"].tolist() == pytest.approx(
+                alone.logit_differences.flatten().tolist(), abs=1e-4
+            )
             column = result.strengths.index(strength)
             torch.testing.assert_close(result.differences(site)[:, column].float(), alone.item_differences)
 
@@ -63,15 +68,15 @@ def test_the_unhooked_model_is_asked_once_and_no_intervention_has_strength_zero(
     llama: Any, vector: SteeringVector, items: Items, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[list[float]] = []
-    real = sweeping.score_prompts
+    real = sweeping.score_cells
 
-    def spy(model: Any, prompts: Any, interventions: Sequence[Intervention] = (), batch_size: int = 64) -> Any:
-        asked.append([intervention.strength for intervention in interventions])
-        return real(model, prompts, interventions, batch_size=batch_size)
+    def spy(model: Any, prompts: Any, cells: Any, asking: Asking) -> Any:
+        asked.extend([intervention.strength for intervention in cell] for cell in cells)
+        return real(model, prompts, cells, asking)
 
-    monkeypatch.setattr(sweeping, "score_prompts", spy)
+    monkeypatch.setattr(sweeping, "score_cells", spy)
     sweep(llama, vector, items[:2], "resid_post@*", [0, 1])
-    assert asked == [[], [1.0], [1.0], [1.0]]
+    assert asked == [[1.0], [1.0], [1.0]]
 
 
 def test_zero_is_in_the_grid_once_also_when_it_is_asked_for(llama: Any, vector: SteeringVector, items: Items) -> None:
@@ -125,3 +130,167 @@ def test_what_cannot_be_swept_is_refused(llama: Any, gpt2: Any, vector: Steering
         sweep(llama, vector, items, "resid_post@0", [1], positions="after_prompt")
     with pytest.raises(SiteError, match="the sweep has no site resid_post@2"):
         sweep(llama, vector, items[:1], "resid_post@0", [1]).differences("resid_post@2")
+
+
+@pytest.mark.parametrize("positions", ["all", "last", "2:5"])
+def test_a_sweep_by_reuse_says_so_and_gives_what_a_plain_one_gives(
+    llama: Any, vector: SteeringVector, items: Items, positions: str
+) -> None:
+    found = {
+        reuse: sweep(llama, vector, items, "resid_post@*", [-1, 2], positions, asking=Asking(reuse=reuse))
+        for reuse in (True, False)
+    }
+    assert (found[True].path, found[False].path) == ("reused", "naive: reuse was switched off")
+    one, other = (found[reuse].to_frame() for reuse in (True, False))
+    assert list(one.columns) == list(other.columns)
+    for column in one.columns:
+        if one[column].dtype == float:
+            np.testing.assert_allclose(one[column], other[column], atol=1e-4)
+        else:
+            assert one[column].equals(other[column])
+
+
+def test_several_vectors_at_once_give_every_combination_of_their_strengths(
+    llama: Any, vector: SteeringVector, items: Items
+) -> None:
+    other = replace(vector * -1.0, name="other")
+    grids, sites = [[1], [0.5, 2]], ["resid_post@0", "resid_post@1"]
+    frame = sweep_together(llama, [vector, other], items, sites, grids, "last")
+    assert frame.attrs["path"] == "reused" and len(frame) == 2 * 3 * len(items) * 2
+    for first in (0.0, 1.0):
+        for second in (0.0, 0.5, 2.0):
+            edits = [
+                Intervention.of(v, site, strength, positions="last")
+                for v, site, strength in ((vector, sites[0], first), (other, sites[1], second))
+                if strength
+            ]
+            alone = score_choices(llama, items, edits).to_frame()
+            rows = frame[(frame["money"] == first) & (frame["other"] == second)]
+            np.testing.assert_allclose(rows["logit_difference"], alone["logit_difference"], atol=1e-4)
+    for wrong in ([vector, vector], [vector]):
+        with pytest.raises(ScoreError, match="one site and one grid of strengths for each"):
+            sweep_together(llama, wrong, items, sites, grids)
+
+
+class Killed(BaseException):
+    """What a kill looks like from inside."""
+
+
+def killed_sweep(model: Any, vector: SteeringVector, items: Items, folder: Path, after: int) -> None:
+    """A sweep that is ended when the last block has run so many times."""
+    calls = 0
+
+    def count(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > after:
+            raise Killed
+
+    handle = model.blocks[2].original_component.register_forward_pre_hook(count)
+    try:
+        with pytest.raises(Killed):
+            sweep(model, vector, items, "resid_post@*", [-1, 2], "last", asking=Asking(batch_size=4, checkpoint=folder))
+    finally:
+        handle.remove()
+
+
+def test_a_killed_sweep_goes_on_and_gives_the_bytes_of_one_that_was_not(
+    llama: Any, vector: SteeringVector, items: Items, tmp_path: Path, count_hooks: Callable[[Any], int]
+) -> None:
+    asking = {name: Asking(batch_size=4, checkpoint=tmp_path / name) for name in ("whole", "killed")}
+    whole = sweep(llama, vector, items, "resid_post@*", [-1, 2], "last", asking=asking["whole"])
+    for after in (1, 4, 7):
+        killed_sweep(llama, vector, items, tmp_path / "killed", after)
+        assert count_hooks(llama) == 0
+    (partial,) = (tmp_path / "killed").glob("*.jsonl")
+    done = partial.read_bytes()
+    assert 0 < len(done.splitlines()) < len(next((tmp_path / "whole").glob("*.jsonl")).read_bytes().splitlines())
+    again = sweep(llama, vector, items, "resid_post@*", [-1, 2], "last", asking=asking["killed"])
+    assert partial.read_bytes().startswith(done)
+    assert again.save(tmp_path / "a.csv").read_bytes() == whole.save(tmp_path / "b.csv").read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lens_steer.cells.run.forward_whole", None)
+        sweep(llama, vector, items, "resid_post@*", [-1, 2], "last", asking=asking["killed"])
+
+
+def test_a_cut_or_edited_line_of_a_checkpoint_is_computed_again_with_a_warning(
+    llama: Any, vector: SteeringVector, items: Items, tmp_path: Path
+) -> None:
+    asking = Asking(checkpoint=tmp_path)
+    first = sweep(llama, vector, items, "resid_post@0:2", [1, 2], asking=asking)
+    (path,) = tmp_path.glob("*.jsonl")
+    whole = path.read_bytes()
+    for damage in (whole[:-20], whole.replace(b"0.", b"1.", 1), b"x" + whole, whole + b"{}"):
+        path.write_bytes(damage)
+        with pytest.warns(CacheWarning, match=r"lines are cut off or edited and are computed again"):
+            again = sweep(llama, vector, items, "resid_post@0:2", [1, 2], asking=asking)
+        pd.testing.assert_frame_equal(again.to_frame(), first.to_frame(), check_exact=True)
+        assert sorted(path.read_bytes().splitlines()) == sorted(whole.splitlines())
+
+
+def test_one_folder_holds_the_checkpoints_of_many_sweeps(
+    llama: Any, vector: SteeringVector, items: Items, tmp_path: Path
+) -> None:
+    asking: Any = Asking(checkpoint=tmp_path)
+    plain: dict[str, Any] = {"vector": vector, "items": items, "sites": "resid_post@0", "strengths": [1]}
+    plain["asking"] = asking
+    sweep(llama, **plain)
+    variants: list[dict[str, Any]] = [
+        {"vector": vector * 2.0},
+        {"items": items[:3]},
+        {"sites": "resid_post@1"},
+        {"strengths": [3]},
+        {"positions": "last"},
+        {"asking": Asking(checkpoint=tmp_path, reuse=False)},
+    ]
+    for changed in variants:
+        before = len(list(tmp_path.glob("*.jsonl")))
+        sweep(llama, **(plain | changed))
+        assert len(list(tmp_path.glob("*.jsonl"))) == before + 1, changed
+
+
+@pytest.mark.parametrize("positions", ["all", "last", "2:4"])
+def test_the_first_order_slope_is_the_finite_difference_at_every_site(
+    model: Any, contrast: ContrastSet, items: Items, positions: str
+) -> None:
+    kinds = ("resid_pre@*", "attn_out@*", "resid_mid@*", "mlp_out@*", "resid_post@*", "z@*")
+    vector = extract(model, contrast, kinds)
+    frame = first_order(model, [vector, replace(vector * 3.0, name="thrice")], items[:3], positions=positions)
+    assert len(frame) == 2 * len(vector.sites) * 3
+    slopes = frame.pivot(index="item", columns=["vector", "site"], values="slope")
+    np.testing.assert_allclose(slopes["thrice"], 3 * slopes["money"], rtol=1e-3, atol=1e-5)
+    h, moved = 5e-3, 0
+    found = sweep(model, vector, items[:3], kinds, [-h, h], positions, asking=Asking(reuse=False))
+    for site in found.sites:
+        values = found.differences(site)
+        exact = ((values[:, 2] - values[:, 0]) / (2 * h)).numpy()
+        np.testing.assert_allclose(slopes["money", str(site)], exact, rtol=0.03, atol=2e-3)
+        moved += int(np.abs(exact).max() > 1e-2)
+    assert moved
+
+
+def test_first_order_ranks_agree_with_exact_slopes_where_strengths_are_small(
+    llama: Any, vector: SteeringVector, items: Items
+) -> None:
+    slopes = first_order(llama, [vector], items)
+    result = sweep(llama, vector, items, "resid_post@*", [-0.05, 0.05, 50])
+    assert rank_agreement(slopes, result, most=0.1) == pytest.approx(1.0)
+    turned = slopes.assign(slope=-slopes["slope"])
+    assert rank_agreement(turned, result, most=0.1) == pytest.approx(-1.0)
+    with pytest.raises(ScoreError, match="a rank correlation needs three"):
+        rank_agreement(pd.DataFrame(slopes[slopes["layer"] == 0]), result)
+
+
+def test_first_order_refuses_what_a_sweep_refuses_and_leaves_the_model_alone(
+    llama: Any, gpt2: Any, vector: SteeringVector, items: Items, count_hooks: Callable[[Any], int]
+) -> None:
+    weights = next(llama.original_model.parameters())
+    before = weights.requires_grad
+    first_order(llama, [vector], items[:1])
+    assert count_hooks(llama) == 0 and weights.requires_grad == before and weights.grad is None
+    with pytest.raises(ScoreError, match="no vectors"):
+        first_order(llama, [], items)
+    with pytest.raises(MismatchError, match="vector 'money' and the model"):
+        first_order(gpt2, [vector], items, "resid_post@0")
+    with pytest.raises(SiteError, match="no direction at attn_out@0"):
+        first_order(llama, [vector], items, "attn_out@0")

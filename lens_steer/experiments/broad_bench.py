@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lens_steer.cells import Cell, Running
 from lens_steer.damage import Damage, measure_damages
 from lens_steer.data.corpora import Corpus
 from lens_steer.errors import ScoreError
@@ -94,9 +95,10 @@ class Bench:
         cells = [line.edits(strength, self.scale)]
         return {skill: self._damages(skill, "test", cells)[0] for skill in self.corpora}
 
-    def _damages(self, skill: str, part: str, cells: Sequence[Sequence[Intervention]]) -> list[Damage]:
+    def _damages(self, skill: str, part: str, cells: Sequence[Cell]) -> tuple[Damage, ...]:
         documents = getattr(self.corpora[skill], part)
-        return measure_damages(self.model, documents, cells, self.batch_size, self.max_tokens)
+        running = Running(batch_size=self.batch_size)
+        return measure_damages(self.model, documents, cells, running, self.max_tokens)
 
 
 def curve_rows(measured: Sequence[Measured], resamples: int, seed: int) -> list[dict[str, object]]:

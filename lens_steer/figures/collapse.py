@@ -1,4 +1,4 @@
-# pyright: reportArgumentType=false, reportCallIssue=false
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
 """The figure of collapse: every diagnostic against strength, with the collapsed region shaded."""
 
 import matplotlib as mpl

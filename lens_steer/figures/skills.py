@@ -1,4 +1,4 @@
-# pyright: reportArgumentType=false, reportCallIssue=false
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
 """Figures of broad skills: what text keeps while a skill is taken away."""
 
 import matplotlib as mpl

@@ -1,4 +1,4 @@
-# pyright: reportArgumentType=false, reportCallIssue=false
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
 """What all figures share: one style, widths of a paper's columns, colours that the colour-blind can tell apart, files.
 
 Colours are those of Okabe and Ito. Nothing here changes global matplotlib settings, and no figure is ever shown.

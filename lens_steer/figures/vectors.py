@@ -1,4 +1,4 @@
-# pyright: reportArgumentType=false, reportCallIssue=false
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
 """Figures of vectors themselves: their cosines, what methods make of them, and the tokens they promote."""
 
 import matplotlib as mpl

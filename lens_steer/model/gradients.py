@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lens_steer.model.passes import takes
 from lens_steer.model.protocol import SteerableModel
 
 
@@ -58,3 +59,25 @@ def sequence_log_probs(
     place = torch.arange(1, tokens.shape[1], device=tokens.device)
     completion = (place >= prompt_lengths.to(tokens.device)[:, None]) & mask[:, 1:].bool()
     return torch.where(completion, found, 0).sum(dim=1)
+
+
+def last_logits_with_gradient(
+    model: SteerableModel, tokens: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch pos"]
+) -> Float[Tensor, "batch d_vocab"]:
+    """The logits of the token after each row, in one forward pass with gradients.
+
+    Args:
+        model: a loaded model.
+        tokens: a right-padded batch, from `pad`.
+        mask: its attention mask.
+
+    Returns:
+        One row a sequence, in the model's dtype, on its device, in the graph.
+    """
+    ends, place = torch.unique(mask.sum(dim=1) - 1, return_inverse=True)
+    with torch.enable_grad():
+        if takes(model, "logits_to_keep"):
+            logits = model(tokens, attention_mask=mask, logits_to_keep=ends)
+        else:
+            logits = model(tokens, attention_mask=mask)[:, ends]
+        return logits[torch.arange(len(tokens), device=logits.device), place.to(logits.device)]

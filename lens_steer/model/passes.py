@@ -23,12 +23,13 @@ class Enough(Exception):
     """Raised by a hook to end `run_hooks`: what was wanted has been seen, and nothing later is needed."""
 
 
-def tokenize(model: SteerableModel, texts: Sequence[str]) -> list[list[int]]:
+def tokenize(model: SteerableModel, texts: Sequence[str], bos: bool = True) -> list[list[int]]:
     """The tokens of each text, with BOS in front exactly once where the model wants one.
 
     Args:
         model: a loaded model with a tokenizer.
         texts: any texts; one that already begins with BOS keeps just that one.
+        bos: whether a sequence begins here; what goes on from an earlier text gets no BOS.
 
     Returns:
         Token ids of each text, unpadded. BOS is added where the tokenizer has one and TransformerLens'
@@ -37,12 +38,35 @@ def tokenize(model: SteerableModel, texts: Sequence[str]) -> list[list[int]]:
     Raises:
         ModelFolderError: the model has no tokenizer.
     """
-    tokenizer = getattr(model, "tokenizer", None)
-    if tokenizer is None:
-        raise ModelFolderError("this model has no tokenizer; load it from a folder with one, or give token lists.")
-    bos = bos_token(model)
+    tokenizer = _tokenizer(model)
+    front = bos_token(model) if bos else None
     rows = [list(row) for row in tokenizer(list(texts), add_special_tokens=False)["input_ids"]] if texts else []
-    return [row if bos is None or row[:1] == [bos] else [bos, *row] for row in rows]
+    return [row if front is None or row[:1] == [front] else [front, *row] for row in rows]
+
+
+def decode(model: SteerableModel, tokens: Sequence[int], special: bool = False) -> str:
+    """Tokens as text.
+
+    Args:
+        model: a loaded model with a tokenizer.
+        tokens: of one sequence, or a part of it.
+        special: whether special tokens are written out or left out.
+
+    Returns:
+        The text; an incomplete character becomes a replacement mark.
+
+    Raises:
+        ModelFolderError: the model has no tokenizer.
+    """
+    return _tokenizer(model).decode(list(tokens), skip_special_tokens=not special, clean_up_tokenization_spaces=False)
+
+
+def eos_tokens(model: SteerableModel) -> frozenset[int]:
+    """The tokens that end a sequence, by the model's generation settings and its tokenizer."""
+    settings = getattr(model.original_model, "generation_config", None)
+    named = getattr(settings, "eos_token_id", None)
+    own = getattr(getattr(model, "tokenizer", None), "eos_token_id", None)
+    return frozenset(int(t) for t in [*(named if isinstance(named, list) else [named]), own] if t is not None)
 
 
 def bos_token(model: SteerableModel) -> int | None:
@@ -84,28 +108,50 @@ def pad(
 
 def forward(
     model: SteerableModel,
-    tokens: Int[Tensor, "batch pos"],
+    tokens: Int[Tensor, "batch new"],
     mask: Int[Tensor, "batch pos"],
     keep: Int[Tensor, " k"] | None = None,
+    cache: Any = None,
 ) -> Float[Tensor, "batch k d_vocab"]:
     """One forward pass without gradients.
 
     Args:
         model: a loaded model.
         tokens: a padded batch, from `pad`.
-        mask: its attention mask.
+        mask: its attention mask; over the cached tokens too, where there are any.
         keep: the chunk positions whose logits are wanted (all where absent); the others are not computed where the
             architecture can leave them out.
+        cache: a key-value cache from `lens_steer.model.prefix`, which the pass continues.
 
     Returns:
         Logits at the kept positions, in the model's dtype.
     """
+    extra: dict[str, Any] = {} if cache is None else {"past_key_values": cache}
     with torch.no_grad():
         if keep is None:
-            return model(tokens, attention_mask=mask)
+            return model(tokens, attention_mask=mask, **extra)
         if takes(model, "logits_to_keep"):
-            return model(tokens, attention_mask=mask, logits_to_keep=keep)
-        return model(tokens, attention_mask=mask)[:, keep]
+            return model(tokens, attention_mask=mask, logits_to_keep=keep, **extra)
+        return model(tokens, attention_mask=mask, **extra)[:, keep]
+
+
+def last_logits(
+    model: SteerableModel, tokens: Int[Tensor, "batch new"], mask: Int[Tensor, "batch pos"], cache: Any = None
+) -> Float[Tensor, "batch d_vocab"]:
+    """The logits of the token after each row of a right-padded batch, in one forward pass without gradients.
+
+    Args:
+        model: a loaded model.
+        tokens: the rows, from `pad`.
+        mask: their attention mask; over the cached tokens too, where there are any.
+        cache: a key-value cache that the pass continues.
+
+    Returns:
+        One row a sequence, in the model's dtype, on its device.
+    """
+    ends, place = torch.unique(mask[:, -tokens.shape[1] :].sum(dim=1) - 1, return_inverse=True)
+    logits = forward(model, tokens, mask, ends, cache)
+    return logits[torch.arange(len(tokens), device=logits.device), place.to(logits.device)]
 
 
 def run_hooks(
@@ -142,10 +188,7 @@ def next_logits(model: SteerableModel, rows: Sequence[Sequence[int]]) -> Float[T
     Raises:
         DataError: no rows, an empty row, or a row longer than the model's context.
     """
-    tokens, mask = pad(model, rows)
-    ends, place = torch.unique(mask.sum(dim=1) - 1, return_inverse=True)
-    logits = forward(model, tokens, mask, keep=ends)
-    return logits[torch.arange(len(rows), device=logits.device), place.to(logits.device)].float().cpu()
+    return last_logits(model, *pad(model, rows)).float().cpu()
 
 
 def context_length(model: SteerableModel) -> int | None:
@@ -170,6 +213,13 @@ def is_hooked(model: SteerableModel) -> bool:
     points = getattr(model, "hook_points", tuple)()
     inner = model.original_model
     return any(point.fwd_hooks for point in points) or bool(inner._forward_pre_hooks or inner._forward_hooks)
+
+
+def _tokenizer(model: SteerableModel) -> Any:
+    tokenizer = getattr(model, "tokenizer", None)
+    if tokenizer is None:
+        raise ModelFolderError("this model has no tokenizer; load it from a folder with one, or give token lists.")
+    return tokenizer
 
 
 def _device(model: SteerableModel) -> torch.device:

@@ -94,3 +94,38 @@ def continued_mask(prefix: Tensor, new: Tensor) -> Int[Tensor, "batch pos"]:
         One row for each continuation.
     """
     return torch.cat([prefix.repeat_interleave(2, dim=0), new], dim=1)
+
+
+def whole_cache() -> Any:
+    """An empty key-value cache that keeps every token at every layer, sliding windows or not."""
+    from transformers import DynamicCache
+
+    return DynamicCache()
+
+
+def branches(cache: Any, starts: Int[Tensor, " batch"], copies: int) -> tuple[Any, Int[Tensor, "batch pos"]]:
+    """A cache of the first tokens of each row of another, from which any number of passes of equal width start.
+
+    Args:
+        cache: of a right-padded batch, made by `whole_cache` and filled by one pass.
+        starts: how many tokens of each row are kept, 0 or more, and more than 0 of one.
+        copies: the most rows that continue one row in one pass; rows in the order 0 ... batch - 1, 0 ... batch - 1, ...
+
+    Returns:
+        The cache, left-padded, and the attention mask of its tokens.
+    """
+    from transformers.cache_utils import Cache
+
+    from lens_steer.model.branch import Branch
+
+    width = int(starts.max())
+    place = torch.arange(width) - (width - starts[:, None])
+    rows, index = torch.arange(len(starts))[:, None], place.clamp_min(0)
+
+    def kept(states: Tensor) -> Tensor:
+        if bool((starts == width).all()):
+            return states[:, :, :width]
+        return states.transpose(1, 2)[rows, index].transpose(1, 2)
+
+    layers: list[Any] = [Branch(kept(layer.keys), kept(layer.values), copies) for layer in cache.layers]
+    return Cache(layers=layers), (place >= 0).long()

@@ -1,4 +1,4 @@
-"""The operators: how a direction is written into an activation.
+"""The operators: how a direction is written into an activation; and the gates: whether it is.
 
 All of them are frozen, and none knows sites, positions or models. What strength means is each operator's own; 0 is
 always no steering.
@@ -13,6 +13,7 @@ from lens_steer.operators.clamp import Clamp as Clamp
 from lens_steer.operators.erase import Erase as Erase
 from lens_steer.operators.erase import EraseThenSteer as EraseThenSteer
 from lens_steer.operators.gate import ConditionGate as ConditionGate
+from lens_steer.operators.gate import Gate as Gate
 from lens_steer.operators.gate import ProbeGate as ProbeGate
 from lens_steer.operators.in_context import InContextAdd as InContextAdd
 from lens_steer.operators.operator import Operator as Operator

@@ -1,15 +1,13 @@
-"""Gates: another operator, where a condition on the activation itself holds.
+"""Gates: whether an activation is steered at all, decided on the activation itself.
 
     ConditionGate   fires where cos(h, tanh((c . h / c . c) c)) is above (or below) the threshold
     ProbeGate       fires where sigmoid(w . h + b) is above the threshold
-    both            h <- T(h) where it fires, h elsewhere
 
-`per="token"`: h is the token's own activation, and each token is decided for itself. This is exact whatever the batch,
-its padding and the key-value cache. `per="row"`: h is the mean over all tokens of the row that this call sees, and the
-row is steered whole or not at all. An operator sees neither masks nor earlier calls. So the mean takes in padding, and
-while generating with a cache each new token is decided by itself: per-row gates are exact for unpadded rows (batches
-of one length) in one forward pass. No row's decision ever depends on another row. The decision is hard: gradients flow
-through what fires, not through whether it does.
+`per="token"`: h is the token's own activation, and each token is decided for itself. `per="row"`: h is the mean over
+the tokens of a row that are given as real, and the row is steered whole or not at all. An intervention holds a gate
+beside its operator, and `lens_steer.steer` decides rows by their prompts, once, so that neither padding nor the
+key-value cache nor the other rows of a batch change a decision. A decision is hard: gradients flow through what
+fires, not through whether it does.
 
 Sources: Lee et al. 2024 (CAST, arXiv 2409.05907), whose published code decides a whole batch by its first row, and
 whose comparator "larger" says that the *threshold* is larger; here "above" fires where the similarity is above the
@@ -17,7 +15,7 @@ threshold. A probe as gate: Cooper Stickland et al. 2024 (arXiv 2406.15518).
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -26,15 +24,30 @@ from torch.nn.functional import cosine_similarity
 
 from lens_steer.errors import SteeringError
 from lens_steer.operators.arithmetic import placed, require_finite, require_vector, widened
-from lens_steer.operators.operator import Operator
 
 Comparator = Literal["above", "below"]
 Per = Literal["row", "token"]
 
 
+@runtime_checkable
+class Gate(Protocol):
+    """Decides from an activation where it is steered."""
+
+    @property
+    def per(self) -> Per:
+        """Whether rows are decided whole, or each token for itself."""
+        ...
+
+    def fires(
+        self, activation: Float[Tensor, "batch pos width"], real: Bool[Tensor, "batch pos"] | None = None
+    ) -> Bool[Tensor, "batch pos"]:
+        """True where the operator is applied; rows are decided by their real tokens (all where absent)."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class ConditionGate:
-    """Another operator, where the activation is similar (or dissimilar) enough to its squashed part along `condition`.
+    """Fires where the activation is similar (or dissimilar) enough to its squashed part along `condition`.
 
     Where the tanh is nearly straight, the similarity is |cos(h, c)|: it says how much of the activation lies along the
     condition, not on which side. A `ProbeGate` tells the sides apart. Large activations saturate the tanh.
@@ -44,8 +57,7 @@ class ConditionGate:
         SteeringError: the threshold is not a cosine, or `comparator` or `per` is unknown.
     """
 
-    operator: Operator
-    condition: Float[Tensor, " d_model"] = field(repr=False)
+    condition: Float[Tensor, " width"] = field(repr=False)
     threshold: float
     comparator: Comparator = "above"
     per: Per = "row"
@@ -57,52 +69,35 @@ class ConditionGate:
         _require_choice(self.comparator, ("above", "below"), "ConditionGate: comparator")
         _require_choice(self.per, ("row", "token"), "ConditionGate: per")
 
-    def fires(self, activation: Float[Tensor, "batch pos d_model"]) -> Bool[Tensor, "batch pos"]:
+    def fires(
+        self, activation: Float[Tensor, "batch pos width"], real: Bool[Tensor, "batch pos"] | None = None
+    ) -> Bool[Tensor, "batch pos"]:
         """Where the operator is applied.
 
         Args:
             activation: the activation at one site.
+            real: the tokens that a row is decided by; all where absent. A row without any never fires.
 
         Returns:
             True where the similarity is strictly above (below) the threshold.
 
         Raises:
             DirectionError: the condition is not as long as the activation is wide.
+
+        Source:
+            Lee et al. 2024, arXiv 2409.05907.
         """
-        h = _observed(activation, self.per)
+        h = _observed(activation, self.per, real)
         condition = placed(self.condition, h, "the condition")
         projected = torch.tanh((h @ condition / (condition @ condition))[..., None] * condition)
         similarity = cosine_similarity(h, projected, dim=-1)
         fired = similarity > self.threshold if self.comparator == "above" else similarity < self.threshold
         return fired.expand(activation.shape[:-1])
 
-    def __call__(
-        self, activation: Float[Tensor, "batch pos d_model"], direction: Float[Tensor, " d_model"], strength: float
-    ) -> Float[Tensor, "batch pos d_model"]:
-        """Applies the operator where the gate fires.
-
-        Args:
-            activation: the activation at one site.
-            direction: as the operator reads it.
-            strength: as the operator reads it; 0 gives back the very tensor that came in.
-
-        Returns:
-            The operator's result where the gate fires, the activation bit for bit elsewhere; same device and dtype.
-
-        Raises:
-            DirectionError: the condition is not as long as the activation is wide, or as the operator does.
-
-        Source:
-            Lee et al. 2024, arXiv 2409.05907.
-        """
-        if strength == 0:
-            return activation
-        return _gated(self.fires(activation), self.operator(activation, direction, strength), activation)
-
 
 @dataclass(frozen=True, eq=False)
 class ProbeGate:
-    """Another operator, where a linear probe says yes.
+    """Fires where a linear probe says yes.
 
     With a weight along the direction, no bias and threshold 0.5 it fires where the projection is positive.
 
@@ -111,8 +106,7 @@ class ProbeGate:
         SteeringError: the bias is not finite, the threshold not a probability, or `per` is unknown.
     """
 
-    operator: Operator
-    weight: Float[Tensor, " d_model"] = field(repr=False)
+    weight: Float[Tensor, " width"] = field(repr=False)
     bias: float = 0.0
     threshold: float = 0.5
     per: Per = "token"
@@ -124,54 +118,38 @@ class ProbeGate:
             raise SteeringError(f"ProbeGate: threshold {self.threshold}; give a probability between 0 and 1.")
         _require_choice(self.per, ("row", "token"), "ProbeGate: per")
 
-    def fires(self, activation: Float[Tensor, "batch pos d_model"]) -> Bool[Tensor, "batch pos"]:
+    def fires(
+        self, activation: Float[Tensor, "batch pos width"], real: Bool[Tensor, "batch pos"] | None = None
+    ) -> Bool[Tensor, "batch pos"]:
         """Where the operator is applied.
 
         Args:
             activation: the activation at one site.
+            real: the tokens that a row is decided by; all where absent. A row without any never fires.
 
         Returns:
             True where the probability is strictly above the threshold.
 
         Raises:
             DirectionError: the weight is not as long as the activation is wide.
-        """
-        h = _observed(activation, self.per)
-        probability = torch.sigmoid(h @ placed(self.weight, h, "the probe's weight") + self.bias)
-        return (probability > self.threshold).expand(activation.shape[:-1])
-
-    def __call__(
-        self, activation: Float[Tensor, "batch pos d_model"], direction: Float[Tensor, " d_model"], strength: float
-    ) -> Float[Tensor, "batch pos d_model"]:
-        """Applies the operator where the probe says yes.
-
-        Args:
-            activation: the activation at one site.
-            direction: as the operator reads it.
-            strength: as the operator reads it; 0 gives back the very tensor that came in.
-
-        Returns:
-            The operator's result where the gate fires, the activation bit for bit elsewhere; same device and dtype.
-
-        Raises:
-            DirectionError: the weight is not as long as the activation is wide, or as the operator does.
 
         Source:
             Cooper Stickland et al. 2024, arXiv 2406.15518.
         """
-        if strength == 0:
-            return activation
-        return _gated(self.fires(activation), self.operator(activation, direction, strength), activation)
+        h = _observed(activation, self.per, real)
+        probability = torch.sigmoid(h @ placed(self.weight, h, "the probe's weight") + self.bias)
+        return (probability > self.threshold).expand(activation.shape[:-1])
 
 
-def _observed(activation: Tensor, per: Per) -> Tensor:
-    """What a gate looks at: each token, or the mean over each row's tokens."""
+def _observed(activation: Tensor, per: Per, real: Tensor | None) -> Tensor:
+    """What a gate looks at: each token, or the mean over each row's real tokens (NaN, which never fires, of none)."""
     h = widened(activation)
-    return h if per == "token" else h.mean(dim=-2, keepdim=True)
-
-
-def _gated(fired: Tensor, written: Tensor, activation: Tensor) -> Tensor:
-    return torch.where(fired[..., None], written, activation)
+    if per == "token":
+        return h
+    if real is None:
+        return h.mean(dim=-2, keepdim=True)
+    kept = real.to(h.device)[..., None]
+    return torch.where(kept, h, 0).sum(dim=-2, keepdim=True) / kept.sum(dim=-2, keepdim=True)
 
 
 def _require_choice(given: str, choices: tuple[str, ...], name: str) -> None:

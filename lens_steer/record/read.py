@@ -144,7 +144,12 @@ def _choose(
     """The tokens of a chunk that the rule selects, given the lengths of the whole sequences."""
     lengths = reading.prompt_lengths
     prompts = None if lengths is None else torch.tensor([lengths[index] for index in indices])
-    return reading.rule.resolve(absolute, valid, prompts, torch.tensor([rows.length(index) for index in indices]))
+    totals = torch.tensor([rows.length(index) for index in indices])
+    tokens = None
+    if reading.rule.needs_tokens:
+        whole = [torch.tensor(rows[index]) for index in indices]
+        tokens = torch.stack([row[place.clamp(0, len(row) - 1)] for row, place in zip(whole, absolute, strict=True)])
+    return reading.rule.resolve(absolute, valid, prompts, totals, tokens=tokens)
 
 
 def _recording(batch: Batch, reading: Reading, chunks: list[_Chunk]) -> Recording:

@@ -1,4 +1,4 @@
-"""Gates: which rows and tokens are steered, and that nothing else is."""
+"""Gates: for which rows and tokens they are open."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lens_steer.errors import DirectionError, SteeringError
-from lens_steer.operators import Add, ConditionGate, ProbeGate
+from lens_steer.operators import ConditionGate, Gate, ProbeGate
 from lens_steer.operators.gate import Comparator, Per
 
 
@@ -19,7 +19,7 @@ def random(*shape: int, seed: int) -> Tensor:
 
 
 BATCH, POS, WIDTH = 4, 3, 8
-V, C = random(WIDTH, seed=1), random(WIDTH, seed=2)
+C = random(WIDTH, seed=2)
 seeds, sizes = st.integers(0, 1000), st.floats(0.1, 10)
 
 
@@ -53,11 +53,8 @@ def test_a_condition_gate_fires_exactly_where_the_formula_says(
     if any(abs(value - threshold) < 1e-5 for value in similarities):
         return
     fires = table([value > threshold if comparator == "above" else value < threshold for value in similarities])
-    gate = ConditionGate(Add(), C, threshold, comparator, per)
+    gate = ConditionGate(C, threshold, comparator, per)
     assert torch.equal(gate.fires(h), fires)
-    written = gate(h, V, 1.5)
-    assert torch.equal(written[fires], Add()(h, V, 1.5)[fires])
-    assert torch.equal(written[~fires], h[~fires])
 
 
 @pytest.mark.parametrize("per", ["row", "token"])
@@ -68,11 +65,8 @@ def test_a_probe_gate_fires_exactly_where_the_formula_says(per: Per, seed: int, 
     if any(abs(value - threshold) < 1e-5 for value in chances):
         return
     fires = table([value > threshold for value in chances])
-    gate = ProbeGate(Add(), C, bias, threshold, per)
+    gate = ProbeGate(C, bias, threshold, per)
     assert torch.equal(gate.fires(h), fires)
-    written = gate(h, V, 1.5)
-    assert torch.equal(written[fires], Add()(h, V, 1.5)[fires])
-    assert torch.equal(written[~fires], h[~fires])
 
 
 H = random(BATCH, POS, WIDTH, seed=0)
@@ -80,13 +74,13 @@ H = random(BATCH, POS, WIDTH, seed=0)
 
 @pytest.mark.parametrize("per", ["row", "token"])
 def test_the_gates_of_these_tests_are_open_for_some_and_closed_for_others(per: Per) -> None:
-    for gate in (ConditionGate(Add(), C, 0.25, per=per), ProbeGate(Add(), C, per=per)):
+    for gate in (ConditionGate(C, 0.25, per=per), ProbeGate(C, per=per)):
         fires = gate.fires(H)
         assert bool(fires.any()) and not bool(fires.all())
 
 
 def test_a_row_gate_decides_whole_rows_and_a_token_gate_does_not() -> None:
-    by_row, by_token = (ConditionGate(Add(), C, 0.25, per=per).fires(H) for per in ("row", "token"))
+    by_row, by_token = (ConditionGate(C, 0.25, per=per).fires(H) for per in ("row", "token"))
     assert torch.equal(by_row.any(dim=1), by_row.all(dim=1))
     assert not torch.equal(by_token.any(dim=1), by_token.all(dim=1))
 
@@ -95,56 +89,59 @@ def test_a_row_gate_decides_whole_rows_and_a_token_gate_does_not() -> None:
 def test_the_gate_of_one_row_does_not_depend_on_the_other_rows(seed: int, size: float, row: int) -> None:
     changed = size * random(BATCH, POS, WIDTH, seed=seed)
     changed[row] = H[row]
-    for gate in (ConditionGate(Add(), C, 0.25), ProbeGate(Add(), C, per="row")):
+    for gate in (ConditionGate(C, 0.25), ProbeGate(C, per="row")):
         assert torch.equal(gate.fires(changed)[row], gate.fires(H)[row])
 
 
-def test_a_token_gate_is_exact_however_a_row_is_cut_or_padded_and_a_row_gate_is_not() -> None:
+@pytest.mark.parametrize("per", ["row", "token"])
+def test_neither_padding_nor_how_a_row_is_cut_changes_a_decision(per: Per) -> None:
     padded = torch.cat([50 * C.expand(BATCH, 2, WIDTH), H], dim=1)
-    for token in (ConditionGate(Add(), C, 0.25, per="token"), ProbeGate(Add(), C)):
-        pieces = torch.cat([token.fires(H[:, :1]), token.fires(H[:, 1:])], dim=1)
-        assert torch.equal(pieces, token.fires(H))
-        assert torch.equal(token.fires(padded)[:, 2:], token.fires(H))
-    row = ConditionGate(Add(), C, 0.25)
-    assert not torch.equal(row.fires(padded)[:, 2:], row.fires(H))
+    real = torch.arange(POS + 2).expand(BATCH, -1) >= 2
+    for gate in (ConditionGate(C, 0.25, per=per), ProbeGate(C, per=per)):
+        assert torch.equal(gate.fires(padded, real)[:, 2:], gate.fires(H))
+    by_token, by_row = ProbeGate(C), ConditionGate(C, 0.25)
+    assert torch.equal(torch.cat([by_token.fires(H[:, :1]), by_token.fires(H[:, 1:])], dim=1), by_token.fires(H))
+    assert not torch.equal(by_row.fires(padded)[:, 2:], by_row.fires(H))
+
+
+def test_a_row_without_a_real_token_never_fires() -> None:
+    nothing = torch.zeros(BATCH, POS, dtype=torch.bool)
+    for gate in (ConditionGate(C, -1.0), ConditionGate(C, 1.0, "below"), ProbeGate(C, 50.0, per="row")):
+        assert gate.fires(H).all() and not gate.fires(H, nothing).any()
 
 
 def test_above_and_below_are_opposites() -> None:
-    above, below = (ConditionGate(Add(), C, 0.25, comparator) for comparator in ("above", "below"))
+    above, below = (ConditionGate(C, 0.25, comparator) for comparator in ("above", "below"))
     assert torch.equal(above.fires(H), ~below.fires(H))
 
 
 def test_a_condition_gate_does_not_tell_the_sides_of_its_condition_apart_and_a_probe_gate_does() -> None:
     small = 1e-2 * H
-    gate = ConditionGate(Add(), C, 0.25)
+    gate = ConditionGate(C, 0.25)
     assert torch.equal(gate.fires(small), gate.fires(-small))
-    probe = ProbeGate(Add(), C)
+    probe = ProbeGate(C)
     assert torch.equal(probe.fires(H), ~probe.fires(-H))
 
 
-def test_gradients_flow_only_through_what_fires() -> None:
-    gate = ProbeGate(Add(), C)
-    v = V.clone().requires_grad_()
-    gate(H, v, 2.0).sum().backward()
-    assert v.grad is not None
-    torch.testing.assert_close(v.grad, torch.full((WIDTH,), 2.0 * float(gate.fires(H).sum())))
+def test_both_are_gates() -> None:
+    assert isinstance(ConditionGate(C, 0.1), Gate) and isinstance(ProbeGate(C), Gate)
 
 
 def test_conditions_thresholds_and_choices_that_make_no_gate_are_refused(unchecked: Callable[[], None]) -> None:
     unchecked()
     with pytest.raises(DirectionError, match="ConditionGate: condition must be one axis, finite and not zero"):
-        ConditionGate(Add(), torch.zeros(WIDTH), 0.1)
+        ConditionGate(torch.zeros(WIDTH), 0.1)
     with pytest.raises(SteeringError, match=r"threshold 1\.5; a cosine is from -1 to 1"):
-        ConditionGate(Add(), C, 1.5)
+        ConditionGate(C, 1.5)
     with pytest.raises(SteeringError, match="threshold nan; a cosine"):
-        ConditionGate(Add(), C, math.nan)
+        ConditionGate(C, math.nan)
     with pytest.raises(SteeringError, match="comparator 'larger'; expected one of above, below"):
-        ConditionGate(Add(), C, 0.1, "larger")  # pyright: ignore[reportArgumentType]
+        ConditionGate(C, 0.1, "larger")  # pyright: ignore[reportArgumentType]
     with pytest.raises(SteeringError, match="ProbeGate: per 'batch'; expected one of row, token"):
-        ProbeGate(Add(), C, per="batch")  # pyright: ignore[reportArgumentType]
+        ProbeGate(C, per="batch")  # pyright: ignore[reportArgumentType]
     with pytest.raises(SteeringError, match=r"threshold 1\.0; give a probability between 0 and 1"):
-        ProbeGate(Add(), C, threshold=1.0)
+        ProbeGate(C, threshold=1.0)
     with pytest.raises(SteeringError, match="ProbeGate: bias inf is not a finite number"):
-        ProbeGate(Add(), C, bias=math.inf)
+        ProbeGate(C, bias=math.inf)
     with pytest.raises(DirectionError, match="with 8 entries that are NaN or infinite"):
-        ProbeGate(Add(), C * math.nan)
+        ProbeGate(C * math.nan)

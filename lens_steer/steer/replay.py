@@ -1,0 +1,84 @@
+"""Passes that begin in the middle: what left a block once is put in its place, and the blocks up to it are not run.
+
+    kept_outputs    what leaves each of some blocks, as one forward pass shows it
+    replayed        blocks 0 ... l give way: block l's output is the one given, and shows at its own hook point
+
+The rest of the pass is the model's own: embedding, masks, positions, the later blocks with all their hook points, and
+the unembedding. TransformerLens 4.3's `start_at_layer` runs the earlier blocks and throws their results away. Hook
+points inside the blocks that are not run do not fire; that of block l's output does.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+
+from lens_steer.model import SteerableModel
+
+
+@contextmanager
+def kept_outputs(model: SteerableModel, layers: Collection[int]) -> Iterator[dict[int, Any]]:
+    """Keeps what leaves each of some blocks, after every edit of it.
+
+    Args:
+        model: a loaded model.
+        layers: which blocks.
+
+    Returns:
+        A context manager giving a dictionary; a forward pass puts each block's output into it, as the block gave it: a
+        tensor, or a tuple that begins with it. When the context ends nothing is left behind on the model.
+    """
+    outputs: dict[int, Any] = {}
+
+    def keep(layer: int) -> Callable[..., None]:
+        def run(_module: Any, _args: Any, output: Any) -> None:
+            outputs[layer] = output
+
+        return run
+
+    blocks, handles = _blocks(model), []
+    try:
+        for layer in layers:
+            handles.append(blocks[layer].register_forward_hook(keep(layer)))
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def replayed(model: SteerableModel, layer: int, output: Tensor, in_tuple: bool) -> Iterator[None]:
+    """Puts a given output in the place of a block and of all blocks before it, while the context is open.
+
+    Args:
+        model: a loaded model.
+        layer: the last block that is not run; -1 runs all of them.
+        output: what leaves it in every pass, (batch, pos, d_model).
+        in_tuple: whether this architecture's blocks give a tuple.
+
+    Returns:
+        A context manager; when it ends, for whatever reason, all blocks are run again.
+    """
+
+    def silent(number: int) -> Callable[..., Any]:
+        def _run(hidden_states: Tensor, *_args: Any, **_kwargs: Any) -> Any:
+            shown = blocks[layer].hook_out(output) if number == layer else hidden_states
+            return (shown,) if in_tuple else shown
+
+        return _run
+
+    blocks, silenced = _blocks(model), []
+    try:
+        for number in range(layer + 1):
+            silenced.append(vars(blocks[number]))  # not setattr: a bridge hands new attributes on to what it wraps
+            silenced[-1]["forward"] = silent(number)
+        yield
+    finally:
+        for attributes in silenced:
+            attributes.pop("forward", None)
+
+
+def _blocks(model: SteerableModel) -> Any:
+    """The bridge's blocks; not every SteerableModel has them."""
+    return getattr(model, "blocks")  # noqa: B009

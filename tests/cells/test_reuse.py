@@ -1,0 +1,226 @@
+"""Reuse against plain passes: the same logits, on every architecture, at every site, for every position rule."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lens_steer.cells import Cell, Numbers, Running, run_cells, why_not_reused
+from lens_steer.cells import trial as trial_module
+from lens_steer.errors import SteeringError
+from lens_steer.model import next_logits, tokenize
+from lens_steer.operators import Add, ConditionGate, InContextAdd, NormPreserving, ProbeGate
+from lens_steer.positions import Positions
+from lens_steer.sites import HEADS, Site
+from lens_steer.steer import Intervention, steer
+
+MODELS = ["llama", "gpt2", "neox", "mistral", "qwen3", "gemma2"]
+RULES = ["all", "last", "last_prompt(2)", "prompt & ~content", "content", "3:5", "0,7", "1 | last", "tokens(9)"]
+KINDS = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post", HEADS)
+ROWS = [[5, 9, 4, 3, 8, 6, 7, 3, 4, 5, 9, 8], [7, 3, 5, 4, 6, 9, 8, 3], [4, 8, 6], [9, 3, 7, 5, 8, 4, 6, 9, 5]]
+
+
+def keep_logits(_: list[int], __: Tensor) -> Numbers:
+    return lambda logits: logits.flatten(1)
+
+
+def direction(model: Any, site: Site, seed: int = 0) -> Tensor:
+    width = site.width(int(model.cfg.d_model), int(model.cfg.d_head))
+    return torch.randn(width or 0, generator=torch.Generator().manual_seed(seed))
+
+
+def sites_of(model: Any) -> list[Site]:
+    layers = range(int(model.cfg.n_layers))
+    kinds = [kind for kind in KINDS if kind != "resid_mid" or "blocks.0.hook_resid_mid" in model.hook_dict]
+    return [Site(kind, layer, 1 if kind == HEADS else None) for kind in kinds for layer in layers]
+
+
+def grid(model: Any, rule: str) -> list[Cell]:
+    return [
+        [Intervention.at(site, direction(model, site), strength, rule)]
+        for site in sites_of(model)
+        for strength in (-1.5, 2.0)
+    ]
+
+
+def both(model: Any, cells: Sequence[Cell], rows: Sequence[Sequence[int]] = ROWS, **how: Any) -> tuple[Any, Any]:
+    reused, plain = (run_cells(model, rows, cells, keep_logits, Running(**how, reuse=reuse)) for reuse in (True, False))
+    return reused, plain
+
+
+def worst(one: Any, other: Any) -> float:
+    return max(float((a - b).abs().max()) for a, b in zip(one.cells, other.cells, strict=True))
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("name", MODELS)
+def test_reuse_gives_the_logits_of_plain_passes(request: pytest.FixtureRequest, name: str, rule: str) -> None:
+    model = request.getfixturevalue(name)
+    reused, plain = both(model, grid(model, rule))
+    assert reused.path == "reused" and plain.path == "naive: reuse was switched off"
+    assert worst(reused, plain) <= 1e-4
+    moved = sorted(float((cell - plain.unsteered).abs().max()) for cell in plain.cells)
+    assert moved[2 * len(moved) // 3] > 1e-3
+    assert torch.equal(reused.unsteered, next_logits(model, ROWS).double())
+
+
+@pytest.mark.parametrize("scored", ["last", "all"])
+@pytest.mark.parametrize("batch_size", [1, 3, 9, 64])
+def test_batches_of_every_size_give_the_same(mistral: Any, batch_size: int, scored: Any) -> None:
+    cells = grid(mistral, "2:4")
+
+    def at_the_end(rows: list[int], _: Tensor) -> Numbers:
+        ends = [0 if scored == "last" else len(ROWS[row]) - 1 for row in rows]
+        return lambda logits: logits[range(len(rows)), ends]
+
+    found = [
+        run_cells(mistral, ROWS, cells, at_the_end, Running(scored=scored, batch_size=size, reuse=reuse))
+        for size, reuse in ((batch_size, True), (2, False))
+    ]
+    assert found[0].path == "reused" and worst(*found) <= 1e-4
+
+
+def test_every_tokens_logits_are_those_of_plain_passes_when_all_are_scored(model: Any) -> None:
+    def best(_: list[int], plain: Tensor) -> Numbers:
+        return lambda logits: torch.cat([logits[:, :3].flatten(1), (logits - plain)[:, :3].flatten(1)], dim=1)
+
+    for rule in ("all", "1"):
+        reused, plain = (
+            run_cells(model, ROWS, grid(model, rule), best, Running(scored="all", batch_size=30, reuse=reuse))
+            for reuse in (True, False)
+        )
+        assert reused.path == "reused" and worst(reused, plain) <= 1e-4
+
+
+def test_cells_of_several_interventions_operators_and_rules_share_passes(llama: Any) -> None:
+    vectors = [direction(llama, Site("resid_post", 0), seed) for seed in range(3)]
+    cells: list[Cell] = [
+        [Intervention.at("resid_post@0", vectors[0], 1.0, "last"), Intervention.at("resid_pre@2", vectors[1], 2.0)],
+        [
+            Intervention.at("resid_post@1", vectors[0], 1.0, "2"),
+            Intervention.at("resid_post@0", vectors[1], -1.0, "last"),
+        ],
+        [Intervention.at("resid_post@1", vectors[0], 0.7, "last", InContextAdd()) for _ in range(2)],
+        [Intervention.at("resid_mid@1", vectors[2], 0.7, "last", NormPreserving(Add()))],
+        [Intervention.at("resid_mid@1", vectors[2], 0.0, "last")],
+        [],
+    ]
+    reused, plain = both(llama, cells)
+    assert reused.path == "reused" and worst(reused, plain) <= 1e-4
+    assert torch.equal(reused.cells[-1], reused.unsteered)
+
+
+def test_an_intervention_acts_only_on_the_sequences_that_have_its_positions(llama: Any) -> None:
+    cell = [Intervention.at("resid_post@1", direction(llama, Site("resid_post", 1)), positions="10")]
+    reused, plain = both(llama, [cell], batch_size=1)
+    moved = (reused.cells[0] - reused.unsteered).abs().amax(dim=1) > 0
+    assert moved.tolist() == [True, False, False, False] and worst(reused, plain) <= 1e-4
+    with pytest.raises(SteeringError, match=r"would have edited no token in any of the 4 sequences"):
+        both(llama, [cell, [Intervention.at("resid_post@1", direction(llama, cell[0].site), positions="20")]])
+
+
+def test_what_does_not_change_is_forwarded_once_and_earlier_blocks_not_at_all(llama: Any) -> None:
+    tokens: dict[int, list[int]] = {layer: [] for layer in range(3)}
+
+    def count(layer: int) -> Callable[..., None]:
+        return lambda _, args: tokens[layer].append(args[0].shape[:2].numel())
+
+    cells = [
+        [Intervention.at(f"resid_post@{layer}", direction(llama, Site("resid_post", 0)), strength, "last")]
+        for layer in range(3)
+        for strength in (-1.0, 1.0, 2.0)
+    ]
+    assert why_not_reused(llama, cells) == ""
+    handles = [block.original_component.register_forward_pre_hook(count(i)) for i, block in enumerate(llama.blocks)]
+    try:
+        run_cells(llama, ROWS, cells, keep_logits)
+    finally:
+        for handle in handles:
+            handle.remove()
+    whole = len(ROWS) * max(len(row) for row in ROWS)
+    assert tokens == {0: [whole], 1: [whole, 3 * len(ROWS)], 2: [whole, 3 * len(ROWS), 3 * len(ROWS)]}
+
+
+def test_operators_that_read_other_tokens_are_run_plainly_and_the_reason_is_said(llama: Any) -> None:
+    vector = direction(llama, Site("resid_post", 1))
+
+    class Mean:
+        def __call__(self, activation: Tensor, direction: Tensor, strength: float) -> Tensor:  # noqa: ARG002
+            return activation + strength * activation.mean(dim=1, keepdim=True)
+
+    for operator, name in ((NormPreserving(Mean()), "NormPreserving"), (Mean(), "Mean")):
+        reused, plain = both(llama, [[Intervention.at("resid_post@1", vector, operator=operator)]])
+        assert reused.path == f"naive: operator {name} reads other tokens than the one it writes"
+        assert worst(reused, plain) == 0
+
+
+def test_gates_of_tokens_share_passes_wherever_they_look_and_gates_of_rows_do_not(llama: Any) -> None:
+    vector = direction(llama, Site("resid_post", 1))
+    for looks in (None, "resid_post@0", "resid_pre@1"):
+        cells = [
+            [Intervention.at("resid_post@1", vector, strength, rule, gate=ProbeGate(vector), gate_site=looks)]
+            for strength in (-2.0, 2.0)
+            for rule in ("all", "last")
+        ]
+        reused, plain = both(llama, cells)
+        assert reused.path == "reused" and worst(reused, plain) <= 1e-4
+    moved = [float((cell - plain.unsteered).abs().max()) for cell in plain.cells]
+    assert max(moved) > 1e-2
+    rows = [[Intervention.at("resid_post@1", vector, gate=ConditionGate(vector, 0.0))]]
+    reused, plain = both(llama, rows)
+    assert reused.path == "naive: gate ConditionGate decides whole rows" and worst(reused, plain) == 0
+    alone = [[Intervention.at("resid_post@1", vector, positions="last").exclusively()]]
+    assert both(llama, alone)[0].path == "naive: exclusive interventions do not share a pass"
+
+
+def test_a_model_on_which_the_trial_differs_is_run_plainly(llama: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial_module, "_REASONS", {})
+    real = trial_module.reused_parts
+    monkeypatch.setattr(
+        trial_module, "reused_parts", lambda *given: ((p, [2 * entry for entry in found]) for p, found in real(*given))
+    )
+    assert why_not_reused(llama, []) == "its passes by reuse differ from plain passes by 1.0e+00 of their norm"
+    cells = grid(llama, "last")[:2]
+    reused, plain = both(llama, cells)
+    assert reused.path.startswith("naive: its passes by reuse differ") and worst(reused, plain) == 0
+
+
+def test_inside_an_open_context_cells_are_run_plainly_on_top_of_it(llama: Any) -> None:
+    outer = Intervention.at("resid_post@0", direction(llama, Site("resid_post", 0), 5))
+    cells = grid(llama, "last")[:4]
+    with steer(llama, outer):
+        inside = run_cells(llama, ROWS, cells, keep_logits)
+    assert inside.path == "naive: hooks are installed on the model"
+    assert worst(inside, run_cells(llama, ROWS, cells, keep_logits)) > 1e-2
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_whatever_ends_a_run_the_model_is_as_before(
+    llama: Any, count_hooks: Callable[[Any], int], reuse: bool, error: type[BaseException]
+) -> None:
+    class Bomb:
+        calls = 0
+
+        def __call__(self, activation: Tensor, direction: Tensor, strength: float) -> Tensor:  # noqa: ARG002
+            Bomb.calls += activation.shape[0] == 1
+            if Bomb.calls > 2:
+                raise error
+            return activation + direction
+
+    before = next_logits(llama, ROWS)
+    vector = direction(llama, Site("resid_post", 1))
+    with pytest.raises(error):
+        cells = [[Intervention.at(f"resid_pre@{layer}", vector, operator=Bomb())] for layer in (0, 1, 2)]
+        run_cells(llama, ROWS, cells, keep_logits, Running(batch_size=1, reuse=reuse))
+    assert count_hooks(llama) == 0 and not any("forward" in vars(block) for block in llama.blocks)
+    assert torch.equal(next_logits(llama, ROWS), before)
+
+
+def test_positions_of_the_last_token_are_read_alike_by_both_ways(gpt2: Any) -> None:
+    rows = tokenize(gpt2, ["The cat sat on the mat.", "A"])
+    cell = [Intervention.at("resid_pre@1", direction(gpt2, Site("resid_pre", 1)), positions=Positions("last"))]
+    reused, plain = both(gpt2, [cell], rows)
+    assert reused.path == "reused" and worst(reused, plain) <= 1e-4

@@ -1,0 +1,140 @@
+"""The commands `extract` and `sweep`: data in, files out, and on again where they were ended."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from lens_steer import cli, runs
+from lens_steer.errors import DataError, LensSteerError, MismatchError, ScoreError
+from lens_steer.sweep import SweepResult
+from lens_steer.vector import load_vector
+
+SWEPT = {"sweep.csv", "summary.csv", "run.json"}
+SWEPT |= {f"{name}.{kind}" for name in ("layer_strength_map", "steering_curves") for kind in ("png", "pdf", "csv")}
+
+
+def write_items(path: Path, n: int) -> Path:
+    lines = [
+        {
+            "question": f"Would you take {i} coins?\n\nChoices:\n (A) now\n (B) later",
+            "answer_matching_behavior": " (A)",
+            "answer_not_matching_behavior": " (B)",
+        }
+        for i in range(n)
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
+    return path
+
+
+def invoke(*arguments: object) -> Any:
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def files(llama_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The tiny Llama's folder, a file of items, and the vector that the command makes of it."""
+    folder = tmp_path_factory.mktemp("runs")
+    data, vector = write_items(folder / "my-coins.jsonl", 20), folder / "vector.safetensors"
+    arguments = ["--model", llama_folder, "--data", data, "--sites", "resid_post@*", "--sites", "z@1.*"]
+    done = invoke("extract", *arguments, "--method", "pca_of_differences", "--out", vector, "--cache", folder / "cache")
+    assert done.exit_code == 0 and "pca_of_differences of 16 + 16 activations" in done.output
+    assert list((folder / "cache").rglob("*.safetensors"))
+    return {"model": llama_folder, "data": data, "vector": vector}
+
+
+def sweep_into(files: dict[str, Path], out: Path, *more: object) -> Any:
+    arguments = ["--model", files["model"], "--data", files["data"], "--vector", files["vector"], "--out", out]
+    return invoke("sweep", *arguments, "--positions", "last", *more)
+
+
+def test_a_vector_made_by_the_command_is_that_of_the_library(files: dict[str, Path], llama: Any) -> None:
+    vector = load_vector(files["vector"], llama)
+    assert [str(site) for site in vector.sites] == ["resid_post@0", "resid_post@1", "resid_post@2", "z@1.0", "z@1.1"]
+    again = runs.extract_to_file(
+        str(files["model"]), f"{files['data']}#train", files["data"].parent / "b", method="pca_of_differences"
+    )
+    assert again.data_hash == vector.data_hash and again.at("resid_post@1").equal(vector.at("resid_post@1"))
+
+
+def test_a_sweep_writes_its_rows_figures_and_provenance(files: dict[str, Path], tmp_path: Path) -> None:
+    done = sweep_into(files, tmp_path, "--strengths", "1,-2,1")
+    assert done.exit_code == 0 and "5 sites (reused)" in done.output
+    written = {path.name for path in tmp_path.iterdir() if path.is_file()}
+    assert written == SWEPT and all((tmp_path / name).stat().st_size > 0 for name in SWEPT)
+    result = SweepResult.load(tmp_path / "sweep.csv")
+    assert result.strengths == (-2.0, -1.0, 0.0, 1.0, 2.0) and len(result.sites) == 5
+    assert len(result.frame) == 5 * 5 * 2 * 2, "sites, strengths, validation items, orders"
+    cells = pd.read_csv(tmp_path / "layer_strength_map.csv")
+    assert list(dict.fromkeys(cells["behaviour"])) == ["my_coins resid_post", "my_coins z.0", "my_coins z.1"]
+    assert [rows["chosen"].tolist().count(True) for _, rows in cells.groupby("behaviour")] == [1, 1, 1]
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["path"] == "reused" and record["items"] == 2 and record["model"]["name"] == "tiny-llama"
+
+
+def test_a_sweep_that_was_ended_goes_on_and_writes_the_same_bytes(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, ended = tmp_path / "whole", tmp_path / "ended"
+    assert sweep_into(files, whole).exit_code == 0
+    calls = 0
+    with monkeypatch.context() as patch:
+        real = runs_of_parts()
+
+        def stop(*given: Any) -> Any:
+            nonlocal calls
+            for part in real(*given):
+                calls += 1
+                if calls == 3:
+                    raise KeyboardInterrupt
+                yield part
+
+        patch.setattr("lens_steer.cells.run.reused_parts", stop)
+        assert sweep_into(files, ended).exit_code != 0
+    assert [path.name for path in ended.iterdir()] == ["checkpoint"] and list((ended / "checkpoint").iterdir())
+    assert sweep_into(files, ended).exit_code == 0
+    for name in SWEPT:
+        assert (ended / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def runs_of_parts() -> Any:
+    from lens_steer.cells import run
+
+    return run.reused_parts
+
+
+def test_items_are_named_by_behaviour_or_file_and_part(tmp_path: Path) -> None:
+    path = write_items(tmp_path / "x.jsonl", 20)
+    parts = {part: runs.read_items(f"{path}#{part}", "train")[1] for part in (*runs.PARTS, "all")}
+    assert [len(items) for items in parts.values()] == [8, 2, 10, 20]
+    assert not {item.id for item in parts["train"]} & {item.id for item in parts["validation"] + parts["test"]}
+    assert runs.read_items(str(path), "test") == ("x", parts["test"])
+    name, items = runs.read_items("lab:myopic", "validation")
+    assert name == "myopic" and len(items) == 20 and items != runs.read_items("lab:myopic#test", "validation")[1][:20]
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "words"),
+    [
+        (("--data", "lab:greed"), DataError, "the lab has no behaviour 'greed'; give one of"),
+        (("--data", "lab:myopic#tset"), DataError, "there is no part 'tset'"),
+        (("--data", "missing.jsonl"), DataError, "cannot be read"),
+        (("--strengths", "1;2"), ScoreError, "give numbers with commas between"),
+        (("--strengths", "nan"), ScoreError, "give finite numbers"),
+        (("--model", "lab"), MismatchError, "of different models"),
+    ],
+)
+def test_what_cannot_be_swept_is_said(
+    files: dict[str, Path], tmp_path: Path, more: tuple[str, str], error: type[LensSteerError], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        sweep_into(files, tmp_path / "out", *more)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_part_without_items_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"the part 'validation' is empty"):
+        runs.read_items(f"{write_items(tmp_path / 'one.jsonl', 1)}#validation", "train")
