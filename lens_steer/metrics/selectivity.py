@@ -111,7 +111,7 @@ def selectivity(
 
 def selectivity_difference(
     strengths: Sequence[float | int],
-    targets: tuple[Float[Tensor, "strength n_a"], Float[Tensor, "strength n_b"]],
+    targets: tuple[Float[Tensor, "strength n_target"], Float[Tensor, "strength n"]],
     texts: tuple[Float[Tensor, "strength n_source"], Float[Tensor, "strength n_source"]],
     levels: Sequence[float] = LEVELS,
     resamples: int = 999,
