@@ -140,8 +140,8 @@ def selectivity_difference(
     for level in levels:
         found = []
         for counts, drawn, text in zip(targets, weights, texts, strict=False):
-            whole = [_relative(table, torch.ones(1, table.shape[1])) for table in (counts, text)]
-            at, kept = kept_at(grid, *whole, level)
+            fallen, stayed = (_relative(table, torch.ones(1, table.shape[1])) for table in (counts, text))
+            at, kept = kept_at(grid, fallen, stayed, level)
             resampled = kept_at(grid, _relative(counts, drawn), _relative(text, weights[2]), level)[1]
             found.append((float(at), float(kept), resampled))
         bounds = (found[0][2] - found[1][2]).numpy()
