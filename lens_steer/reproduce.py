@@ -38,7 +38,7 @@ LAB_DOCUMENTS = {"train": 60, "validation": 10, "test": 20}
 LAB_BROAD = BroadSkill(
     sites=("resid_post@1", "resid_post@3", "resid_post@5", "resid_post@7"),
     together=(("resid_post@5", "resid_post@7"),),
-    strengths=(-1, 0, 1, 2, 3, 3.5, 4, 5, 6, 8),
+    strengths=(-1, 0, 1, 2, 3, 3.5, 3.75, 4, 5, 6, 8),
     n_random=8,
     n_permuted=2,
 )

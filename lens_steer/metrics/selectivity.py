@@ -152,7 +152,8 @@ def selectivity_difference(
 def _kept(level: float, strength: float, value: float, drawn: np.ndarray) -> Kept:
     """A value with the interval of those resamples that reach the level."""
     reached = drawn[~np.isnan(drawn)]
-    low, high = np.quantile(reached, [0.025, 0.975]) if len(reached) else (np.nan, np.nan)
+    known = len(reached) and not np.isnan(value)
+    low, high = np.quantile(reached, [0.025, 0.975]) if known else (np.nan, np.nan)
     share = len(reached) / len(drawn) if len(drawn) else np.nan
     return Kept(level=level, strength=strength, kept=value, low=float(low), high=float(high), reached=float(share))
 
