@@ -1,0 +1,203 @@
+"""The paper's tables of individual, combined and simultaneous steering, from its released answers.
+
+    individual      one vector at one block, three strengths: unsteered, subtracted, added              test items
+    combined        one vector at one block: mean or sum over behaviours, of v or of strength times v   test items
+    simultaneous    one vector a block, all times one scalar                                            test items
+    search          one vector at one block over strengths; the strengths of the others were chosen on it
+
+Source: van der Weij et al. 2024 (arXiv 2403.05767), results/multi_steering. Simultaneous answers were stored as counts
+alone, so that their matches cannot be counted again. Every scalar was run on test items and none was chosen on
+validation, while combined steering got one strength: the two tables are no comparison at equal budget.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from lens_steer.errors import DataError, FormatError
+from lens_steer.experiments.published.answers import judged
+from lens_steer.experiments.published.checkout import BEHAVIOURS, Gold, entry, gold_answers, read_results
+from lens_steer.sites import Site
+
+INDIVIDUAL = "multiple_steering_results_on_test_v1.0.json"
+COMBINED = {"mean": "mean_combined_steering_results_v1.3.json", "sum": "sum_combined_steering_results_v1.4.json"}
+SIMULTANEOUS = "simultaneous_steering_v1.2.json"
+SEARCH = (
+    "multiple_steering_results__positive_ic_v1.4.json",
+    "multiple_steering_results__negative_ic_v1.5.json",
+)
+LAYERS = (10, 15)
+DOSES = ("default", "subtract", "add")
+MODES = ("pos_avg", "pos_weighted", "neg_avg", "neg_weighted")
+BLOCKS = {"myopic": 11, "wealth_seeking": 12, "sycophancy": 13, "agreeableness": 14, "anti_immigration": 15}
+"""The block at which each vector was added in simultaneous steering; the file does not say."""
+SIMULTANEOUS_FAULTY = 5
+
+Part = Literal["test", "validation", "held_out"]
+Answers = Mapping[str, Gold] | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PublishedBehaviours:
+    """What the released files say of behaviours, as tidy frames: one row a cell and behaviour, as `judged` gives it.
+
+    `individual` has `dose` and `strength`, `combined` `pooling` (mean, sum) and `mode`, `simultaneous` the scalar as
+    `strength`, `search` `part` and `strength`; all have `site`.
+    """
+
+    individual: pd.DataFrame
+    combined: pd.DataFrame
+    simultaneous: pd.DataFrame
+    search: pd.DataFrame
+
+    def chosen(self) -> pd.DataFrame:
+        """The strengths that the paper chose: one row a behaviour, one column a site and dose."""
+        return self._individual("strength")
+
+    def individual_table(self) -> pd.DataFrame:
+        """Matching scores of individual steering: one row a behaviour, one column a site and dose."""
+        return self._individual("matching_score")
+
+    def combined_table(self) -> pd.DataFrame:
+        """Matching scores of combined steering: one row a pooling, mode and site, one column a behaviour."""
+        table = self.combined.pivot(index=["pooling", "mode", "site"], columns="behaviour", values="matching_score")
+        return table[list(BEHAVIOURS)]
+
+    def simultaneous_table(self) -> pd.DataFrame:
+        """Matching scores of simultaneous steering: one row a scalar, one column a behaviour."""
+        table = self.simultaneous.pivot(index="strength", columns="behaviour", values="matching_score")
+        return table[list(BEHAVIOURS)]
+
+    def collapse_counts(self) -> pd.DataFrame:
+        """Of the scalars of simultaneous steering, how many each rule calls collapsed or faulty, by behaviour."""
+        rules = ["paper_collapsed", "paper_faulty", "collapsed"]
+        counts = self.simultaneous.groupby("behaviour")[rules].sum()
+        return counts.assign(scalars=self.simultaneous.groupby("behaviour").size()).loc[list(BEHAVIOURS)]
+
+    def _individual(self, values: str) -> pd.DataFrame:
+        table = self.individual.pivot(index="behaviour", columns=["site", "dose"], values=values)
+        columns = [(str(Site("resid_post", layer)), dose) for layer in LAYERS for dose in DOSES]
+        return table.loc[list(BEHAVIOURS), columns]
+
+
+def published_behaviours(folder: str | Path) -> PublishedBehaviours:
+    """Rebuilds the tables of steered answers from a checkout.
+
+    Args:
+        folder: the checkout of the paper's repository; without its data/datasets, matches are taken as stored.
+
+    Returns:
+        Tidy frames.
+
+    Raises:
+        FormatError: a result file is missing, truncated, or lacks a cell.
+        DataError: a cell's counts are not what its responses give; the cell is named.
+    """
+    gold = gold_answers(folder)
+    return PublishedBehaviours(
+        individual=pd.DataFrame(_individual(read_results(folder, INDIVIDUAL), gold)),
+        combined=pd.DataFrame(
+            [row for pooling, name in COMBINED.items() for row in _combined(read_results(folder, name), pooling, gold)]
+        ),
+        simultaneous=pd.DataFrame(_simultaneous(read_results(folder, SIMULTANEOUS), gold)),
+        search=pd.DataFrame([row for name in SEARCH for row in _search(read_results(folder, name), name, gold)]),
+    )
+
+
+def _individual(content: dict[str, Any], gold: Answers) -> list[dict[str, object]]:
+    """One row a block, behaviour and dose; the file says which strengths were the doses."""
+    chosen, rows = entry(entry(content, "meta", INDIVIDUAL), "ics", f"{INDIVIDUAL}, meta"), []
+    for layer, behaviour, where, cells in _layers(content, INDIVIDUAL):
+        doses = entry(entry(chosen, behaviour, f"{INDIVIDUAL}, meta"), f"layer_{layer}", f"{INDIVIDUAL}, {behaviour}")
+        if not isinstance(doses, list) or len(doses) != len(DOSES) or {f"m_{m}" for m in doses} != set(cells):
+            raise FormatError(f"{where}: has {', '.join(cells)}, and its strengths are {doses!r}; one for each dose.")
+        for dose, strength in zip(DOSES, doses, strict=True):
+            place = {"site": _site(layer), "behaviour": behaviour, "dose": dose, "strength": float(strength)}
+            cell = cells[f"m_{strength}"]
+            rows.append(place | judged(cell, behaviour, _part(gold, behaviour, "test"), f"{where}, m_{strength}"))
+    return rows
+
+
+def _combined(content: dict[str, Any], pooling: str, gold: Answers) -> list[dict[str, object]]:
+    """One row a block, mode and behaviour."""
+    rows, name = [], COMBINED[pooling]
+    for layer in LAYERS:
+        modes = entry(content, f"layer_{layer}", name)
+        for mode in MODES:
+            cells = entry(modes, f"{mode}_acts", f"{name}, layer_{layer}")
+            for behaviour in BEHAVIOURS:
+                where = f"{name}, layer_{layer}, {mode}_acts, {behaviour}"
+                cell = entry(cells, behaviour, where)
+                place = {"pooling": pooling, "mode": mode, "site": _site(layer), "behaviour": behaviour}
+                rows.append(place | judged(cell, behaviour, _part(gold, behaviour, "test"), where))
+    return rows
+
+
+def _simultaneous(content: dict[str, Any], gold: Answers) -> list[dict[str, object]]:
+    """One row a scalar and behaviour; scalars are rounded to what they were meant to be."""
+    scalars, rows = entry(entry(content, "meta", SIMULTANEOUS), "scalars", f"{SIMULTANEOUS}, meta"), []
+    extra = set(content) - {"meta", *(f"scalar_{scalar}" for scalar in scalars)}
+    if extra:
+        raise FormatError(
+            f"{SIMULTANEOUS}: {', '.join(sorted(extra))} are not among its scalars; the file was changed."
+        )
+    for scalar in scalars:
+        cells = entry(content, f"scalar_{scalar}", SIMULTANEOUS)
+        for behaviour in BEHAVIOURS:
+            where = f"{SIMULTANEOUS}, scalar_{scalar}, {behaviour}"
+            place = {"strength": round(scalar, 4) + 0.0, "site": _site(BLOCKS[behaviour]), "behaviour": behaviour}
+            answers, cell = _part(gold, behaviour, "test"), entry(cells, behaviour, where)
+            rows.append(place | judged(cell, behaviour, answers, where, SIMULTANEOUS_FAULTY))
+    return rows
+
+
+def _search(content: dict[str, Any], name: str, gold: Answers) -> list[dict[str, object]]:
+    """One row a behaviour, block and strength on validation items, and the unsteered one on all that were held out."""
+    rows = []
+    for behaviour in BEHAVIOURS:
+        for key, found in entry(content, behaviour, name).items():
+            where = f"{name}, {behaviour}, {key}"
+            if key == "default":
+                place = {"behaviour": behaviour, "site": "", "part": "held_out", "strength": 0.0}
+                rows.append(place | judged(found, behaviour, _part(gold, behaviour, "held_out"), where))
+                continue
+            for multiplier, cell in found.items():
+                place = {
+                    "behaviour": behaviour,
+                    "site": _site(int(_number(key, "layer_", where))),
+                    "part": "validation",
+                    "strength": _number(multiplier, "multiplier_", where),
+                }
+                answers = _part(gold, behaviour, "validation")
+                rows.append(place | judged(cell, behaviour, answers, f"{where}, {multiplier}"))
+    return rows
+
+
+def _layers(content: dict[str, Any], name: str) -> list[tuple[int, str, str, dict[str, Any]]]:
+    """Block, behaviour, place and cells of a file that is ordered by block first."""
+    found = []
+    for layer in LAYERS:
+        behaviours = entry(content, f"layer_{layer}", name)
+        for behaviour in BEHAVIOURS:
+            where = f"{name}, layer_{layer}, {behaviour}"
+            found.append((layer, behaviour, where, entry(behaviours, behaviour, f"{name}, layer_{layer}")))
+    return found
+
+
+def _site(layer: int) -> str:
+    return str(Site("resid_post", layer))
+
+
+def _part(gold: Answers, behaviour: str, part: Part) -> tuple[str, ...] | None:
+    return None if gold is None else getattr(gold[behaviour], part)
+
+
+def _number(key: str, prefix: str, where: str) -> float:
+    """The number behind a key such as `layer_10`."""
+    try:
+        return float(key.removeprefix(prefix)) if key.startswith(prefix) else float("")
+    except ValueError as error:
+        raise DataError(f"{where}: {key!r} is not {prefix} and a number; the file was changed.") from error
