@@ -19,6 +19,7 @@ without methods takes its place.
 
 import hashlib
 import re
+import struct
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,7 +41,8 @@ Numbering = Literal["transformers", "blocks"]
 _ARCHITECTURE = "controlvector"
 _DAMAGED = (OSError, ValueError, KeyError, IndexError, TypeError, OverflowError)
 _REFUSED = torch.serialization.pickle.UnpicklingError  # pyright: ignore[reportPrivateImportUsage]
-_UNREADABLE = (_REFUSED, OSError, RuntimeError, ValueError, KeyError, EOFError)
+_BROKEN = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, struct.error)
+_UNREADABLE = (_REFUSED, *_BROKEN)
 """What `torch.load` raises; `_REFUSED` is its way of saying that a file holds more than weights."""
 _GLOBAL = re.compile(r"GLOBAL (\S+)")
 NO_HOLDERS: Mapping[str, str] = MappingProxyType({})

@@ -1,3 +1,4 @@
+# pyright: reportAttributeAccessIssue=false
 """The paper's tables of individual, combined and simultaneous steering, from its released answers.
 
     individual      one vector at one block, three strengths: unsteered, subtracted, added              test items
@@ -12,14 +13,22 @@ validation, while combined steering got one strength: the two tables are no comp
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
-from lens_steer.errors import DataError, FormatError
+from lens_steer.errors import FormatError
 from lens_steer.experiments.published.answers import judged
-from lens_steer.experiments.published.checkout import BEHAVIOURS, Gold, entry, gold_answers, read_results
+from lens_steer.experiments.published.checkout import (
+    BEHAVIOURS,
+    Gold,
+    gold_answers,
+    group,
+    numbers,
+    read_results,
+)
 from lens_steer.sites import Site
 
 INDIVIDUAL = "multiple_steering_results_on_test_v1.0.json"
@@ -64,12 +73,12 @@ class PublishedBehaviours:
     def combined_table(self) -> pd.DataFrame:
         """Matching scores of combined steering: one row a pooling, mode and site, one column a behaviour."""
         table = self.combined.pivot(index=["pooling", "mode", "site"], columns="behaviour", values="matching_score")
-        return table[list(BEHAVIOURS)]
+        return table.reindex(columns=list(BEHAVIOURS))
 
     def simultaneous_table(self) -> pd.DataFrame:
         """Matching scores of simultaneous steering: one row a scalar, one column a behaviour."""
         table = self.simultaneous.pivot(index="strength", columns="behaviour", values="matching_score")
-        return table[list(BEHAVIOURS)]
+        return table.reindex(columns=list(BEHAVIOURS))
 
     def collapse_counts(self) -> pd.DataFrame:
         """Of the scalars of simultaneous steering, how many each rule calls collapsed or faulty, by behaviour."""
@@ -109,48 +118,46 @@ def published_behaviours(folder: str | Path) -> PublishedBehaviours:
 
 def _individual(content: dict[str, Any], gold: Answers) -> list[dict[str, object]]:
     """One row a block, behaviour and dose; the file says which strengths were the doses."""
-    chosen, rows = entry(entry(content, "meta", INDIVIDUAL), "ics", f"{INDIVIDUAL}, meta"), []
-    for layer, behaviour, where, cells in _layers(content, INDIVIDUAL):
-        doses = entry(entry(chosen, behaviour, f"{INDIVIDUAL}, meta"), f"layer_{layer}", f"{INDIVIDUAL}, {behaviour}")
-        if not isinstance(doses, list) or len(doses) != len(DOSES) or {f"m_{m}" for m in doses} != set(cells):
-            raise FormatError(f"{where}: has {', '.join(cells)}, and its strengths are {doses!r}; one for each dose.")
+    chosen, rows = group(group(content, "meta", INDIVIDUAL), "ics", f"{INDIVIDUAL}, meta"), []
+    for layer, behaviour in product(LAYERS, BEHAVIOURS):
+        key, where = f"layer_{layer}", f"{INDIVIDUAL}, layer_{layer}, {behaviour}"
+        doses = numbers(group(chosen, behaviour, f"{INDIVIDUAL}, meta, ics"), key, f"{INDIVIDUAL}, meta, {behaviour}")
+        cells = group(group(content, key, INDIVIDUAL), behaviour, f"{INDIVIDUAL}, {key}")
+        if len(doses) != len(DOSES) or set(cells) != {f"m_{strength}" for strength in doses}:
+            raise FormatError(f"{where}: has {', '.join(cells)}, and strengths {doses}; expected one for each dose.")
         for dose, strength in zip(DOSES, doses, strict=True):
             place = {"site": _site(layer), "behaviour": behaviour, "dose": dose, "strength": float(strength)}
-            cell = cells[f"m_{strength}"]
-            rows.append(place | judged(cell, behaviour, _part(gold, behaviour, "test"), f"{where}, m_{strength}"))
+            answers, key = _part(gold, behaviour, "test"), f"m_{strength}"
+            rows.append(place | judged(cells[key], behaviour, answers, f"{where}, {key}"))
     return rows
 
 
 def _combined(content: dict[str, Any], pooling: str, gold: Answers) -> list[dict[str, object]]:
     """One row a block, mode and behaviour."""
-    rows, name = [], COMBINED[pooling]
-    for layer in LAYERS:
-        modes = entry(content, f"layer_{layer}", name)
-        for mode in MODES:
-            cells = entry(modes, f"{mode}_acts", f"{name}, layer_{layer}")
-            for behaviour in BEHAVIOURS:
-                where = f"{name}, layer_{layer}, {mode}_acts, {behaviour}"
-                cell = entry(cells, behaviour, where)
-                place = {"pooling": pooling, "mode": mode, "site": _site(layer), "behaviour": behaviour}
-                rows.append(place | judged(cell, behaviour, _part(gold, behaviour, "test"), where))
+    rows = []
+    for layer, mode, behaviour in product(LAYERS, MODES, BEHAVIOURS):
+        where = f"{COMBINED[pooling]}, layer_{layer}, {mode}_acts"
+        cells = group(group(content, f"layer_{layer}", COMBINED[pooling]), f"{mode}_acts", where)
+        place = {"pooling": pooling, "mode": mode, "site": _site(layer), "behaviour": behaviour}
+        answers, cell = _part(gold, behaviour, "test"), group(cells, behaviour, where)
+        rows.append(place | judged(cell, behaviour, answers, f"{where}, {behaviour}"))
     return rows
 
 
 def _simultaneous(content: dict[str, Any], gold: Answers) -> list[dict[str, object]]:
     """One row a scalar and behaviour; scalars are rounded to what they were meant to be."""
-    scalars, rows = entry(entry(content, "meta", SIMULTANEOUS), "scalars", f"{SIMULTANEOUS}, meta"), []
-    extra = set(content) - {"meta", *(f"scalar_{scalar}" for scalar in scalars)}
+    scalars = numbers(group(content, "meta", SIMULTANEOUS), "scalars", f"{SIMULTANEOUS}, meta")
+    extra, rows = set(content) - {"meta", *(f"scalar_{scalar}" for scalar in scalars)}, []
     if extra:
         raise FormatError(
             f"{SIMULTANEOUS}: {', '.join(sorted(extra))} are not among its scalars; the file was changed."
         )
-    for scalar in scalars:
-        cells = entry(content, f"scalar_{scalar}", SIMULTANEOUS)
-        for behaviour in BEHAVIOURS:
-            where = f"{SIMULTANEOUS}, scalar_{scalar}, {behaviour}"
-            place = {"strength": round(scalar, 4) + 0.0, "site": _site(BLOCKS[behaviour]), "behaviour": behaviour}
-            answers, cell = _part(gold, behaviour, "test"), entry(cells, behaviour, where)
-            rows.append(place | judged(cell, behaviour, answers, where, SIMULTANEOUS_FAULTY))
+    for scalar, behaviour in product(scalars, BEHAVIOURS):
+        key, where = f"scalar_{scalar}", f"{SIMULTANEOUS}, scalar_{scalar}"
+        cell = group(group(content, key, SIMULTANEOUS), behaviour, where)
+        place = {"strength": round(scalar, 4) + 0.0, "site": _site(BLOCKS[behaviour]), "behaviour": behaviour}
+        answers = _part(gold, behaviour, "test")
+        rows.append(place | judged(cell, behaviour, answers, f"{where}, {behaviour}", SIMULTANEOUS_FAULTY))
     return rows
 
 
@@ -158,33 +165,20 @@ def _search(content: dict[str, Any], name: str, gold: Answers) -> list[dict[str,
     """One row a behaviour, block and strength on validation items, and the unsteered one on all that were held out."""
     rows = []
     for behaviour in BEHAVIOURS:
-        for key, found in entry(content, behaviour, name).items():
-            where = f"{name}, {behaviour}, {key}"
-            if key == "default":
+        layers = group(content, behaviour, name)
+        for layer in layers:
+            where = f"{name}, {behaviour}, {layer}"
+            cells = group(layers, layer, f"{name}, {behaviour}")
+            if layer == "default":
                 place = {"behaviour": behaviour, "site": "", "part": "held_out", "strength": 0.0}
-                rows.append(place | judged(found, behaviour, _part(gold, behaviour, "held_out"), where))
+                rows.append(place | judged(cells, behaviour, _part(gold, behaviour, "held_out"), where))
                 continue
-            for multiplier, cell in found.items():
-                place = {
-                    "behaviour": behaviour,
-                    "site": _site(int(_number(key, "layer_", where))),
-                    "part": "validation",
-                    "strength": _number(multiplier, "multiplier_", where),
-                }
-                answers = _part(gold, behaviour, "validation")
-                rows.append(place | judged(cell, behaviour, answers, f"{where}, {multiplier}"))
+            place = {"behaviour": behaviour, "site": _site(int(_number(layer, "layer_", where))), "part": "validation"}
+            answers = _part(gold, behaviour, "validation")
+            for key in cells:
+                found = judged(group(cells, key, where), behaviour, answers, f"{where}, {key}")
+                rows.append(place | {"strength": _number(key, "multiplier_", where)} | found)
     return rows
-
-
-def _layers(content: dict[str, Any], name: str) -> list[tuple[int, str, str, dict[str, Any]]]:
-    """Block, behaviour, place and cells of a file that is ordered by block first."""
-    found = []
-    for layer in LAYERS:
-        behaviours = entry(content, f"layer_{layer}", name)
-        for behaviour in BEHAVIOURS:
-            where = f"{name}, layer_{layer}, {behaviour}"
-            found.append((layer, behaviour, where, entry(behaviours, behaviour, f"{name}, layer_{layer}")))
-    return found
 
 
 def _site(layer: int) -> str:
@@ -200,4 +194,4 @@ def _number(key: str, prefix: str, where: str) -> float:
     try:
         return float(key.removeprefix(prefix)) if key.startswith(prefix) else float("")
     except ValueError as error:
-        raise DataError(f"{where}: {key!r} is not {prefix} and a number; the file was changed.") from error
+        raise FormatError(f"{where}: {key!r} is not {prefix} and a number; the file was changed.") from error

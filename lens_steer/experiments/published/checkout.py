@@ -9,6 +9,7 @@ knows nothing of what the numbers mean.
 """
 
 import json
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -115,6 +116,30 @@ def entry(holder: Any, key: str, where: str) -> Any:
     return holder[key]
 
 
+def group(holder: Any, key: str, where: str) -> dict[str, Any]:
+    """As `entry`, of an entry that holds others.
+
+    Raises:
+        FormatError: it is not there, or is no object.
+    """
+    found = entry(holder, key, where)
+    if not isinstance(found, dict):
+        raise FormatError(f"{where}: {key!r} is a {type(found).__name__}, not an object; check the file out again.")
+    return found
+
+
+def numbers(holder: Any, key: str, where: str) -> list[float | int]:
+    """As `entry`, of a list of finite numbers.
+
+    Raises:
+        FormatError: it is not there, or is anything else.
+    """
+    found = entry(holder, key, where)
+    if not isinstance(found, list) or not found or not all(_finite(number) for number in found):
+        raise FormatError(f"{where}: {key} must be a list of finite numbers, at least one; check the file out again.")
+    return found
+
+
 def gold_answers(folder: str | Path) -> Mapping[str, Gold] | None:
     """The answers that match each behaviour, shuffled by the paper's seed.
 
@@ -148,6 +173,10 @@ def gold_answers(folder: str | Path) -> Mapping[str, Gold] | None:
         generator.shuffle(answers)
         found[behaviour] = Gold(answers=tuple(answers))
     return found
+
+
+def _finite(number: Any) -> bool:
+    return isinstance(number, int | float) and math.isfinite(number)
 
 
 def _json(path: Path) -> Any:

@@ -12,6 +12,7 @@ permuted, only the list here says. All of them are of the base model, whatever t
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import pandas as pd
 import torch
 
 from lens_steer.errors import DataError, FormatError
-from lens_steer.experiments.published.checkout import entry, read_results
+from lens_steer.experiments.published.checkout import entry, group, numbers, read_results
 from lens_steer.metrics.selectivity import LEVELS, kept_at
 from lens_steer.sites import Site
 
@@ -111,7 +112,7 @@ def published_skills(folder: str | Path) -> PublishedSkills:
     return PublishedSkills(**{name: pd.DataFrame(rows) for name, rows in tables.items()})
 
 
-def micro_average(accuracies: list[float], tokens: list[float]) -> float:
+def micro_average(accuracies: Sequence[float | int], tokens: Sequence[float | int]) -> float:
     """The share of right tokens over documents, from the share and the number of tokens of each."""
     return math.fsum(a * n for a, n in zip(accuracies, tokens, strict=True)) / math.fsum(tokens)
 
@@ -122,44 +123,34 @@ def _modes(run: Run) -> tuple[str, str]:
 
 def _described(content: dict[str, Any], run: Run, name: str) -> tuple[list[float], dict[str, Any]]:
     """A file's strengths, growing from 0, and what it says of itself; refuses one that is not what its name says."""
-    meta = entry(content, "meta", name)
-    said = {key: entry(meta, key, f"{name}, meta") for key in ("layers", "modes", "pos_acts", "neg_acts", "used_ics")}
-    wanted = {"layers": list(run.layers), "modes": list(_modes(run)), "pos_acts": ["only_text"]}
-    for key, value in {**wanted, "neg_acts": [_modes(run)[0]]}.items():
-        if said[key] != value:
-            raise FormatError(f"{name}: its {key} are {said[key]!r}, not {value!r}; it is another run under this name.")
-    strengths = said["used_ics"]
-    if not isinstance(strengths, list) or not all(isinstance(s, int | float) for s in strengths) or 0 not in strengths:
-        raise FormatError(f"{name}: used_ics are {strengths!r}; expected a list of numbers with 0 among them.")
-    facts = {key: entry(meta, key, f"{name}, meta") for key in ("model_name", "dtype", "note")}
-    return sorted({float(s) for s in strengths}), facts
+    meta, where = group(content, "meta", name), f"{name}, meta"
+    wanted = {"layers": list(run.layers), "modes": list(_modes(run))}
+    for key, value in {**wanted, "pos_acts": ["only_text"], "neg_acts": [_modes(run)[0]]}.items():
+        if entry(meta, key, where) != value:
+            raise FormatError(f"{where}: {key} is {meta[key]!r}, not {value!r}; it is another run under this name.")
+    strengths = sorted({float(strength) for strength in numbers(meta, "used_ics", where)})
+    if strengths[0] != 0 or len(strengths) < 2:
+        raise FormatError(f"{where}: used_ics are {strengths}; expected 0 and larger ones. Check the file out again.")
+    return strengths, {key: entry(meta, key, where) for key in ("model_name", "dtype", "note")}
 
 
 def _scores(content: dict[str, Any], mode: str, strength: float, name: str) -> dict[str, float]:
     """The micro-averages of one skill at one strength, over how many documents and tokens."""
     where = f"{name}, {mode} at {strength:g}"
-    cell = entry(entry(content, mode, name), f"injection_coefficients_{strength}", f"{name}, {mode}")
-    lists = {key: entry(cell, key, where) for key in (*METRICS.values(), "total_encoded_tokens")}
-    tokens = lists.pop("total_encoded_tokens")
-    if not _numbers(tokens) or min(tokens) <= 0:
-        raise DataError(f"{where}: total_encoded_tokens are not numbers above 0; the file was changed.")
-    for key, values in lists.items():
-        if not _numbers(values) or len(values) != len(tokens) or not 0 <= min(values) <= max(values) <= 1:
+    cell = group(group(content, mode, name), f"injection_coefficients_{strength}", f"{name}, {mode}")
+    tokens = numbers(cell, "total_encoded_tokens", where)
+    if min(tokens) <= 0:
+        raise DataError(f"{where}: a document of {min(tokens)} tokens; the file was changed, check it out again.")
+    averages = {}
+    for key, stored in METRICS.items():
+        shares = numbers(cell, stored, where)
+        if len(shares) != len(tokens) or not 0 <= min(shares) <= max(shares) <= 1:
             raise DataError(
-                f"{where}: {key} must be one share between 0 and 1 for each of {len(tokens)} documents; the file was "
-                "changed."
+                f"{where}: {stored} has {len(shares)} numbers from {min(shares):g} to {max(shares):g}; expected one "
+                f"share for each of {len(tokens)} documents. The file was changed, check it out again."
             )
-    averages = {key: micro_average(lists[stored], tokens) for key, stored in METRICS.items()}
+        averages[key] = micro_average(shares, tokens)
     return {**averages, "documents": len(tokens), "tokens": int(sum(tokens))}
-
-
-def _numbers(values: Any) -> bool:
-    """Whether a JSON entry is a list of finite numbers, at least one."""
-    return (
-        isinstance(values, list)
-        and bool(values)
-        and all(isinstance(v, int | float) and math.isfinite(v) for v in values)
-    )
 
 
 def _positive(score: float, name: str) -> float:
@@ -170,9 +161,9 @@ def _positive(score: float, name: str) -> float:
 
 def _kept(strengths: list[float], target: list[float], text: list[float]) -> list[dict[str, float]]:
     """What text keeps at each level, and at what strength; NaN where the grid ends before it."""
-    grid, *curves = (torch.tensor(values, dtype=torch.float64) for values in (strengths, target, text))
+    grid, steered, other = (torch.tensor(values, dtype=torch.float64) for values in (strengths, target, text))
     rows = []
     for level in LEVELS:
-        strength, kept = kept_at(grid, *(curve[None] for curve in curves), level)
+        strength, kept = kept_at(grid, steered[None], other[None], level)
         rows.append({"level": level, "strength": float(strength), "kept": float(kept)})
     return rows

@@ -63,7 +63,7 @@ class PublishedVectors:
         Raises:
             DataError: the vectors have no such layer.
         """
-        rows = self.cosines[(self.cosines["layer"] == layer) & (self.cosines["masked"] == masked)]
+        rows = pd.DataFrame(self.cosines[(self.cosines["layer"] == layer) & (self.cosines["masked"] == masked)])
         if rows.empty:
             raise DataError(f"layer {layer} of vectors of {SHAPE[0]} layers; give one from 0 to {SHAPE[0] - 1}.")
         mirrored = rows.rename(columns={"first": "second", "second": "first"})
@@ -95,16 +95,16 @@ def published_vectors(folder: str | Path) -> PublishedVectors:
         for name, rows in kept.items():
             energy, whole = rows.square().sum(1), vectors[name].square().sum(1)
             share = vectors[name][:, list(MASSIVE)].square().sum(1) / whole
-            table = {"layer": range(len(rows)), "norm": energy.sqrt().tolist(), "massive_share": share.tolist()}
-            norms.append(pd.DataFrame(table).assign(vector=name, masked=masked))
+            table = {"vector": name, "masked": masked, "layer": range(len(rows)), "norm": energy.sqrt().tolist()}
+            norms.append(pd.DataFrame({**table, "massive_share": share.tolist()}))
         for first, second in combinations(kept, 2):
             found = torch.cosine_similarity(kept[first], kept[second], dim=1).tolist()
-            table = pd.DataFrame({"layer": range(len(found)), "cosine": found})
-            cosines.append(table.assign(first=first, second=second, masked=masked))
+            place = {"first": first, "second": second, "masked": masked}
+            cosines.append(pd.DataFrame({**place, "layer": range(len(found)), "cosine": found}))
     return PublishedVectors(
         files=pd.DataFrame(files),
-        norms=pd.concat(norms, ignore_index=True)[["vector", "layer", "masked", "norm", "massive_share"]],
-        cosines=pd.concat(cosines, ignore_index=True)[["first", "second", "layer", "masked", "cosine"]],
+        norms=pd.concat(norms, ignore_index=True),
+        cosines=pd.concat(cosines, ignore_index=True),
     )
 
 
