@@ -212,7 +212,7 @@ def read_rows(path: str | Path, holders: Mapping[str, str] = NO_HOLDERS) -> Stor
     if not isinstance(rows, Tensor) or rows.ndim != 2 or not rows.is_floating_point() or rows.layout != torch.strided:
         what = f"a {rows.dtype} tensor of shape {tuple(rows.shape)}" if isinstance(rows, Tensor) else f"{type(rows)}"
         raise FormatError(f"{path}: holds {what}; expected one floating-point tensor [layers, d_model]. {advice}")
-    facts = {name: value for name, value in beside.items() if isinstance(value, str | int | float)}
+    facts = {str(name): value for name, value in beside.items() if isinstance(value, str | int | float)}
     return StoredRows(rows=rows.detach().float(), facts=MappingProxyType(facts))
 
 
