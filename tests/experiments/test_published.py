@@ -93,8 +93,8 @@ def test_what_text_keeps_is_the_weighted_average_and_the_interpolation_written_o
 def test_counting_every_document_alike_would_give_another_table(checkout: Path, tables: PublishedTables) -> None:
     cell = json.loads((checkout / "results" / "coding" / "v_9.02.json").read_text())["only_code"]
     plain = np.mean(cell["injection_coefficients_0.0"]["top1_acc"])
-    row = tables.skills.curves.query("target == 'code' and site == 'resid_post@15' and vector == 'steering'")
-    row = row.query("strength == 0 and skill == 'target'")
+    place = "target == 'code' and site == 'resid_post@15' and vector == 'steering'"
+    row = tables.skills.curves.query(f"{place} and strength == 0 and skill == 'target'")
     assert row["top1"].item() != pytest.approx(plain, rel=1e-6) and row["relative_top1"].item() == 1
     assert row["documents"].item() == len(cell["injection_coefficients_0.0"]["top1_acc"])
 

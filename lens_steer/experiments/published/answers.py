@@ -2,7 +2,7 @@
 
     matching score     responses that are the matching answer / all responses      a faulty one does not match
     faulty             responses that are neither option, to the letter
-    paper's collapse   one response in more than 0.95 of all;   faulty: more than 10 of 200 or more, or 5 where said
+    paper's collapse   one response in more than 0.95 of all;     faulty: more than 10 responses, 5 in its last figure
     ours               `collapse_of_responses`, the one rule of this package
 
 Source: van der Weij et al. 2024 (arXiv 2403.05767), whose own rules stopped a search and marked one figure, and were
@@ -21,9 +21,7 @@ from lens_steer.metrics.collapse import collapse_of_responses
 PAPER_MODAL_LIMIT = 0.95
 
 
-def judged(
-    cell: Any, behaviour: str, gold: Sequence[str] | None, where: str, faulty_limit: int = 10
-) -> dict[str, object]:
+def judged(cell: Any, behaviour: str, gold: Sequence[str] | None, where: str, faulty_limit: int = 10) -> dict[str, Any]:
     """The numbers of a cell, once its counts are proved.
 
     Args:
