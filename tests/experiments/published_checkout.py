@@ -90,10 +90,10 @@ def write_answers(folder: Path, rng: random.Random) -> None:
             found["response_dist"], found["acc"] = Counter(found.pop("responses")), found["matches"] / found["total"]
             simultaneous[f"scalar_{scalar}"][name] = {**found, "acc": round(found["acc"], 3)}
     (results / SIMULTANEOUS).write_text(json.dumps(simultaneous))
-    for name, sign in zip(SEARCH, (1, -1), strict=True):
+    for name in SEARCH:
         search: dict[str, Any] = {"meta": {}}
         for behaviour in datasets:
-            grid = {f"multiplier_{sign * m}": cell(behaviour, validation) for m in (1, 300)}
+            grid = {f"multiplier_{m}": cell(behaviour, validation) for m in (1, 300)}
             for found in grid.values():
                 found["non_matches"] = found["total"] - found["matches"] - found["faulty"]
                 found["response_dist"] = Counter(found["responses"])
@@ -116,7 +116,8 @@ def write_skills(folder: Path, rng: random.Random) -> None:
                     "total_encoded_tokens": [rng.randrange(1, 4096) for _ in range(n)],
                 }
         content["meta"] = {"layers": list(run.layers), "modes": modes, "pos_acts": ["only_text"], "neg_acts": modes[:1]}
-        content["meta"] |= {"used_ics": STRENGTHS, "model_name": "base", "dtype": "torch.bfloat16", "note": ""}
+        content["meta"] |= {"used_ics": STRENGTHS, "model_name": "base", "dtype": "torch.bfloat16"}
+        content["meta"]["note"] = "only permuted" if run.permuted else "only"
         (folder / "results" / "coding" / f"v_{run.version}.json").write_text(json.dumps(content))
 
 

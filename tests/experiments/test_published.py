@@ -34,6 +34,7 @@ from lens_steer.experiments.published.vectors import HOLDERS, MEANS, NAMES
 from lens_steer.sites import Site
 from lens_steer.vector import read_rows
 
+POSITIVE, NEGATIVE = SEARCH
 NORMS = {Site("resid_post", layer): 1.0 for layer in range(3)}
 Change = Callable[[str, Callable[[Any], None]], Path]
 
@@ -207,8 +208,13 @@ def edited(path: list[str], value: Any) -> Callable[[Any], None]:
             2,
             "neg_avg_acts, myopic: faulty is stored",
         ),
-        (SEARCH[1], ["myopic", "layer_0", "multiplier_-1", "non_matches"], 1, r"layer_0, multiplier_-1: non_matches"),
-        (SEARCH[0], ["myopic", "default", "matches"], -1, r"myopic, default: matches is stored"),
+        (
+            NEGATIVE,
+            ["myopic", "layer_0", "multiplier_1", "non_matches"],
+            1,
+            r"negative_ic.*layer_0, multiplier_1: non_matches",
+        ),
+        (POSITIVE, ["myopic", "default", "matches"], -1, r"myopic, default: matches is stored"),
         (SIMULTANEOUS, ["scalar_-2.0", "myopic", "matches"], 1, r"scalar_-2\.0, myopic: acc is stored"),
         (SIMULTANEOUS, ["scalar_-2.0", "myopic", "response_dist", "A"], 1, r"scalar_-2\.0, myopic: total is stored"),
     ],
@@ -241,7 +247,7 @@ def test_a_file_of_another_length_upsets_the_order_of_the_files_after_it(changed
         (SIMULTANEOUS, ["meta", "scalars"], [-2.0], "are not among its scalars"),
         (SIMULTANEOUS, ["meta", "scalars"], [*SCALARS, 7.0], "no 'scalar_7.0' among"),
         (SIMULTANEOUS, ["scalar_-2.0", "myopic", "response_dist"], {}, "must count each response"),
-        (SEARCH[0], ["myopic", "layer_0"], {"m_1": {}}, "no 'total' among"),
+        (POSITIVE, ["myopic", "layer_0"], {"m_1": {}}, "no 'total' among"),
         ("myopic.json", [0], {}, r"myopic\.json, item 0: no 'answer_matching_behavior'"),
     ],
 )
@@ -257,6 +263,7 @@ def test_a_file_that_lacks_a_cell_is_refused(
     [
         (["meta", "layers"], [10], FormatError, r"v_9\.02\.json, meta: layers is \[10\], not \[15\]"),
         (["meta", "neg_acts"], ["only_python"], FormatError, "it is another run under this name"),
+        (["meta", "note"], "a permuted run", FormatError, "expected no permuted control of this name"),
         (["meta", "used_ics"], [0.0, 9.0], FormatError, r"no 'injection_coefficients_9\.0' among"),
         (["meta", "used_ics"], [0.5, 1.0], FormatError, "expected 0 and larger ones"),
         (["only_text", "injection_coefficients_0.5", "top1_acc"], [0.5], DataError, "only_text at 0.5: top1_acc has 1"),

@@ -34,10 +34,11 @@ from lens_steer.sites import Site
 INDIVIDUAL = "multiple_steering_results_on_test_v1.0.json"
 COMBINED = {"mean": "mean_combined_steering_results_v1.3.json", "sum": "sum_combined_steering_results_v1.4.json"}
 SIMULTANEOUS = "simultaneous_steering_v1.2.json"
-SEARCH = (
-    "multiple_steering_results__positive_ic_v1.4.json",
-    "multiple_steering_results__negative_ic_v1.5.json",
-)
+SEARCH = {
+    "multiple_steering_results__positive_ic_v1.4.json": 1,
+    "multiple_steering_results__negative_ic_v1.5.json": -1,
+}
+"""The search of each sign; both files give strengths without their sign."""
 LAYERS = (10, 15)
 DOSES = ("default", "subtract", "add")
 MODES = ("pos_avg", "pos_weighted", "neg_avg", "neg_weighted")
@@ -177,7 +178,7 @@ def _search(content: dict[str, Any], name: str, gold: Answers) -> list[dict[str,
             answers = _part(gold, behaviour, "validation")
             for key in cells:
                 found = judged(group(cells, key, where), behaviour, answers, f"{where}, {key}")
-                rows.append(place | {"strength": _number(key, "multiplier_", where)} | found)
+                rows.append(place | {"strength": SEARCH[name] * abs(_number(key, "multiplier_", where))} | found)
     return rows
 
 

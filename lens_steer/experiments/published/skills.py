@@ -7,8 +7,8 @@
 
 Source: van der Weij et al. 2024 (arXiv 2403.05767), results/coding/v_9.NN.json. Each strength was run on documents of
 its own (their loader went on where the last strength had stopped), so that nothing is paired and no interval over
-documents would be honest: differences below 3 % are noise. The released files say layers and skills; which ones are
-permuted, only the list here says. All of them are of the base model, whatever the paper's text says.
+documents would be honest: differences below 3 % are noise. All files name the base model, whatever the paper's text
+says; which file is which run stands in `RUNS` and is checked against what each says of itself.
 """
 
 import math
@@ -128,10 +128,14 @@ def _described(content: dict[str, Any], run: Run, name: str) -> tuple[list[float
     for key, value in {**wanted, "pos_acts": ["only_text"], "neg_acts": [_modes(run)[0]]}.items():
         if entry(meta, key, where) != value:
             raise FormatError(f"{where}: {key} is {meta[key]!r}, not {value!r}; it is another run under this name.")
+    facts = {key: str(entry(meta, key, where)) for key in ("model_name", "dtype", "note")}
+    if ("permuted" in facts["note"]) != run.permuted:
+        expected = "the" if run.permuted else "no"
+        raise FormatError(f"{where}: the note is {facts['note']!r}; expected {expected} permuted control of this name.")
     strengths = sorted({float(strength) for strength in numbers(meta, "used_ics", where)})
     if strengths[0] != 0 or len(strengths) < 2:
         raise FormatError(f"{where}: used_ics are {strengths}; expected 0 and larger ones. Check the file out again.")
-    return strengths, {key: entry(meta, key, where) for key in ("model_name", "dtype", "note")}
+    return strengths, facts
 
 
 def _scores(content: dict[str, Any], mode: str, strength: float, name: str) -> dict[str, float]:
