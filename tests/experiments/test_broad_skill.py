@@ -13,7 +13,7 @@ from lens_steer.damage import measure_damage
 from lens_steer.data.corpora import Corpus
 from lens_steer.errors import DataError, FormatError, ScoreError
 from lens_steer.experiments.broad_skill import FRAMES, BroadSkill, BroadSkillResult, broad_skill, skill_vectors
-from lens_steer.experiments.broad_vectors import last_token_means, permuted_control
+from lens_steer.experiments.broad_skill.vectors import last_token_means, permuted_control
 from lens_steer.lab.corpora import lab_corpus
 from lens_steer.model import load_model
 from lens_steer.sites import Site

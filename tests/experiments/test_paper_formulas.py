@@ -18,7 +18,7 @@ from lens_steer.data.contrast import ContrastPair, ContrastSet
 from lens_steer.data.corpora import Corpus
 from lens_steer.data.model_written import read_model_written
 from lens_steer.experiments.broad_skill import BroadSkill, broad_skill
-from lens_steer.experiments.broad_vectors import last_token_means, permuted_control, skill_vector
+from lens_steer.experiments.broad_skill.vectors import last_token_means, permuted_control, skill_vector
 from lens_steer.experiments.published.answers import judged
 from lens_steer.extract import extract
 from lens_steer.generate import Decoding, generate

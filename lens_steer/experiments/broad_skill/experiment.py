@@ -6,7 +6,7 @@
 
 Source: van der Weij, Poesio & Schoots 2024 (arXiv 2403.05767). Every cell is measured on the same documents (theirs
 were not), with intervals over documents and norm-matched random directions beside their permuted control. Vectors are
-read in their way (`faithful`) and in a corrected one (`broad_vectors`). The site, the reading and the strength are
+read in their way (`faithful`) and in a corrected one (`vectors`). The site, the reading and the strength are
 chosen on validation documents; all test numbers come from one pass over test documents. Strengths below 0 are the
 reverse direction, towards the skill. It knows nothing of the lab: corpora are any documents.
 """
@@ -20,8 +20,8 @@ import pandas as pd
 
 from lens_steer.data.corpora import PARTS, Corpus
 from lens_steer.errors import DataError, ScoreError
-from lens_steer.experiments.broad_bench import STEERING, Bench, Line, Measured, curve_rows, damage_row, kept_rows
-from lens_steer.experiments.broad_points import (
+from lens_steer.experiments.broad_skill.bench import STEERING, Bench, Line, Measured, curve_rows, damage_row, kept_rows
+from lens_steer.experiments.broad_skill.points import (
     Choice,
     choose_lower,
     choose_raise,
@@ -29,7 +29,7 @@ from lens_steer.experiments.broad_points import (
     point_row,
     preferred,
 )
-from lens_steer.experiments.broad_vectors import (
+from lens_steer.experiments.broad_skill.vectors import (
     Reading,
     last_token_means,
     permuted_control,

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from lens_steer.experiments.broad_bench import STEERING, Measured
-from lens_steer.experiments.broad_vectors import Reading
+from lens_steer.experiments.broad_skill.bench import STEERING, Measured
+from lens_steer.experiments.broad_skill.vectors import Reading
 from lens_steer.metrics.selectivity import selectivity_difference
 from lens_steer.sites import Site
 
