@@ -1,0 +1,8 @@
+"""Which component carries a steering edit, which repairs it, which writes a vector and which reads it."""
+
+from lens_steer.analysis.attribution.contrast import TokenContrast as TokenContrast
+from lens_steer.analysis.attribution.contrast import choice_contrast as choice_contrast
+from lens_steer.analysis.attribution.contrast import token_contrast as token_contrast
+from lens_steer.analysis.attribution.contributions import Component as Component
+from lens_steer.analysis.attribution.contributions import Contributions as Contributions
+from lens_steer.analysis.attribution.direct import attribute_directly as attribute_directly
