@@ -6,3 +6,6 @@ from lens_steer.analysis.attribution.contrast import token_contrast as token_con
 from lens_steer.analysis.attribution.contributions import Component as Component
 from lens_steer.analysis.attribution.contributions import Contributions as Contributions
 from lens_steer.analysis.attribution.direct import attribute_directly as attribute_directly
+from lens_steer.analysis.attribution.patching import patch_back as patch_back
+from lens_steer.analysis.attribution.ablation import Ablation as Ablation
+from lens_steer.analysis.attribution.ablation import ablate_heads as ablate_heads
