@@ -52,4 +52,4 @@ def fit_manifold(activations: Float[Tensor, "n width"]) -> Manifold:
             "least ten tokens, better of many times the width."
         )
     fitted = LedoitWolf(store_precision=True).fit(data)
-    return Manifold(mean=fitted.location_, precision=fitted.precision_, n=len(data))
+    return Manifold(mean=np.asarray(fitted.location_), precision=np.asarray(fitted.precision_), n=len(data))

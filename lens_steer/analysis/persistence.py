@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
 """What becomes of an edit: over later layers, and over later tokens.
 
     d_l = h'_l - h_l          the residual stream behind block l, steered minus unsteered, at the same token
@@ -23,13 +24,15 @@ from lens_steer.analysis.manifold import Manifold, fit_manifold
 from lens_steer.analysis.steered import collect
 from lens_steer.errors import SteeringError
 from lens_steer.generate import Generations
+from lens_steer.metrics.statistics import bootstrap_mean
 from lens_steer.model import SteerableModel, output_weights
 from lens_steer.positions import Positions
 from lens_steer.record import Reading, Recording, token_rows
 from lens_steer.sites import Site
 from lens_steer.steer import Intervention
 
-STEERING = "steering"
+STEERING, RESAMPLES = "steering", 2000
+RELATIVE = ("along_relative", "orthogonal_relative", "off_manifold")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,10 +47,28 @@ class Persistence:
         along_relative, orthogonal_relative and, with a reference, off_manifold and off_manifold_unsteered."""
         return self.frame.copy()
 
-    def summary(self, over: str = "layer") -> pd.DataFrame:
-        """Means over all tokens for each run and layer (or step), as `figures.persistence_curves` draws them."""
-        numbers = self.frame.columns.difference(["vector", "sequence", "position", "step", "layer"], sort=False)
-        return self.frame.groupby(["vector", over], sort=False)[list(numbers)].mean().reset_index()
+    def summary(self, over: str = "layer", confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
+        """Means for each run and layer (or step), as `figures.persistence_curves` draws them.
+
+        Args:
+            over: `layer` or `step`; the mean is over all else, each sequence with the same weight.
+            confidence: of the intervals over sequences (columns `_low`, `_high` of `RELATIVE`); NaN of one sequence.
+            seed: of their bootstrap.
+
+        Returns:
+            One row a run and layer (or step).
+        """
+        numbers = list(self.frame.columns.difference(["vector", "sequence", "position", "step", "layer"], sort=False))
+        each = self.frame.groupby(["vector", over, "sequence"], sort=False)[numbers].mean()
+        rows = []
+        for (name, place), group in each.groupby(["vector", over], sort=False):
+            row = {"vector": name, over: place, "n": len(group), **group.mean().to_dict()}
+            for column in RELATIVE if name == STEERING else ():
+                if column in numbers:
+                    low, high = _interval(group[column], confidence, seed)
+                    row |= {f"{column}_low": low, f"{column}_high": high}
+            rows.append(row)
+        return pd.DataFrame(rows)
 
 
 def persistence(
@@ -138,6 +159,14 @@ def continued(generations: Generations) -> tuple[list[list[int]], list[int]]:
     prompts = [list(entry.prompt_tokens) for entry in generations.continuations]
     tokens = [list(entry.tokens[:-1]) for entry in generations.continuations]
     return [prompt + more for prompt, more in zip(prompts, tokens, strict=True)], [len(prompt) for prompt in prompts]
+
+
+def _interval(values: pd.Series, confidence: float, seed: int) -> tuple[float, float]:
+    """The bootstrap interval of a mean over sequences."""
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    found = bootstrap_mean(torch.tensor(values.to_numpy()), confidence, RESAMPLES, seed, "percentile")
+    return found.low, found.high
 
 
 def _direction(model: SteerableModel, interventions: Sequence[Intervention]) -> Float[Tensor, " d_model"]:

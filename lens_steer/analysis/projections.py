@@ -117,7 +117,9 @@ def _neutral(
     """Mean and standard deviation of the projection over neutral tokens."""
     reading = Reading(sites=(site,), rule=Positions("content"))
     rows = token_rows(model, texts)
-    parts = collect(model, rows, reading, (), batch_size, lambda found: found.activations[site].double() @ unit.double())
+    parts = collect(
+        model, rows, reading, (), batch_size, lambda found: found.activations[site].double() @ unit.double()
+    )
     values = torch.cat(parts)
     spread = float(values.std()) if len(values) > 1 else 0.0
     if not spread > 0:

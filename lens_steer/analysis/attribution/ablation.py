@@ -1,3 +1,4 @@
+# pyright: reportAttributeAccessIssue=false
 """The proof by ablation: does steering still work without the heads that are said to read the vector?
 
     e(S) = mean over prompts of [ s(steered, heads S ablated) - s(heads S ablated) ]
@@ -6,7 +7,7 @@
 A head is ablated by the mean: at every token its z becomes its mean over all tokens of the unsteered prompts, so that
 what it says on average stays. (Zero would be another activation that the model never has.) The control is as many heads
 at a time, drawn at random from the other heads of the same layers' range. A head without which the model cannot answer
-at all also removes the effect: look at `unsteered` of the frame, and at the controls.
+at all also removes the effect: look at `answer_size` (mean |s| unsteered) of the summary, and at the controls.
 """
 
 from collections.abc import Sequence
@@ -61,9 +62,10 @@ class Ablation:
         return pd.DataFrame(rows)
 
     def summary(self) -> pd.DataFrame:
-        """One row a set: its heads, mean answers, mean effect and the share that it removes."""
+        """One row a set: its heads, mean answers, mean effect, the share that it removes, mean size of unsteered answers."""
         means = self.to_frame().groupby(["set", "heads"], sort=False)[["steered", "unsteered", "effect"]].mean()
-        return means.reset_index().assign(removed=list(self.removed.values()))
+        sizes = self.unsteered.abs().mean(dim=1).tolist()
+        return means.reset_index().assign(removed=list(self.removed.values()), answer_size=sizes)
 
 
 def ablate_heads(
@@ -115,9 +117,7 @@ def ablate_heads(
         gone = [Intervention.at(site, means[site], operator=Replace(), name="mean") for site in members]
         unsteered.append(run(model, asked, (), gone, batch_size).read)
         steered.append(run(model, asked, (), [*gone, *interventions], batch_size).read)
-    return Ablation(
-        items=asked.items, sets=tuple(sets), steered=torch.stack(steered), unsteered=torch.stack(unsteered)
-    )
+    return Ablation(items=asked.items, sets=tuple(sets), steered=torch.stack(steered), unsteered=torch.stack(unsteered))
 
 
 def _means(

@@ -79,9 +79,7 @@ def choice_contrast(
     """
     prompts = prepare_choices(model, items, template)
     twice = tuple(item for item in prompts.items for _ in range(2))
-    return TokenContrast(
-        items=twice, rows=prompts.rows, raised=prompts.matching_tokens, lowered=prompts.other_tokens
-    )
+    return TokenContrast(items=twice, rows=prompts.rows, raised=prompts.matching_tokens, lowered=prompts.other_tokens)
 
 
 def token_contrast(

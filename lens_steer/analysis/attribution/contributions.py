@@ -110,7 +110,7 @@ class Contributions:
                 }
             )
         frame = pd.DataFrame(rows)
-        return frame.loc[frame["value"].abs().sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
+        return frame.sort_values("value", key=abs, ascending=False, kind="stable").reset_index(drop=True)
 
     def top(self, k: int, kind: str = "head") -> tuple[Site, ...]:
         """The sites of the components that contribute most, in the direction of the whole.

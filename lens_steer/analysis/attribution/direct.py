@@ -24,7 +24,7 @@ from torch import Tensor
 
 from lens_steer.analysis.attribution.contrast import TokenContrast
 from lens_steer.analysis.attribution.contributions import Component, Contributions
-from lens_steer.analysis.attribution.runs import Run, later_components, run, written
+from lens_steer.analysis.attribution.runs import Run, later_components, run, tolerance, written
 from lens_steer.errors import AttributionError, SteeringError
 from lens_steer.model import Readout, SteerableModel, read_out
 from lens_steer.sites import Site
@@ -64,6 +64,7 @@ def attribute_directly(
     Example:
         >>> import torch
         >>> from lens_steer import Intervention, load_model
+        >>> from lens_steer.analysis.attribution import token_contrast
         >>> model = load_model("lab")
         >>> asked = token_contrast(model, ["Once upon a time"], " there", " the")
         >>> found = attribute_directly(model, asked, [Intervention.at("resid_post@5", torch.randn(128))])
@@ -80,21 +81,25 @@ def attribute_directly(
     old, new = before.activations[last].double(), after.activations[last].double()
     rows = readout.directions(asked.raised, asked.lowered)
     _check_readout(model, readout, rows, (before, old), (after, new))
-    inverse = 1 / readout.scale(new), 1 / readout.scale(old)
+    now, then = 1 / readout.scale(new), 1 / readout.scale(old)
     moved = [written(model, site, after.edits[site]) for site in edited]
     moved += [written(model, site, _own(model, after, site) - before.activations[site]) for site in components]
     _check_stream(model, torch.stack(moved).sum(dim=0), new - old, heads)
-    parts = [(rows * change).sum(dim=1) * (inverse[0] + inverse[1]) / 2 for change in moved]
-    parts.append((rows * (new + old)).sum(dim=1) / 2 * (inverse[0] - inverse[1]))
-    names = [Component(label=f"edit {site}", kind="edit", layer=site.layer, head=site.head) for site in edited]
-    names += [Component.at(site) for site in components]
+    parts = [(rows * change).sum(dim=1) * (now + then) / 2 for change in moved]
+    parts.append((rows * (new + old)).sum(dim=1) / 2 * (now - then))
     return Contributions(
         quantity=QUANTITY,
         items=asked.items,
-        components=(*names, Component(label="norm scale", kind="norm")),
+        components=_names(edited, components),
         values=torch.stack(parts, dim=1),
         measured=after.read - before.read,
     )
+
+
+def _names(edited: Sequence[Site], components: Sequence[Site]) -> tuple[Component, ...]:
+    """Edits, components and the norm's scale, in this order."""
+    edits = [Component(label=f"edit {site}", kind="edit", layer=site.layer, head=site.head) for site in edited]
+    return (*edits, *map(Component.at, components), Component(label="norm scale", kind="norm"))
 
 
 def _own(model: SteerableModel, after: Run, site: Site) -> Float[Tensor, "n width"]:
@@ -102,13 +107,10 @@ def _own(model: SteerableModel, after: Run, site: Site) -> Float[Tensor, "n widt
     inside = [edited for edited in after.edits if edited == site]
     if site.kind == "attn_out":
         inside += [edited for edited in after.edits if edited.layer == site.layer and edited.kind in _IN_ATTENTION]
-    added = sum((written(model, edited, after.edits[edited]) if site.head is None else after.edits[edited] for edited in inside), 0)
+    added = torch.zeros_like(after.activations[site])
+    for edited in inside:
+        added = added + (after.edits[edited] if edited == site else written(model, edited, after.edits[edited]))
     return after.activations[site] - added
-
-
-def _tolerance(model: SteerableModel) -> float:
-    dtype = next(model.original_model.parameters()).dtype
-    return 1e-3 if dtype in (torch.float32, torch.float64) else 5e-2
 
 
 def _check_readout(model: SteerableModel, readout: Readout, rows: Tensor, *runs: tuple[Run, Tensor]) -> None:
@@ -119,7 +121,7 @@ def _check_readout(model: SteerableModel, readout: Readout, rows: Tensor, *runs:
         off = found.read - said
         constant = off if constant is None else constant
         error, size = float((off - constant).abs().max()), float(found.read.abs().max())
-        if not error <= _tolerance(model) * max(1.0, size):
+        if not error <= tolerance(model) * max(1.0, size):
             raise AttributionError(
                 f"the last residual stream, its norm and the unembedding miss the measured logit difference by "
                 f"{error:.2g} (largest difference {size:.2g}): this model does something else to its logits, such as "
@@ -130,7 +132,7 @@ def _check_readout(model: SteerableModel, readout: Readout, rows: Tensor, *runs:
 def _check_stream(model: SteerableModel, summed: Tensor, moved: Tensor, heads: bool) -> None:
     """Refuses a model whose residual stream is not the sum of its components' outputs."""
     error, size = float((summed - moved).norm(dim=1).max()), float(moved.norm(dim=1).max())
-    if not error <= _tolerance(model) * size:
+    if not error <= tolerance(model) * size:
         raise AttributionError(
             f"the components' changes miss the change of the residual stream by {error:.2g} of {size:.2g}: "
             + (

@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
 """What the later components could read of a direction: the weights' answer, beside that to random directions.
 
     u = v / ||v||,   n(u) = gain * c(u)                                  the norm before the block, without its scale
@@ -102,8 +103,8 @@ def attribute_reading(
     rows = rows / rows.norm(dim=1, keepdim=True)
     answer = None
     if toward is not None:
-        raised, lowered = (None if token is None else torch.tensor([one_token(model, token)]) for token in toward)
-        answer = read_out(model).directions(raised, lowered)[0]
+        lowered = None if toward[1] is None else torch.tensor([one_token(model, toward[1])])
+        answer = read_out(model).directions(torch.tensor([one_token(model, toward[0])]), lowered)[0]
     found = []
     for layer in sorted({entry.layer for entry in components}):
         for component, measure, values in _of_layer(model, rows, layer, answer):

@@ -25,8 +25,8 @@ class Run:
     """The last token of every prompt: activations of sites (float32, the CPU), edits, and the asked difference."""
 
     read: Float[Tensor, " n"]
-    activations: Mapping[Site, Float[Tensor, "n width"]]
-    edits: Mapping[Site, Float[Tensor, "n width"]]
+    activations: Mapping[Site, Float[Tensor, "n ..."]]
+    edits: Mapping[Site, Float[Tensor, "n ..."]]
 
 
 def run(
@@ -54,42 +54,53 @@ def run(
     """
     for site in sites:
         check_site(model, site)
-    lengths, kept = asked.lengths, {site: [] for site in sites}
-    changed: list[dict[int, Tensor]] = []
-    read, order = torch.empty(len(lengths), dtype=torch.float64), []
-    ends: list[int] = []
-
-    def look(here: Sequence[Site]) -> Callable[[Tensor], None]:
-        def see(activation: Tensor) -> None:
-            for site in here:
-                kept[site].append(_last(site.read(activation.detach()), ends))
-
-        return see
-
-    def note(index: int, _chunk: Chunk, mask: Tensor, before: Tensor, after: Tensor) -> None:
-        moved = torch.where(mask.to(after.device)[..., None], after - before, 0)
-        changed[-1][index] = _last(moved.detach(), ends)
-
-    functions = {name: look(here) for name, here in by_hook_name(tuple(sites)).items()}
+    lengths = asked.lengths
+    batches = length_buckets(lengths, batch_size)
+    read, seen = torch.empty(len(lengths), dtype=torch.float64), _Seen(interventions)
+    functions = {name: seen.look(here) for name, here in by_hook_name(tuple(sites)).items()}
     with steer(model, *interventions, prompt_lengths=lengths[:1]) as steering, hooked(model, functions):
-        steering.watcher = note
-        for batch in length_buckets(lengths, batch_size):
-            ends = [lengths[index] - 1 for index in batch]
-            changed.append({})
+        steering.watcher = seen.note
+        for batch in batches:
+            seen.begin([lengths[index] - 1 for index in batch])
             steering.set_prompt_lengths([lengths[index] for index in batch])
             logits = last_logits(model, *pad(model, [asked.rows[index] for index in batch]))
             read[batch] = asked.read(logits.float(), batch)
-            order += batch
-            for index, entry in enumerate(interventions):
-                width = entry.direction.numel()
-                changed[-1].setdefault(index, torch.zeros(len(batch), width))
-    back = torch.argsort(torch.tensor(order))
+    back = torch.argsort(torch.tensor([index for batch in batches for index in batch]))
+    activations = {site: torch.cat(parts)[back] for site, parts in seen.activations.items()}
     edits: dict[Site, Tensor] = {}
-    for index, entry in enumerate(interventions):
-        moved = torch.cat([batch[index] for batch in changed])[back]
-        edits[entry.site] = edits[entry.site] + moved if entry.site in edits else moved
-    activations = {site: torch.cat(parts)[back] for site, parts in kept.items()}
+    for entry, parts in zip(interventions, seen.edits, strict=True):
+        edits[entry.site] = edits.get(entry.site, 0) + torch.cat(parts)[back]
     return Run(read=read, activations=activations, edits=edits)
+
+
+class _Seen:
+    """What a run shows at the last token of each prompt, batch after batch: by site, and by intervention."""
+
+    def __init__(self, interventions: Sequence[Intervention]) -> None:
+        self.activations: dict[Site, list[Tensor]] = {}
+        self.edits: list[list[Tensor]] = [[] for _ in interventions]
+        self._widths = [entry.direction.numel() for entry in interventions]
+        self._ends: list[int] = []
+
+    def begin(self, ends: list[int]) -> None:
+        """Begins a batch, whose rows end there; an edit that none of its rows gets is zero."""
+        self._ends = ends
+        for parts, width in zip(self.edits, self._widths, strict=True):
+            parts.append(torch.zeros(len(ends), width))
+
+    def look(self, sites: Sequence[Site]) -> Callable[[Tensor], None]:
+        """A hook that keeps the last token of each row at some sites."""
+
+        def keep(activation: Tensor) -> None:
+            for site in sites:
+                self.activations.setdefault(site, []).append(_last(site.read(activation.detach()), self._ends))
+
+        return keep
+
+    def note(self, index: int, _chunk: Chunk, mask: Tensor, before: Tensor, after: Tensor) -> None:
+        """Keeps what an intervention added at the last token of each row."""
+        moved = torch.where(mask.to(after.device)[..., None], after - before, 0)
+        self.edits[index][-1] = _last(moved.detach(), self._ends)
 
 
 def written(model: SteerableModel, site: Site, activation: Float[Tensor, "n width"]) -> Float[Tensor, "n d_model"]:
@@ -131,6 +142,12 @@ def later_components(model: SteerableModel, edited: Sequence[Site], heads: bool 
         if layer >= mlp:
             found.append(Site("mlp_out", layer))
     return tuple(found)
+
+
+def tolerance(model: SteerableModel) -> float:
+    """How far a sum of parts may be from the whole, relative to its size: rounding in the model's own precision."""
+    dtype = next(model.original_model.parameters()).dtype
+    return 1e-3 if dtype in (torch.float32, torch.float64) else 5e-2
 
 
 def _last(activation: Float[Tensor, "batch pos width"], ends: Sequence[int]) -> Float[Tensor, "batch width"]:

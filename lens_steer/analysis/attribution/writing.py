@@ -12,18 +12,16 @@ et al. 2021. It reads the activations of `lens_steer.extract.read_sides` and run
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from lens_steer.analysis.attribution.contributions import Component, Contributions
-from lens_steer.analysis.attribution.runs import written
+from lens_steer.analysis.attribution.runs import tolerance, written
 from lens_steer.errors import AttributionError
 from lens_steer.model import SteerableModel, fingerprint
 from lens_steer.sites import Site, SiteLike
 from lens_steer.vector import SteeringVector, require_same_model
 
 QUANTITY = "projection on the direction, positive - negative (stream units)"
-TOLERANCE = 1e-3
 
 
 def writing_sites(model: SteerableModel, site: SiteLike, heads: bool = True) -> tuple[Site, ...]:
@@ -45,7 +43,9 @@ def writing_sites(model: SteerableModel, site: SiteLike, heads: bool = True) -> 
         raise AttributionError(f"{where} is written by one component alone; give a site of the stream, or attn_out.")
 
     def attention(layer: int) -> list[Site]:
-        return [Site("z", layer, head) for head in range(int(model.cfg.n_heads))] if heads else [Site("attn_out", layer)]
+        return (
+            [Site("z", layer, head) for head in range(int(model.cfg.n_heads))] if heads else [Site("attn_out", layer)]
+        )
 
     if where.kind == "attn_out":
         return (*[Site("z", where.layer, head) for head in range(int(model.cfg.n_heads))], where)
@@ -63,7 +63,7 @@ def attribute_writing(
     model: SteerableModel,
     vector: SteeringVector,
     site: SiteLike,
-    sides: Mapping[Site, tuple[Float[Tensor, "n_pos width"], Float[Tensor, "n_neg width"]]],
+    sides: Mapping[Site, tuple[Tensor, Tensor]],
     heads: bool = True,
 ) -> Contributions:
     """Takes apart the difference of positive and negative activations by what wrote it.
@@ -77,7 +77,7 @@ def attribute_writing(
 
     Returns:
         One part a component and pair, in the units of the stream; they sum to the projected difference within 1e-3 of
-        its size, or an error is raised.
+        its size (5e-2 in half precision), or an error is raised.
 
     Raises:
         MismatchError: a vector of another model.
@@ -93,14 +93,16 @@ def attribute_writing(
         raise AttributionError(f"no activations of {', '.join(missing)}; read the sides at writing_sites(model, site).")
     counts = {len(side) for entry in needed for side in sides[entry]}
     if len(counts) > 1:
-        raise AttributionError(f"sides of {sorted(counts)} rows are no pairs; give a ContrastSet, one token a sequence.")
+        raise AttributionError(
+            f"sides of {sorted(counts)} rows are no pairs; give a ContrastSet, one token a sequence."
+        )
     unit = vector.at(where).double() / vector.norm(where)
     parts = needed[:-1] if len(needed) > 1 else needed
     moved = {entry: sides[entry][0].double() - sides[entry][1].double() for entry in needed}
     values = torch.stack([written(model, entry, moved[entry]) @ unit for entry in parts], dim=1)
     measured = moved[where] @ unit
     error = float((values.sum(dim=1) - measured).abs().max())
-    if not error <= TOLERANCE * max(float(moved[where].norm(dim=1).max()), 1e-12):
+    if not error <= tolerance(model) * max(float(moved[where].norm(dim=1).max()), 1e-12):
         raise AttributionError(
             f"the components' outputs miss the difference at {where} by {error:.2g}: this model's stream is not their "
             f"sum{' (a norm behind attention? Use heads=False)' if heads else ''}. Look at preflight."
