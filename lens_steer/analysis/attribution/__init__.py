@@ -2,6 +2,7 @@
 
 from lens_steer.analysis.attribution.ablation import Ablation as Ablation
 from lens_steer.analysis.attribution.ablation import ablate_heads as ablate_heads
+from lens_steer.analysis.attribution.ablation import mean_ablations as mean_ablations
 from lens_steer.analysis.attribution.contrast import TokenContrast as TokenContrast
 from lens_steer.analysis.attribution.contrast import choice_contrast as choice_contrast
 from lens_steer.analysis.attribution.contrast import token_contrast as token_contrast

@@ -7,7 +7,7 @@
 A head is ablated by the mean: at every token its z becomes its mean over all tokens of the unsteered prompts, so that
 what it says on average stays. (Zero would be another activation that the model never has.) The control is as many heads
 at a time, drawn at random from the other heads of the same layers' range. A head without which the model cannot answer
-at all also removes the effect: look at `answer_size` (mean |s| unsteered) of the summary, and at the controls.
+at all also removes the effect: ask the model something else under `mean_ablations`, and look at the controls.
 """
 
 from collections.abc import Sequence
@@ -62,10 +62,9 @@ class Ablation:
         return pd.DataFrame(rows)
 
     def summary(self) -> pd.DataFrame:
-        """One row a set: its heads, mean answers, mean effect, the share that it removes, mean size of unsteered answers."""
+        """One row a set: its heads, mean answers, mean effect and the share that it removes."""
         means = self.to_frame().groupby(["set", "heads"], sort=False)[["steered", "unsteered", "effect"]].mean()
-        sizes = self.unsteered.abs().mean(dim=1).tolist()
-        return means.reset_index().assign(removed=list(self.removed.values()), answer_size=sizes)
+        return means.reset_index().assign(removed=list(self.removed.values()))
 
 
 def ablate_heads(
@@ -111,22 +110,36 @@ def ablate_heads(
         places = torch.randperm(len(pool), generator=generator)[: len(chosen)].tolist()
         sets.append((f"random {number}", tuple(sorted(pool[place] for place in places))))
     wanted = sorted({site for _, members in sets for site in members})
-    means = _means(model, asked, wanted, batch_size)
+    ablations = dict(zip(wanted, mean_ablations(model, asked, wanted, batch_size), strict=True))
     steered, unsteered = [], []
     for _, members in sets:
-        gone = [Intervention.at(site, means[site], operator=Replace(), name="mean") for site in members]
+        gone = [ablations[site] for site in members]
         unsteered.append(run(model, asked, (), gone, batch_size).read)
         steered.append(run(model, asked, (), [*gone, *interventions], batch_size).read)
     return Ablation(items=asked.items, sets=tuple(sets), steered=torch.stack(steered), unsteered=torch.stack(unsteered))
 
 
-def _means(
-    model: SteerableModel, asked: TokenContrast, heads: Sequence[Site], batch_size: int
-) -> dict[Site, Float[Tensor, " d_head"]]:
-    """Each head's mean output over all tokens of the unsteered prompts."""
+def mean_ablations(
+    model: SteerableModel, asked: TokenContrast, heads: Sequence[Site], batch_size: int = 32
+) -> tuple[Intervention, ...]:
+    """The interventions that take heads away by the mean, to be used with anything that steers.
+
+    Args:
+        model: a loaded model.
+        asked: the prompts over whose tokens each head's output is averaged, unsteered.
+        heads: sites such as `z@5.3`.
+        batch_size: prompts in one forward pass.
+
+    Returns:
+        One intervention a head.
+
+    Raises:
+        SiteError: the model has no such head.
+    """
     total, count = {site: torch.zeros(int(model.cfg.d_head), dtype=torch.float64) for site in heads}, 0
     for batch in record(model, asked.rows, list(heads), batch_size=batch_size):
         count += len(batch.sequences)
         for site in heads:
             total[site] += batch.activations[site].double().sum(dim=0)
-    return {site: (summed / count).float() for site, summed in total.items()}
+    means = {site: (summed / count).float() for site, summed in total.items()}
+    return tuple(Intervention.at(site, means[site], operator=Replace(), name="mean") for site in heads)
