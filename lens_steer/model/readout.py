@@ -4,7 +4,7 @@
 
     c(h) = h - mean(h) under a LayerNorm, h under an RMSNorm
 
-For a fixed sigma a logit difference is linear in h: it is <direction, h> / sigma, plus a constant. TransformerLens'
+For a fixed sigma a logit difference is linear in h: it is <direction, h> / sigma + offset. TransformerLens'
 `direct_logit_attribution` says the same, of models whose weights it has folded; here they are left alone. A model that
 caps its logits has no such map, and is refused. A norm on whose input other things are done is not noticed here: who
 uses this must compare with the model's own logits.
@@ -26,9 +26,11 @@ class Readout:
     """The final norm and the unembedding of a model; `centred` under a LayerNorm."""
 
     gain: Float[Tensor, " d_model"]
+    shift: Float[Tensor, " d_model"]
     centred: bool
     epsilon: float
     unembedding: Float[Tensor, "d_model d_vocab"]
+    bias: Float[Tensor, " d_vocab"]
 
     def scale(self, stream: Float[Tensor, "n d_model"]) -> Float[Tensor, " n"]:
         """The norm's sigma of each row of the last residual stream, float64."""
@@ -46,14 +48,24 @@ class Readout:
             lowered: token ids to compare them with; the mean of the vocabulary where absent.
 
         Returns:
-            One row a pair, float64 on the CPU: `<row, h> / scale(h)` is the difference of logits, but for a constant.
+            One row a pair, float64 on the CPU: `<row, h> / scale(h)` is the difference of logits, but for an offset.
         """
-        against = self.unembedding.double().mean(dim=1)[:, None] if lowered is None else self._columns(lowered)
-        rows = (self._columns(raised) - against.cpu()).T * self.gain.double()
+        rows = self._compared(self.unembedding, raised, lowered).T * self.gain.double()
         return rows - rows.mean(dim=-1, keepdim=True) if self.centred else rows
 
-    def _columns(self, tokens: Tensor) -> Tensor:
-        return self.unembedding[:, tokens.to(self.unembedding.device)].double().cpu()
+    def offsets(self, raised: Int[Tensor, " n"], lowered: Int[Tensor, " n"] | None = None) -> Float[Tensor, " n"]:
+        """What biases add to each difference of logits, whatever the stream; arguments as for `directions`."""
+        shifted = self._compared(self.unembedding, raised, lowered).T @ self.shift.double()
+        return shifted + self._compared(self.bias[None], raised, lowered)[0]
+
+    @staticmethod
+    def _compared(columns: Tensor, raised: Tensor, lowered: Tensor | None) -> Tensor:
+        """The columns of some tokens minus those of others, or minus the mean column."""
+        device = columns.device
+        mean = (
+            columns.double().mean(dim=1, keepdim=True) if lowered is None else columns[:, lowered.to(device)].double()
+        )
+        return (columns[:, raised.to(device)].double() - mean).cpu()
 
 
 def read_out(model: SteerableModel) -> Readout:
@@ -77,11 +89,15 @@ def read_out(model: SteerableModel) -> Readout:
     norm, unembedding = getattr(model, "ln_final", None), getattr(model, "W_U", None)
     if norm is None or not isinstance(unembedding, Tensor):
         raise AttributionError("this architecture shows no final norm or no unembedding; use patch_back instead.")
+    shift, bias = getattr(norm, "bias", None), getattr(model, "b_U", None)
+    gain = norm_gain(model, norm).cpu()
     return Readout(
-        gain=norm_gain(model, norm).cpu(),
+        gain=gain,
+        shift=shift.detach().float().cpu() if isinstance(shift, Tensor) else torch.zeros_like(gain),
         centred=not model.cfg.uses_rms_norm,
         epsilon=float(model.cfg.eps),
         unembedding=unembedding.detach(),
+        bias=bias.detach() if isinstance(bias, Tensor) else unembedding.new_zeros(unembedding.shape[1]),
     )
 
 

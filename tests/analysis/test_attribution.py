@@ -131,6 +131,18 @@ def test_a_capped_model_is_refused_by_the_sum_and_measured_by_patching(gemma2: A
     assert float(found.values.abs().max()) > 0 and not found.additive
 
 
+def test_a_model_that_scales_its_logits_is_refused_because_they_are_not_the_sum(
+    llama: Any,
+) -> None:
+    asked, edit = token_contrast(llama, TEXTS, RAISED, LOWERED), push(llama, "resid_post@1")
+    norm = llama.original_model.model.norm
+    handle = norm.register_forward_hook(lambda _module, _args, output: 2 * output)
+    with pytest.raises(AttributionError, match=r"miss the measured logit difference by .* a scale or a cap"):
+        attribute_directly(llama, asked, edit)
+    handle.remove()
+    assert float(attribute_directly(llama, asked, edit).unexplained.abs().max()) < 1e-4
+
+
 def test_heads_behind_a_norm_are_refused_one_by_one_and_whole_attentions_sum(tmp_path: Path) -> None:
     folder = save_windowed(tmp_path / "uncapped", "gemma2")
     config = json.loads((folder / "config.json").read_text())

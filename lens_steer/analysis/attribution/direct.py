@@ -1,7 +1,7 @@
 """The direct paths to the logits: how much of a steered logit difference each component writes itself.
 
     h' - h = sum_c d_c                  c: the edit, every later head and MLP;  d_c = its output, steered - unsteered
-    s(h)   = <r, h> / sigma(h) + constant                                          `lens_steer.model.read_out`
+    s(h)   = <r, h> / sigma(h) + offset                                            `lens_steer.model.read_out`
 
     s(h') - s(h) = sum_c  <r, d_c> (1/sigma' + 1/sigma) / 2    +    <r, (h' + h) / 2> (1/sigma' - 1/sigma)
                           component c, norm frozen                   the norm's own scale
@@ -26,7 +26,7 @@ from lens_steer.analysis.attribution.contrast import TokenContrast
 from lens_steer.analysis.attribution.contributions import Component, Contributions
 from lens_steer.analysis.attribution.runs import Run, later_components, run, tolerance, written
 from lens_steer.errors import AttributionError, SteeringError
-from lens_steer.model import Readout, SteerableModel, read_out
+from lens_steer.model import SteerableModel, read_out
 from lens_steer.sites import Site
 from lens_steer.steer import Intervention
 
@@ -73,14 +73,14 @@ def attribute_directly(
     """
     if not interventions:
         raise SteeringError("nothing steers, so there is nothing to attribute; give at least one intervention.")
-    readout = read_out(model)
-    edited = list(dict.fromkeys(entry.site for entry in interventions))
+    readout, edited = read_out(model), list(dict.fromkeys(entry.site for entry in interventions))
     components = later_components(model, edited, heads)
     last = Site("resid_post", int(model.cfg.n_layers) - 1)
     before, after = (run(model, asked, [*components, last], plan, batch_size) for plan in ((), interventions))
-    old, new = before.activations[last].double(), after.activations[last].double()
-    rows = readout.directions(asked.raised, asked.lowered)
-    _check_readout(model, readout, rows, (before, old), (after, new))
+    old, new = (found.activations[last].double() for found in (before, after))
+    rows, offsets = (f(asked.raised, asked.lowered) for f in (readout.directions, readout.offsets))
+    for found, stream in ((before, old), (after, new)):
+        _check_readout(model, (rows * stream).sum(dim=1) / readout.scale(stream) + offsets, found.read)
     now, then = 1 / readout.scale(new), 1 / readout.scale(old)
     moved = [written(model, site, after.edits[site]) for site in edited]
     moved += [written(model, site, _own(model, after, site) - before.activations[site]) for site in components]
@@ -113,20 +113,15 @@ def _own(model: SteerableModel, after: Run, site: Site) -> Float[Tensor, "n widt
     return after.activations[site] - added
 
 
-def _check_readout(model: SteerableModel, readout: Readout, rows: Tensor, *runs: tuple[Run, Tensor]) -> None:
+def _check_readout(model: SteerableModel, said: Tensor, read: Tensor) -> None:
     """Refuses a model whose logits are not the norm and the linear map that they should be."""
-    constant = None
-    for found, stream in runs:
-        said = (rows * stream).sum(dim=1) / readout.scale(stream)
-        off = found.read - said
-        constant = off if constant is None else constant
-        error, size = float((off - constant).abs().max()), float(found.read.abs().max())
-        if not error <= tolerance(model) * max(1.0, size):
-            raise AttributionError(
-                f"the last residual stream, its norm and the unembedding miss the measured logit difference by "
-                f"{error:.2g} (largest difference {size:.2g}): this model does something else to its logits, such as "
-                "a scale or a cap. Use patch_back, which measures instead of adding up."
-            )
+    error, size = float((read - said).abs().max()), float(read.abs().max())
+    if not error <= tolerance(model) * max(1.0, size):
+        raise AttributionError(
+            f"the last residual stream, its norm and the unembedding miss the measured logit difference by "
+            f"{error:.2g} (largest difference {size:.2g}): this model does something else to its logits, such as "
+            "a scale or a cap. Use patch_back, which measures instead of adding up."
+        )
 
 
 def _check_stream(model: SteerableModel, summed: Tensor, moved: Tensor, heads: bool) -> None:
