@@ -66,6 +66,10 @@ class SteeringError(LensSteerError):
     """An intervention that would have gone by without steering anything."""
 
 
+class AttributionError(LensSteerError):
+    """A model, or a run of it, that is not the sum which an attribution takes apart."""
+
+
 class SteeringWarning(UserWarning):
     """Something that leaves the model unsteered without being a certain mistake."""
 

@@ -26,6 +26,8 @@ AXES: dict[str, str] = {
     "strength": "values of a strength grid",
     "length": "prompt lengths: one a row, or one for all rows",
     "layer": "layers of the model",
+    "component": "what writes to the residual stream: an edit, a head, an MLP, ...",
+    "d_in": "coordinates that an input map of a block has, heads or neurons together",
     "site": "sites of a vector",
     "resample": "bootstrap resamples of the same items",
     "k": "tokens kept of a vocabulary, or tokens of a pass whose logits are kept",

@@ -4,9 +4,13 @@ Nothing here runs a model, shows a window or changes global matplotlib settings.
 data behind them.
 """
 
+from lens_steer.figures.attribution import attribution_bars as attribution_bars
+from lens_steer.figures.attribution import component_map as component_map
+from lens_steer.figures.attribution import persistence_curves as persistence_curves
 from lens_steer.figures.behaviours import layer_strength_map as layer_strength_map
 from lens_steer.figures.behaviours import steering_curves as steering_curves
 from lens_steer.figures.collapse import collapse_diagnostics as collapse_diagnostics
+from lens_steer.figures.projections import projection_strip as projection_strip
 from lens_steer.figures.skills import kept_bars as kept_bars
 from lens_steer.figures.skills import selectivity_curves as selectivity_curves
 from lens_steer.figures.style import save_figure as save_figure

@@ -13,6 +13,8 @@ from lens_steer.model.identity import IDENTITY as IDENTITY
 from lens_steer.model.identity import Fingerprint as Fingerprint
 from lens_steer.model.identity import fingerprint as fingerprint
 from lens_steer.model.identity import versions as versions
+from lens_steer.model.inputs import BlockInputs as BlockInputs
+from lens_steer.model.inputs import block_inputs as block_inputs
 from lens_steer.model.load import load_model as load_model
 from lens_steer.model.passes import Enough as Enough
 from lens_steer.model.passes import bos_token as bos_token
@@ -32,5 +34,7 @@ from lens_steer.model.prefix import new_cache as new_cache
 from lens_steer.model.prefix import whole_cache as whole_cache
 from lens_steer.model.prefix import why_not_shared as why_not_shared
 from lens_steer.model.protocol import SteerableModel as SteerableModel
+from lens_steer.model.readout import Readout as Readout
+from lens_steer.model.readout import read_out as read_out
 from lens_steer.model.unbridged import may_unbridge as may_unbridge
 from lens_steer.model.weights import output_weights as output_weights

@@ -1,0 +1,133 @@
+"""What is asked of a model: by how much one token's logit exceeds another's, at the end of each prompt.
+
+    s_i = logit(raised_i) - logit(lowered_i)          or          logit(raised_i) - mean of all logits
+
+Prompts of one item (its two option orders) carry the item's name, so that intervals are over items. To look at a token
+inside a text, end the prompt before it. This module runs no model but for its tokenizer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lens_steer.data.choices import ChoiceItem, ChoiceTemplate
+from lens_steer.errors import DataError
+from lens_steer.model import SteerableModel, tokenize
+from lens_steer.score import prepare_choices
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TokenContrast:
+    """Prompts with the two tokens that are compared after each; `lowered` is None for the mean of all logits.
+
+    Raises:
+        DataError: there are no prompts, one is empty, or items and tokens are not one a prompt.
+    """
+
+    items: tuple[str, ...]
+    rows: tuple[tuple[int, ...], ...]
+    raised: Int[Tensor, " n"]
+    lowered: Int[Tensor, " n"] | None = None
+
+    def __post_init__(self) -> None:
+        counts = {len(self.items), len(self.rows), len(self.raised)}
+        counts |= set() if self.lowered is None else {len(self.lowered)}
+        if len(counts) > 1 or not self.rows or not all(self.rows):
+            raise DataError(
+                f"{len(self.rows)} prompts, {sum(not row for row in self.rows)} of them empty, with {len(self.items)} "
+                f"items and {len(self.raised)} tokens; give prompts that are not empty, and one of each for each."
+            )
+
+    @property
+    def lengths(self) -> list[int]:
+        """The tokens of each prompt."""
+        return [len(row) for row in self.rows]
+
+    def read(self, logits: Float[Tensor, "batch d_vocab"], prompts: Sequence[int]) -> Float[Tensor, " batch"]:
+        """The difference of logits after some of the prompts, float64 on the CPU.
+
+        Args:
+            logits: after those prompts.
+            prompts: which ones.
+        """
+        logits = logits.cpu().double()
+        raised = logits.gather(1, self.raised[list(prompts), None])[:, 0]
+        if self.lowered is None:
+            return raised - logits.mean(dim=1)
+        return raised - logits.gather(1, self.lowered[list(prompts), None])[:, 0]
+
+
+def choice_contrast(
+    model: SteerableModel, items: Sequence[ChoiceItem], template: ChoiceTemplate | None = None
+) -> TokenContrast:
+    """Choice items in both option orders: the matching option's letter against the other's.
+
+    Args:
+        model: a loaded model.
+        items: the questions.
+        template: how they are written; the default template where absent.
+
+    Returns:
+        Two prompts an item.
+
+    Raises:
+        ScoreError: there are no items.
+        OptionTokenError: the letters are not one token each, or the same token, after some prompt.
+    """
+    prompts = prepare_choices(model, items, template)
+    twice = tuple(item for item in prompts.items for _ in range(2))
+    return TokenContrast(items=twice, rows=prompts.rows, raised=prompts.matching_tokens, lowered=prompts.other_tokens)
+
+
+def token_contrast(
+    model: SteerableModel, prompts: Sequence[str], raised: str | int, lowered: str | int | None = None
+) -> TokenContrast:
+    """Texts, each followed by the same two tokens.
+
+    Args:
+        model: a loaded model with a tokenizer.
+        prompts: texts (BOS is added once); each is an item of its own.
+        raised: a token, as its id or as text that is exactly one token (mind the space in front).
+        lowered: the token to compare it with; the mean of all logits where absent.
+
+    Returns:
+        One prompt a text.
+
+    Raises:
+        DataError: there are no prompts, or a text is not one token.
+    """
+    first = one_token(model, raised)
+    second = None if lowered is None else torch.full((len(prompts),), one_token(model, lowered))
+    return TokenContrast(
+        items=tuple(f"prompt {index}" for index in range(len(prompts))),
+        rows=tuple(tuple(row) for row in tokenize(model, prompts)),
+        raised=torch.full((len(prompts),), first),
+        lowered=second,
+    )
+
+
+def one_token(model: SteerableModel, token: str | int) -> int:
+    """The id of a token that is given by its id or its text.
+
+    Args:
+        model: a loaded model.
+        token: an id, or a text of exactly one token.
+
+    Returns:
+        The id.
+
+    Raises:
+        DataError: the text is not one token, or the vocabulary has no such id.
+    """
+    if isinstance(token, int):
+        vocabulary = int(model.original_model.get_input_embeddings().weight.shape[0])
+        if not 0 <= token < vocabulary:
+            raise DataError(f"token {token}: the vocabulary has the ids 0 to {vocabulary - 1}.")
+        return token
+    ids = tokenize(model, [token], bos=False)[0]
+    if len(ids) != 1:
+        raise DataError(f"{token!r} is {len(ids)} tokens; give one token's text (mind the space in front), or its id.")
+    return ids[0]

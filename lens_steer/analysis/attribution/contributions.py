@@ -1,0 +1,136 @@
+"""What each component contributes, item by item: the one result of every attribution.
+
+    additive       sum over components of values[i, c] = measured[i], up to `unexplained`
+    not additive   values[i, c] is what changes when c alone is changed; together they may give more or less
+
+The mean over items of a component has a percentile bootstrap interval; prompts of one item are averaged first. This
+module knows no model.
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lens_steer.metrics.statistics import bootstrap_mean
+from lens_steer.sites import HEADS, Site
+
+KIND_OF = {HEADS: "head", "attn_out": "attention", "mlp_out": "mlp", "resid_pre": "embedding"}
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """What contributes: `kind` is edit, embedding, head, attention (a whole layer's), mlp or norm."""
+
+    label: str
+    kind: str
+    layer: int | None = None
+    head: int | None = None
+
+    @classmethod
+    def at(cls, site: Site) -> "Component":
+        """The component whose output a site is."""
+        if site.kind == "resid_pre":
+            return cls(label="embedding", kind="embedding")
+        return cls(label=str(site), kind=KIND_OF[site.kind], layer=site.layer, head=site.head)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Contributions:
+    """Values of components on each prompt, with the measured whole; `quantity` says what and in which unit."""
+
+    quantity: str
+    items: tuple[str, ...]
+    components: tuple[Component, ...]
+    values: Float[Tensor, "n component"]
+    measured: Float[Tensor, " n"]
+    additive: bool = True
+
+    @property
+    def unexplained(self) -> Float[Tensor, " n"]:
+        """What the parts leave of the whole; of an additive result nothing but rounding."""
+        return self.measured - self.values.sum(dim=1)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One tidy row for each prompt and component; `measured` is the prompt's whole."""
+        rows = [
+            {
+                "quantity": self.quantity,
+                "prompt": prompt,
+                "item": item,
+                "component": part.label,
+                "kind": part.kind,
+                "layer": -1 if part.layer is None else part.layer,
+                "head": -1 if part.head is None else part.head,
+                "value": value,
+                "measured": float(self.measured[prompt]),
+            }
+            for prompt, item in enumerate(self.items)
+            for part, value in zip(self.components, self.values[prompt].tolist(), strict=True)
+        ]
+        return pd.DataFrame(rows)
+
+    def summary(self, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
+        """The mean of each component over items, largest size first, with its interval and its share of the whole.
+
+        Args:
+            confidence: of the interval, between 0 and 1; it is NaN where there is one item.
+            seed: of the bootstrap.
+
+        Returns:
+            One row a component: quantity, component, kind, layer and head (-1 where there is none), value, low, high,
+            share (value / measured), measured, n (items) and additive.
+        """
+        values, measured = self._by_item()
+        whole = float(measured.mean())
+        rows = []
+        for part, column in zip(self.components, values.T, strict=True):
+            mean = float(column.mean())
+            low = high = float("nan")
+            if len(column) > 1:
+                interval = bootstrap_mean(column, confidence, RESAMPLES, seed, "percentile")
+                low, high = interval.low, interval.high
+            rows.append(
+                {
+                    "quantity": self.quantity,
+                    "component": part.label,
+                    "kind": part.kind,
+                    "layer": -1 if part.layer is None else part.layer,
+                    "head": -1 if part.head is None else part.head,
+                    "value": mean,
+                    "low": low,
+                    "high": high,
+                    "share": mean / whole if whole else float("nan"),
+                    "measured": whole,
+                    "n": len(column),
+                    "additive": self.additive,
+                }
+            )
+        frame = pd.DataFrame(rows)
+        return frame.sort_values("value", key=abs, ascending=False, kind="stable").reset_index(drop=True)
+
+    def top(self, k: int, kind: str = "head") -> tuple[Site, ...]:
+        """The sites of the components that contribute most, in the direction of the whole.
+
+        Args:
+            k: how many.
+            kind: head, mlp or attention.
+
+        Returns:
+            The sites, the largest contribution first.
+        """
+        sign = 1 if float(self.measured.mean()) >= 0 else -1
+        frame = self.summary()
+        ranked = frame[frame["kind"] == kind].assign(signed=lambda rows: sign * rows["value"])
+        return tuple(Site.parse(label) for label in ranked.nlargest(k, "signed")["component"])
+
+    def _by_item(self) -> tuple[Tensor, Tensor]:
+        """Values and wholes, averaged over the prompts of each item."""
+        names = list(dict.fromkeys(self.items))
+        place = torch.tensor([names.index(item) for item in self.items])
+        share = torch.nn.functional.one_hot(place, len(names)).double()
+        share = share / share.sum(dim=0)
+        return share.T @ self.values.double(), share.T @ self.measured.double()

@@ -1,0 +1,139 @@
+"""Patch-back: one component of the steered run is given its unsteered output, and the effect of that is measured.
+
+    E   = s(steered) - s(unsteered)                                              what steering does
+    c_i = s(steered) - s(steered, component i as in the unsteered run)           what of it needs component i
+
+c_i of the sign of E: the component carries the effect. Of the other sign: it repairs, works against the edit. It is
+measured, not added up, so it holds for any architecture, softcapped ones too; the c_i need not sum to E, since two
+components may do the same thing (each alone is then not needed) or one thing together. Source: activation patching, as
+in Vig et al. 2020 (arXiv 2004.12265) and Meng et al. 2022 (arXiv 2202.05262). TransformerLens' `attribution_patch`
+estimates the same of two different prompts by a gradient; here the prompts are the same and every component is run.
+
+A component that is itself edited gets its own unsteered output, and is edited after that.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lens_steer.analysis.attribution.contrast import TokenContrast
+from lens_steer.analysis.attribution.contributions import Component, Contributions
+from lens_steer.analysis.attribution.runs import later_components
+from lens_steer.batching import length_buckets
+from lens_steer.errors import AttributionError, SteeringError
+from lens_steer.model import SteerableModel, last_logits, pad
+from lens_steer.positions import Positions
+from lens_steer.progress import track
+from lens_steer.sites import Site, by_hook_name, check_site
+from lens_steer.steer import Intervention, hooked, steer
+
+QUANTITY = "effect that needs the component (nats)"
+
+
+def patch_back(
+    model: SteerableModel,
+    asked: TokenContrast,
+    interventions: Sequence[Intervention],
+    components: Sequence[Site] = (),
+    positions: str = "all",
+    batch_size: int = 32,
+    progress: bool = False,
+) -> Contributions:
+    """Measures which components carry a steering effect and which repair it, one forward pass each.
+
+    Args:
+        model: a loaded model.
+        asked: prompts and the tokens that are compared.
+        interventions: what steers.
+        components: heads, attentions or MLPs; every later head and MLP where there are none.
+        positions: at which tokens the component is given back its unsteered output.
+        batch_size: prompts in one forward pass.
+        progress: draw a progress bar.
+
+    Returns:
+        c_i of each prompt and component; not additive. `measured` is E.
+
+    Raises:
+        AttributionError: a component is not a head, an attention or an MLP.
+        SteeringError: there are no interventions, or one selected no token of any prompt.
+
+    Source:
+        Vig et al. 2020, arXiv 2004.12265; Meng et al. 2022, arXiv 2202.05262.
+    """
+    if not interventions:
+        raise SteeringError("nothing steers, so there is nothing to patch back; give at least one intervention.")
+    sites = tuple(components) or later_components(model, [entry.site for entry in interventions])
+    for site in sites:
+        if site.kind not in ("z", "attn_out", "mlp_out"):
+            raise AttributionError(f"{site} is not one component's output; give heads, attn_out or mlp_out.")
+        check_site(model, site)
+    rule, lengths = Positions.parse(positions), asked.lengths
+    values = torch.empty(len(lengths), len(sites), dtype=torch.float64)
+    measured = torch.empty(len(lengths), dtype=torch.float64)
+    batches = length_buckets(lengths, batch_size)
+    for batch in track(batches, "patching back", len(batches), progress):
+        unsteered, kept = _unsteered(model, asked, batch, sites)
+        steered = _steered(model, asked, batch, interventions)
+        measured[batch] = steered - unsteered
+        mask = _mask(rule, [lengths[index] for index in batch])
+        for place, site in enumerate(sites):
+            restored = {site.hook_name: _restore(site, kept[site.hook_name], mask)}
+            values[batch, place] = steered - _steered(model, asked, batch, interventions, restored)
+    names = tuple(Component.at(site) for site in sites)
+    return Contributions(
+        quantity=QUANTITY, items=asked.items, components=names, values=values, measured=measured, additive=False
+    )
+
+
+def _unsteered(
+    model: SteerableModel, asked: TokenContrast, batch: Sequence[int], sites: Sequence[Site]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The unsteered answers of a batch, and every component's output at every token."""
+    kept: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[[Tensor], None]:
+        def run(activation: Tensor) -> None:
+            kept[name] = activation.detach()
+
+        return run
+
+    with hooked(model, {name: keep(name) for name in by_hook_name(tuple(sites))}):
+        logits = last_logits(model, *pad(model, [asked.rows[index] for index in batch]))
+    return asked.read(logits.float(), batch), kept
+
+
+def _steered(
+    model: SteerableModel,
+    asked: TokenContrast,
+    batch: Sequence[int],
+    interventions: Sequence[Intervention],
+    restored: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+) -> Float[Tensor, " n"]:
+    """The steered answers of a batch; what is restored is restored before it is edited."""
+    lengths = asked.lengths
+    with (
+        hooked(model, restored) if restored else nullcontext(),
+        steer(model, *interventions, prompt_lengths=[lengths[index] for index in batch]),
+    ):
+        logits = last_logits(model, *pad(model, [asked.rows[index] for index in batch]))
+    return asked.read(logits.float(), batch)
+
+
+def _restore(site: Site, whole: Tensor, mask: Bool[Tensor, "batch pos"]) -> Callable[[Tensor], Tensor]:
+    """A hook that puts a component's unsteered output back at some tokens."""
+
+    def run(activation: Tensor) -> Tensor:
+        chosen = mask.to(activation.device)[..., None]
+        return site.put(activation, torch.where(chosen, site.read(whole), site.read(activation)))
+
+    return run
+
+
+def _mask(rule: Positions, lengths: Sequence[int]) -> Bool[Tensor, "batch pos"]:
+    """The tokens of a right-padded batch of prompts that a rule selects."""
+    ends = torch.tensor(lengths)
+    absolute = torch.arange(int(ends.max())).expand(len(lengths), -1)
+    return rule.resolve(absolute, absolute < ends[:, None], ends, ends)

@@ -1,0 +1,152 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+"""What the later components could read of a direction: the weights' answer, beside that to random directions.
+
+    u = v / ||v||,   n(u) = gain * c(u)                                  the norm before the block, without its scale
+    query   || n(u) W_Q ||     key   || n(u) W_K ||       how much u decides where the head looks, or is looked at
+    ov      || n(u) W_V W_O ||                            how much of u the head carries on
+    mlp     || n(u) [W_in, W_gate] ||                     how much u moves the neurons
+    toward  < n(u) W_V W_O, r > / ||r||                   how much of what it carries on points at an answer r
+
+    ratio = value / median of random directions      z = (value - mean) / sd      p = (1 + #{random >= value}) / (1 + n)
+
+The composition scores of Elhage et al. 2021, of a direction instead of an earlier head's output. Random directions are
+isotropic, or those that are given: activations are not isotropic, so a z against the first says "not just any
+direction", not "this direction among those that occur". Weights say what could be read; whether it is, depends on what
+else is in the stream: `patch_back` measures it. Rotary positions and norms of q and k are left out.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lens_steer.analysis.attribution.contrast import one_token
+from lens_steer.analysis.attribution.runs import later_components, written
+from lens_steer.errors import AttributionError
+from lens_steer.model import SteerableModel, block_inputs, fingerprint, output_weights, read_out
+from lens_steer.sites import Site, SiteLike
+from lens_steer.vector import SteeringVector, require_same_model
+
+MEASURES = ("query", "key", "ov", "toward", "mlp")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Readings:
+    """What each later component could read of a direction; one row of `frame` a component and measure."""
+
+    vector: str
+    site: Site
+    frame: pd.DataFrame
+
+    def to_frame(self) -> pd.DataFrame:
+        """Columns vector, site, component, kind, layer, head (-1: none), measure, value, ratio, z, p, n_random."""
+        return self.frame.assign(vector=self.vector, site=str(self.site))
+
+    def top(self, k: int, measure: str = "ov") -> tuple[Site, ...]:
+        """The components that stand out most from random directions by one measure; `toward` by its size.
+
+        Args:
+            k: how many.
+            measure: one of `MEASURES`.
+        """
+        rows = self.frame[self.frame["measure"] == measure]
+        places = rows["z"].abs() if measure == "toward" else rows["z"]
+        return tuple(Site.parse(name) for name in rows.loc[places.nlargest(k).index, "component"])
+
+
+def attribute_reading(
+    model: SteerableModel,
+    vector: SteeringVector,
+    site: SiteLike,
+    toward: tuple[str | int, str | int | None] | None = None,
+    null: Float[Tensor, "n d_model"] | None = None,
+    n_random: int = 200,
+    seed: int = 0,
+) -> Readings:
+    """Reads a direction through the input maps of every later head and MLP.
+
+    Args:
+        model: the vector's model.
+        vector: where the direction comes from.
+        site: one of its sites; the direction of a head is mapped through its W_O into the stream first.
+        toward: a token raised and one lowered (None: the mean of all), which make the direction r.
+        null: directions of the stream to be compared with; random ones where absent.
+        n_random: how many random directions.
+        seed: of the random directions.
+
+    Returns:
+        The readings; no row `toward` where no tokens are given, no MLP rows where a block's MLP is not one (experts).
+
+    Raises:
+        MismatchError: a vector of another model.
+        SiteError: the vector has no direction there, or heads cannot be told apart.
+        AttributionError: nothing comes after the site, the maps are not to be had, or there are fewer than two
+            directions to compare with; for `toward`, the model caps its logits.
+
+    Source:
+        Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits".
+    """
+    require_same_model(vector.fingerprint, fingerprint(model), f"vector {vector.name!r} and the model that reads it")
+    where = Site.parse(site)
+    components = later_components(model, [where])
+    others = _random(int(model.cfg.d_model), n_random, seed) if null is None else null.double()
+    if not components or len(others) < 2:
+        raise AttributionError(
+            f"{len(components)} components come after {where}, and {len(others)} directions are there to compare with; "
+            "give an earlier site, and at least two directions."
+        )
+    direction = written(model, where, vector.at(where)[None])
+    rows = torch.cat([direction, others])
+    rows = rows / rows.norm(dim=1, keepdim=True)
+    answer = None
+    if toward is not None:
+        lowered = None if toward[1] is None else torch.tensor([one_token(model, toward[1])])
+        answer = read_out(model).directions(torch.tensor([one_token(model, toward[0])]), lowered)[0]
+    found = []
+    for layer in sorted({entry.layer for entry in components}):
+        for component, measure, values in _of_layer(model, rows, layer, answer):
+            if component in components:
+                found.append(_row(component, measure, values))
+    return Readings(vector=vector.name, site=where, frame=pd.DataFrame(found))
+
+
+def _of_layer(
+    model: SteerableModel, rows: Float[Tensor, "n d_model"], layer: int, answer: Tensor | None
+) -> Iterator[tuple[Site, str, Float[Tensor, " n"]]]:
+    """Every measure of every component of a layer, of each direction."""
+    inputs, output = block_inputs(model, layer), output_weights(model, layer).double()
+    for head in range(int(model.cfg.n_heads)):
+        site, carried = Site("z", layer, head), rows @ inputs.values[head].double() @ output[head]
+        yield site, "query", (rows @ inputs.queries[head].double()).norm(dim=1)
+        yield site, "key", (rows @ inputs.keys[head].double()).norm(dim=1)
+        yield site, "ov", carried.norm(dim=1)
+        if answer is not None:
+            yield site, "toward", carried @ answer / answer.norm()
+    if inputs.mlp is not None:
+        yield Site("mlp_out", layer), "mlp", (rows @ inputs.mlp.double()).norm(dim=1)
+
+
+def _row(component: Site, measure: str, values: Float[Tensor, " n"]) -> Mapping[str, object]:
+    """The first direction's value against all others'."""
+    value, others = float(values[0]), values[1:]
+    size, sizes = (abs(value), others.abs()) if measure == "toward" else (value, others)
+    spread = float(others.std())
+    return {
+        "component": str(component),
+        "kind": "mlp" if component.head is None else "head",
+        "layer": component.layer,
+        "head": -1 if component.head is None else component.head,
+        "measure": measure,
+        "value": value,
+        "ratio": size / float(sizes.median()),
+        "z": (value - float(others.mean())) / spread if spread else float("nan"),
+        "p": (1 + int((sizes >= size).sum())) / (1 + len(others)),
+        "n_random": len(others),
+    }
+
+
+def _random(width: int, n: int, seed: int) -> Float[Tensor, "n d_model"]:
+    return torch.randn(n, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

@@ -1,0 +1,156 @@
+"""One run of a model over all prompts, read at the last token of each: components, edits and the asked difference.
+
+    edits_j = what intervention j added to the residual stream at the last token: after - before, a head's through W_O
+
+A component's output is read behind the edits of its site; where one of them writes there, what it added is taken off,
+so that a component is what the model itself computed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lens_steer.analysis.attribution.contrast import TokenContrast
+from lens_steer.batching import length_buckets
+from lens_steer.model import SteerableModel, last_logits, output_weights, pad
+from lens_steer.sites import Site, by_hook_name, check_site
+from lens_steer.steer import Chunk, Intervention, hooked, steer
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """The last token of every prompt: activations of sites (float32, the CPU), edits, and the asked difference."""
+
+    read: Float[Tensor, " n"]
+    activations: Mapping[Site, Float[Tensor, "n ..."]]
+    edits: Mapping[Site, Float[Tensor, "n ..."]]
+
+
+def run(
+    model: SteerableModel,
+    asked: TokenContrast,
+    sites: Sequence[Site],
+    interventions: Sequence[Intervention] = (),
+    batch_size: int = 32,
+) -> Run:
+    """Forwards every prompt once.
+
+    Args:
+        model: a loaded model.
+        asked: the prompts.
+        sites: what is read.
+        interventions: what steers.
+        batch_size: prompts in one forward pass.
+
+    Returns:
+        What was seen at each last token; `edits` sums what interventions added, by site.
+
+    Raises:
+        SiteError: the model has no such site.
+        SteeringError: an intervention selected no token of any prompt.
+    """
+    for site in sites:
+        check_site(model, site)
+    lengths = asked.lengths
+    batches = length_buckets(lengths, batch_size)
+    read, seen = torch.empty(len(lengths), dtype=torch.float64), _Seen(interventions)
+    functions = {name: seen.look(here) for name, here in by_hook_name(tuple(sites)).items()}
+    with steer(model, *interventions, prompt_lengths=lengths[:1]) as steering, hooked(model, functions):
+        steering.watcher = seen.note
+        for batch in batches:
+            seen.begin([lengths[index] - 1 for index in batch])
+            steering.set_prompt_lengths([lengths[index] for index in batch])
+            logits = last_logits(model, *pad(model, [asked.rows[index] for index in batch]))
+            read[batch] = asked.read(logits.float(), batch)
+    back = torch.argsort(torch.tensor([index for batch in batches for index in batch]))
+    activations = {site: torch.cat(parts)[back] for site, parts in seen.activations.items()}
+    edits: dict[Site, Tensor] = {}
+    for entry, parts in zip(interventions, seen.edits, strict=True):
+        edits[entry.site] = edits.get(entry.site, 0) + torch.cat(parts)[back]
+    return Run(read=read, activations=activations, edits=edits)
+
+
+class _Seen:
+    """What a run shows at the last token of each prompt, batch after batch: by site, and by intervention."""
+
+    def __init__(self, interventions: Sequence[Intervention]) -> None:
+        self.activations: dict[Site, list[Tensor]] = {}
+        self.edits: list[list[Tensor]] = [[] for _ in interventions]
+        self._widths = [entry.direction.numel() for entry in interventions]
+        self._ends: list[int] = []
+
+    def begin(self, ends: list[int]) -> None:
+        """Begins a batch, whose rows end there; an edit that none of its rows gets is zero."""
+        self._ends = ends
+        for parts, width in zip(self.edits, self._widths, strict=True):
+            parts.append(torch.zeros(len(ends), width))
+
+    def look(self, sites: Sequence[Site]) -> Callable[[Tensor], None]:
+        """A hook that keeps the last token of each row at some sites."""
+
+        def keep(activation: Tensor) -> None:
+            for site in sites:
+                self.activations.setdefault(site, []).append(_last(site.read(activation.detach()), self._ends))
+
+        return keep
+
+    def note(self, index: int, _chunk: Chunk, mask: Tensor, before: Tensor, after: Tensor) -> None:
+        """Keeps what an intervention added at the last token of each row."""
+        moved = torch.where(mask.to(after.device)[..., None], after - before, 0)
+        self.edits[index][-1] = _last(moved.detach(), self._ends)
+
+
+def written(model: SteerableModel, site: Site, activation: Float[Tensor, "n width"]) -> Float[Tensor, "n d_model"]:
+    """What an activation, or a change of one, adds to the residual stream: a head's goes through its output matrix.
+
+    Args:
+        model: a loaded model.
+        site: where the activation is.
+        activation: at that site.
+
+    Returns:
+        In the stream's units, float64.
+    """
+    if site.head is None:
+        return activation.double()
+    return activation.double() @ output_weights(model, site.layer)[site.head].double()
+
+
+def later_components(model: SteerableModel, edited: Sequence[Site], heads: bool = True) -> tuple[Site, ...]:
+    """The heads (or attentions) and MLPs that the first of some edits can reach, layer by layer.
+
+    Args:
+        model: a loaded model.
+        edited: where is written.
+        heads: heads one by one, or each layer's attention as a whole.
+
+    Returns:
+        Their sites, the edited ones themselves left out where nothing reaches them.
+    """
+    attention = min(site.layer + (site.kind != "resid_pre") for site in edited)
+    parallel = bool(getattr(model.cfg, "parallel_attn_mlp", False))
+    before_mlp = ("resid_pre",) if parallel else ("resid_pre", "attn_out", "resid_mid", "z")
+    mlp = min(site.layer + (site.kind not in before_mlp) for site in edited)
+    found: list[Site] = []
+    for layer in range(int(model.cfg.n_layers)):
+        if layer >= attention:
+            here = [Site("z", layer, head) for head in range(int(model.cfg.n_heads))]
+            found += here if heads else [Site("attn_out", layer)]
+        if layer >= mlp:
+            found.append(Site("mlp_out", layer))
+    return tuple(found)
+
+
+def tolerance(model: SteerableModel) -> float:
+    """How far a sum of parts may be from the whole, relative to its size: rounding in the model's own precision."""
+    dtype = next(model.original_model.parameters()).dtype
+    return 1e-3 if dtype in (torch.float32, torch.float64) else 5e-2
+
+
+def _last(activation: Float[Tensor, "batch pos width"], ends: Sequence[int]) -> Float[Tensor, "batch width"]:
+    """Each row's last real token, of a right-padded batch."""
+    rows = torch.arange(len(ends), device=activation.device)
+    return activation[rows, torch.tensor(ends, device=activation.device)].float().cpu()

@@ -1,0 +1,116 @@
+"""Which components write a vector: the two sides' difference in the stream, taken apart by what was added to it.
+
+    stream at l = embedding + sum over heads and MLPs before it of their outputs          (biases are in both sides)
+    < u, mean h+ - mean h- > = sum_c < u, mean out_c+ - mean out_c- >,       u = v / ||v||
+
+It is exact, whatever u is; with v the mean difference itself the parts sum to ||v||. A component that writes the
+difference at this token may only have moved it here from another token, which its head's attention shows. "Embedding"
+is all that stands in the stream before block 0, position embeddings too. Source: the residual stream as a sum, Elhage
+et al. 2021. It reads the activations of `lens_steer.extract.read_sides` and runs no model.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from lens_steer.analysis.attribution.contributions import Component, Contributions
+from lens_steer.analysis.attribution.runs import tolerance, written
+from lens_steer.errors import AttributionError
+from lens_steer.model import SteerableModel, fingerprint
+from lens_steer.sites import Site, SiteLike
+from lens_steer.vector import SteeringVector, require_same_model
+
+QUANTITY = "projection on the direction, positive - negative (stream units)"
+
+
+def writing_sites(model: SteerableModel, site: SiteLike, heads: bool = True) -> tuple[Site, ...]:
+    """The sites whose activations `attribute_writing` needs.
+
+    Args:
+        model: a loaded model.
+        site: of the stream, or attn_out.
+        heads: heads one by one, or each layer's attention as a whole (for models that put a norm behind it).
+
+    Returns:
+        What writes there, the embedding first, and the site itself last.
+
+    Raises:
+        AttributionError: the site is one component's own output.
+    """
+    where = Site.parse(site)
+    if where.kind in ("mlp_out", "z"):
+        raise AttributionError(f"{where} is written by one component alone; give a site of the stream, or attn_out.")
+
+    def attention(layer: int) -> list[Site]:
+        return (
+            [Site("z", layer, head) for head in range(int(model.cfg.n_heads))] if heads else [Site("attn_out", layer)]
+        )
+
+    if where.kind == "attn_out":
+        return (*[Site("z", where.layer, head) for head in range(int(model.cfg.n_heads))], where)
+    found = [Site("resid_pre", 0)]
+    for layer in range(where.layer):
+        found += [*attention(layer), Site("mlp_out", layer)]
+    if where.kind != "resid_pre":
+        found += attention(where.layer)
+    if where.kind == "resid_post":
+        found.append(Site("mlp_out", where.layer))
+    return (*found, where) if where != found[0] else tuple(found)
+
+
+def attribute_writing(
+    model: SteerableModel,
+    vector: SteeringVector,
+    site: SiteLike,
+    sides: Mapping[Site, tuple[Tensor, Tensor]],
+    heads: bool = True,
+) -> Contributions:
+    """Takes apart the difference of positive and negative activations by what wrote it.
+
+    Args:
+        model: the vector's model.
+        vector: the direction on which everything is projected.
+        site: one of its sites, of the stream or attn_out.
+        sides: from `read_sides` at `writing_sites(model, site)`, of a contrast of pairs, one token a sequence.
+        heads: as for `writing_sites`.
+
+    Returns:
+        One part a component and pair, in the units of the stream; they sum to the projected difference within 1e-3 of
+        its size (5e-2 in half precision), or an error is raised.
+
+    Raises:
+        MismatchError: a vector of another model.
+        AttributionError: a site is missing, the sides are not pairs, or the parts do not sum to the whole.
+
+    Source:
+        Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits".
+    """
+    require_same_model(vector.fingerprint, fingerprint(model), f"vector {vector.name!r} and the model that writes it")
+    where, needed = Site.parse(site), writing_sites(model, site, heads)
+    missing = [str(entry) for entry in needed if entry not in sides]
+    if missing:
+        raise AttributionError(f"no activations of {', '.join(missing)}; read the sides at writing_sites(model, site).")
+    counts = {len(side) for entry in needed for side in sides[entry]}
+    if len(counts) > 1:
+        raise AttributionError(
+            f"sides of {sorted(counts)} rows are no pairs; give a ContrastSet, one token a sequence."
+        )
+    unit = vector.at(where).double() / vector.norm(where)
+    parts = needed[:-1] if len(needed) > 1 else needed
+    moved = {entry: sides[entry][0].double() - sides[entry][1].double() for entry in needed}
+    values = torch.stack([written(model, entry, moved[entry]) @ unit for entry in parts], dim=1)
+    measured = moved[where] @ unit
+    error = float((values.sum(dim=1) - measured).abs().max())
+    if not error <= tolerance(model) * max(float(moved[where].norm(dim=1).max()), 1e-12):
+        raise AttributionError(
+            f"the components' outputs miss the difference at {where} by {error:.2g}: this model's stream is not their "
+            f"sum{' (a norm behind attention? Use heads=False)' if heads else ''}. Look at preflight."
+        )
+    return Contributions(
+        quantity=QUANTITY,
+        items=tuple(f"pair {index}" for index in range(len(measured))),
+        components=tuple(Component.at(entry) for entry in parts),
+        values=values,
+        measured=measured,
+    )

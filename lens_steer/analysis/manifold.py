@@ -1,0 +1,55 @@
+"""How far an activation lies from where unsteered activations lie.
+
+    off(h) = sqrt( (h - mu)^T Sigma^-1 (h - mu) / d )          mu, Sigma: of reference tokens, Ledoit-Wolf shrinkage
+
+The Mahalanobis distance by the square root of the width: about 1 for an activation drawn like the reference, if that
+were one Gaussian. It is not, so compare with the unsteered activations of the same tokens, which are given the same
+distance, and not with 1. Source: Ledoit & Wolf 2004 (sklearn's `LedoitWolf`); Lee et al. 2018 (arXiv 1807.03888) for
+the distance as a measure of what a network has not seen. It does not know of curved manifolds.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from lens_steer.errors import ScoreError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Manifold:
+    """Where the reference activations of one site lie: their mean and the inverse of their covariance, float64."""
+
+    mean: np.ndarray
+    precision: np.ndarray
+    n: int
+
+    def distance(self, activations: Float[Tensor, "n width"]) -> np.ndarray:
+        """The distance of each row; see the module's formula."""
+        off = activations.double().numpy() - self.mean
+        return np.sqrt(np.einsum("nd,de,ne->n", off, self.precision, off).clip(min=0) / off.shape[1])
+
+
+def fit_manifold(activations: Float[Tensor, "n width"]) -> Manifold:
+    """Fits mean and covariance.
+
+    Args:
+        activations: of reference tokens.
+
+    Returns:
+        What measures distances.
+
+    Raises:
+        ScoreError: fewer than ten tokens, or activations that are all alike.
+    """
+    from sklearn.covariance import LedoitWolf
+
+    data = activations.double().numpy()
+    if len(data) < 10 or not data.std(axis=0).any():
+        raise ScoreError(
+            f"{len(data)} reference tokens, or all of them alike, do not show where activations lie; give texts of at "
+            "least ten tokens, better of many times the width."
+        )
+    fitted = LedoitWolf(store_precision=True).fit(data)
+    return Manifold(mean=np.asarray(fitted.location_), precision=np.asarray(fitted.precision_), n=len(data))

@@ -1,0 +1,154 @@
+"""Projection maps: where in a text a direction is present, unsteered and steered.
+
+    projection = < h, u >,  u = v / ||v||       cosine = < h, u > / ||h||       z = (< h, u > - m) / s
+
+m and s are mean and standard deviation of the projection over the tokens of neutral texts, unsteered, without the
+first token (BOS, or an attention sink, whose norm is another order of magnitude). A projection tells that the direction
+is there, not that the model uses it. A text's first token stands in the table all the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lens_steer.analysis.steered import collect
+from lens_steer.errors import ScoreError
+from lens_steer.model import SteerableModel, decode, fingerprint
+from lens_steer.positions import Positions
+from lens_steer.record import Reading, Recording, TokenRows, token_rows
+from lens_steer.sites import Site, SiteLike, check_site
+from lens_steer.steer import Intervention
+from lens_steer.vector import SteeringVector, require_same_model
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ProjectionMap:
+    """The projections of every token; `neutral` holds mean and standard deviation over neutral tokens, where given."""
+
+    vector: str
+    site: Site
+    interventions: tuple[str, ...]
+    neutral: tuple[float, float] | None
+    frame: pd.DataFrame
+
+    def to_frame(self) -> pd.DataFrame:
+        """One tidy row for each token and run: vector, site, text, position, token, piece, steered, projection,
+        cosine, and z (NaN without neutral texts)."""
+        return self.frame.copy()
+
+
+def projection_map(
+    model: SteerableModel,
+    texts: Sequence[str] | Sequence[Sequence[int]],
+    vector: SteeringVector,
+    site: SiteLike,
+    interventions: Sequence[Intervention] = (),
+    neutral: Sequence[str] | Sequence[Sequence[int]] = (),
+    prompt_lengths: Sequence[int] | None = None,
+    batch_size: int = 32,
+) -> ProjectionMap:
+    """Projects every token of some texts on a direction.
+
+    Args:
+        model: the vector's model.
+        texts: texts (BOS is added once), or token rows.
+        vector: where the direction comes from.
+        site: one of its sites, read after every edit there.
+        interventions: what steers in a second run over the same tokens; none, and there is no second run.
+        neutral: texts that say what is usual, for z.
+        prompt_lengths: tokens of each text's prompt, for interventions that speak of it; the whole text where absent.
+        batch_size: texts in one forward pass.
+
+    Returns:
+        The projections, in the units of the site's activations.
+
+    Raises:
+        MismatchError: a vector of another model.
+        SiteError: the vector or the model has no such site.
+        ScoreError: the neutral texts have fewer than two tokens, or always the same projection.
+        SteeringError: an intervention selected no token of any text.
+
+    Example:
+        >>> from lens_steer import contrast_from_choices, extract, load_model
+        >>> from lens_steer.lab.items import open_items
+        >>> model = load_model("lab")
+        >>> pairs = contrast_from_choices("myopic", open_items("myopic", 10, split="train"), answer="text")
+        >>> found = projection_map(model, ["Once upon a time"], extract(model, pairs, "resid_post@3"), "resid_post@3")
+        >>> found.to_frame()["steered"].tolist() == [False] * len(found.to_frame())
+        True
+    """
+    require_same_model(vector.fingerprint, fingerprint(model), f"vector {vector.name!r} and the model of the map")
+    where = Site.parse(site)
+    unit = vector.at(where) / vector.norm(where)
+    check_site(model, where)
+    rows = token_rows(model, texts)
+    usual = _neutral(model, where, unit, neutral, batch_size) if neutral else None
+    reading = Reading(sites=(where,), rule=Positions("all"), prompt_lengths=prompt_lengths)
+    frames = []
+    for plan in ((), tuple(interventions))[: 1 + bool(interventions)]:
+        parts = collect(model, rows, reading, plan, batch_size, lambda found: _projected(found, where, unit))
+        whole = pd.concat(parts, ignore_index=True).sort_values(["text", "position"], kind="stable")
+        frames.append(whole.assign(steered=bool(plan)))
+    frame = _labelled(model, rows, pd.concat(frames, ignore_index=True), vector.name, where, usual)
+    plans = tuple(str(entry) for entry in interventions)
+    return ProjectionMap(vector=vector.name, site=where, interventions=plans, neutral=usual, frame=frame)
+
+
+def _projected(found: Recording, site: Site, unit: Float[Tensor, " width"]) -> pd.DataFrame:
+    """Projection and cosine of each token of a batch."""
+    activations = found.activations[site].double()
+    projection = activations @ unit.double()
+    cosine = projection / activations.norm(dim=1).clamp_min(1e-12)
+    columns = {"text": found.sequences, "position": found.positions, "projection": projection, "cosine": cosine}
+    return pd.DataFrame({name: values.tolist() for name, values in columns.items()})
+
+
+def _neutral(
+    model: SteerableModel,
+    site: Site,
+    unit: Float[Tensor, " width"],
+    texts: Sequence[str] | Sequence[Sequence[int]],
+    batch_size: int,
+) -> tuple[float, float]:
+    """Mean and standard deviation of the projection over neutral tokens."""
+    reading = Reading(sites=(site,), rule=Positions("content"))
+    rows = token_rows(model, texts)
+    parts = collect(
+        model, rows, reading, (), batch_size, lambda found: found.activations[site].double() @ unit.double()
+    )
+    values = torch.cat(parts)
+    spread = float(values.std()) if len(values) > 1 else 0.0
+    if not spread > 0:
+        raise ScoreError(f"{len(values)} neutral tokens, or all of one projection: they say nothing of what is usual.")
+    return float(values.mean()), spread
+
+
+def _labelled(
+    model: SteerableModel,
+    rows: TokenRows,
+    frame: pd.DataFrame,
+    vector: str,
+    site: Site,
+    usual: tuple[float, float] | None,
+) -> pd.DataFrame:
+    """The table with tokens, names and z."""
+    tokens = [rows[text][position] for text, position in zip(frame["text"], frame["position"], strict=True)]
+    mean, spread = usual or (float("nan"), float("nan"))
+    return pd.DataFrame(
+        {
+            "vector": vector,
+            "site": str(site),
+            "text": frame["text"],
+            "position": frame["position"],
+            "token": tokens,
+            "piece": [decode(model, [token], special=True) for token in tokens],
+            "steered": frame["steered"],
+            "projection": frame["projection"],
+            "cosine": frame["cosine"],
+            "z": (frame["projection"] - mean) / spread,
+        }
+    )

@@ -1,0 +1,204 @@
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: reportGeneralTypeIssues=false, reportReturnType=false, reportOperatorIssue=false
+"""Figures of attributions: which component carries, repairs, writes or reads, and how long an edit lasts."""
+
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from lens_steer.figures.style import CONTROL, DOUBLE_COLUMN, STEERED, STYLE, words
+
+KINDS = {
+    "edit": "#000000",
+    "embedding": "#000000",
+    "head": "#0072B2",
+    "attention": "#0072B2",
+    "mlp": "#E69F00",
+    "norm": "#CC79A7",
+}
+LABELS = {"head": "heads", "attention": "attention", "mlp": "MLPs", "norm": "norm scale"}
+NAMES = {"head": "head", "attention": "attention", "mlp": "MLP"}
+ALWAYS = ("edit", "embedding", "norm")
+MEASURES = {"query": "query", "key": "key", "ov": "OV", "toward": "OV, toward the answer", "mlp": "MLP"}
+TRACES = {
+    "along_relative": "along the edit\n(of the stream's norm)",
+    "orthogonal_relative": "orthogonal to it\n(of the stream's norm)",
+    "off_manifold": "distance from unsteered\nactivations",
+}
+
+
+def attribution_bars(summary: pd.DataFrame, most: int = 14) -> Figure:
+    """What each component contributes: the largest ones, sorted, and heads and MLPs by layer.
+
+    Args:
+        summary: from `Contributions.summary`, one quantity: columns `quantity, component, kind, layer, value, low,
+            high, measured, n, additive`.
+        most: how many components are shown one by one; of an additive quantity the others are one bar.
+
+    Returns:
+        The figure; whiskers are the intervals over items, the dashed line is the whole that was measured. An edit, the
+        embedding and the norm's scale are always shown; by layer, parts that do not add up are drawn one by one.
+    """
+    with mpl.rc_context(STYLE):
+        additive = bool(summary["additive"].iloc[0])
+        ranked = summary.sort_values("value", key=abs, ascending=False, kind="stable")
+        kept = ranked["kind"].isin(ALWAYS)
+        kept |= ranked.index.isin(ranked[~kept].head(most).index)
+        shown, others = ranked[kept], ranked[~kept] if additive else ranked.iloc[:0]
+        size = (DOUBLE_COLUMN, max(2.0, 0.75 + 0.165 * (len(shown) + 1)))
+        figure = Figure(figsize=size, layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+        _bars(left, shown, others)
+        _by_layer(right, summary, additive)
+        whole = float(summary["measured"].iloc[0])
+        left.axvline(whole, color="black", lw=0.8, ls="--")
+        left.set_xlabel(_wrapped(f"{summary['quantity'].iloc[0]}, mean over {int(summary['n'].iloc[0])} items", 52))
+        kinds = [kind for kind in KINDS if kind in set(summary["kind"])]
+        handles = [Patch(color=KINDS[kind], label=LABELS.get(kind, kind)) for kind in kinds]
+        line = Line2D([], [], color="black", lw=0.8, ls="--", label=f"measured: {whole:.3g}")
+        figure.legend(handles=[*handles, line], loc="outside upper center", ncols=6, frameon=False)
+        return figure
+
+
+def component_map(rows: pd.DataFrame, value: str = "value", label: str | None = None) -> Figure:
+    """Every head (and MLP) of every layer as a heat map, one panel a measure.
+
+    Args:
+        rows: from `Contributions.summary` or `Readings.to_frame`: columns `layer, head, kind` and the
+            value's; `measure` where there are several.
+        value: which column is drawn.
+        label: of the colour scale; the quantity, or the column's name, where absent.
+
+    Returns:
+        The figure, on one colour scale centred on 0; a cell with a dot has no value.
+    """
+    with mpl.rc_context(STYLE):
+        rows = pd.DataFrame(rows[rows["kind"].isin(("head", "mlp"))])
+        rows = rows if "measure" in rows else rows.assign(measure="")
+        names = list(rows["measure"].unique())
+        layers = list(range(int(rows["layer"].min()), int(rows["layer"].max()) + 1))
+        grids = {name: _grid(pd.DataFrame(rows[rows["measure"] == name]), value, layers) for name in names}
+        widths = [len(grid.columns) for grid in grids.values()]
+        cell = min(0.24, 5.6 / sum(widths))
+        height = max(1.4, 0.95 + max(cell, 0.12) * len(layers))
+        size = (min(DOUBLE_COLUMN, 1.35 + 0.25 * len(names) + cell * sum(widths)), height)
+        figure = Figure(figsize=size, layout="constrained")
+        axes = list(np.atleast_1d(figure.subplots(1, len(names), sharey=True, width_ratios=widths)))
+        most = max(float(np.nanmax(np.abs(grid.to_numpy(dtype=float)))) for grid in grids.values()) or 1.0
+        image = None
+        for axis, (name, grid) in zip(axes, grids.items(), strict=True):
+            image = axis.imshow(grid, origin="lower", aspect="auto", cmap="RdBu_r", vmin=-most, vmax=most)
+            step = max(1, -(-len(grid.columns) // 8))
+            axis.set_xticks(range(0, len(grid.columns), step), grid.columns[::step])
+            axis.set_title(MEASURES.get(str(name), words(str(name))))
+            axis.spines[:].set_visible(False)
+            axis.tick_params(length=0)
+            for row, column in np.argwhere(grid.isna().to_numpy()):
+                axis.plot(column, row, ".", color=CONTROL, ms=1.5)
+        every = max(1, -(-len(layers) // 12))
+        axes[0].set_yticks(range(0, len(layers), every), layers[::every])
+        axes[0].set_ylabel("layer")
+        figure.supxlabel("head", fontsize=8)
+        named = {"z": "z against random directions"}
+        quantity = rows["quantity"].iloc[0] if "quantity" in rows else named.get(value, words(value))
+        if image is not None:
+            figure.colorbar(image, ax=axes, label=label or _wrapped(str(quantity)), pad=0.03)
+        return figure
+
+
+def persistence_curves(summary: pd.DataFrame, over: str = "layer") -> Figure:
+    """How long an edit lasts: along itself, orthogonal to itself, and away from where activations lie.
+
+    Args:
+        summary: from `Persistence.summary`: columns `vector`, the x axis, `along_relative`, `orthogonal_relative` and,
+            where it was measured, `off_manifold` and `off_manifold_unsteered`.
+        over: `layer`, or `step` (of the summary over steps).
+
+    Returns:
+        The figure; the blue band is the interval over sequences, the grey one the 2.5th to 97.5th percentile of the
+        same edit in random directions.
+    """
+    with mpl.rc_context(STYLE):
+        traces = [name for name in TRACES if name in summary]
+        figure = Figure(figsize=(2.3 * len(traces), 2.15), layout="constrained")
+        axes = list(np.atleast_1d(figure.subplots(1, len(traces))))
+        line = summary[summary["vector"] == "steering"].sort_values(over)
+        control = summary[summary["vector"] != "steering"].groupby(over)
+        for axis, name in zip(axes, traces, strict=True):
+            if len(control):
+                low, high = control[name].quantile(0.025), control[name].quantile(0.975)
+                axis.fill_between(low.index, low, high, color=CONTROL, alpha=0.4, lw=0, label="random, same norm")
+            if f"{name}_low" in line:
+                axis.fill_between(line[over], line[f"{name}_low"], line[f"{name}_high"], color=STEERED, alpha=0.2, lw=0)
+            axis.plot(line[over], line[name], color=STEERED, marker="o", ms=2.5, lw=1.2, label="steering vector")
+            if name == "off_manifold":
+                axis.plot(line[over], line[f"{name}_unsteered"], color="black", lw=0.9, ls="--", label="unsteered")
+            axis.axhline(0, color="black", lw=0.4, ls=":")
+            axis.set(title=TRACES[name])
+            axis.xaxis.get_major_locator().set_params(integer=True)
+        figure.supxlabel("layer" if over == "layer" else f"{over}s after the prompt's last token", fontsize=8)
+        handles = {text: h for axis in axes for h, text in zip(*axis.get_legend_handles_labels(), strict=True)}
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False)
+        return figure
+
+
+def _bars(axis: Axes, shown: pd.DataFrame, others: pd.DataFrame) -> None:
+    """The largest components, the largest on top, and all others in one."""
+    names, values = [_name(row) for row in shown.itertuples()], list(shown["value"])
+    colours = [KINDS[kind] for kind in shown["kind"]]
+    if len(others):
+        names.append(f"{len(others)} others")
+        values.append(float(others["value"].sum()))
+        colours.append(CONTROL)
+    places = np.arange(len(names))
+    axis.barh(places, values, color=colours, height=0.72)
+    errors = np.array([shown["value"] - shown["low"], shown["high"] - shown["value"]]).clip(min=0)
+    axis.errorbar(values[: len(shown)], places[: len(shown)], xerr=errors, fmt="none", ecolor="black", elinewidth=0.7)
+    axis.set_yticks(places, names, fontsize=6.5)
+    axis.set(ylim=(len(names) - 0.4, -0.6))
+    axis.tick_params(axis="y", length=0)
+    axis.axvline(0, color="black", lw=0.5)
+
+
+def _by_layer(axis: Axes, summary: pd.DataFrame, additive: bool) -> None:
+    """Sums of attention and of MLPs in each layer, side by side; or, where sums mean nothing, every component."""
+    inside = summary[summary["kind"].isin(("head", "attention", "mlp"))]
+    sort = inside["kind"].where(inside["kind"] == "mlp", "head")
+    for shift, kind in ((-0.2, "head"), (0.2, "mlp")):
+        rows = inside[sort == kind]
+        if additive:
+            sums = rows.groupby("layer")["value"].sum()
+            axis.bar(sums.index + shift, sums, width=0.4, color=KINDS[kind])
+        else:
+            axis.plot(rows["layer"] + shift / 2, rows["value"], "o", ms=3, color=KINDS[kind])
+    axis.axhline(0, color="black", lw=0.5)
+    axis.set(xlabel="layer", ylabel="sum of the layer's components" if additive else "effect of each component")
+    axis.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _name(row: Any) -> str:
+    """A component as a reader wants it."""
+    place = f"{row.layer}" + (f".{row.head}" if row.kind == "head" else "")
+    return f"{NAMES[row.kind]} {place}" if row.kind in NAMES else str(row.component)
+
+
+def _grid(rows: pd.DataFrame, value: str, layers: list[int]) -> pd.DataFrame:
+    """Layers by heads, the MLP behind them."""
+    names = rows["head"].map(str).where(rows["kind"] == "head", "MLP")
+    order = [str(head) for head in sorted(rows.loc[rows["kind"] == "head", "head"].unique())]
+    order += ["MLP"] if (rows["kind"] == "mlp").any() else []
+    return rows.assign(column=names).pivot(index="layer", columns="column", values=value).reindex(layers)[order]
+
+
+def _wrapped(text: str, width: int = 28) -> str:
+    """A long label in lines."""
+    lines = [""]
+    for word in text.split():
+        lines = [*lines, word] if len(lines[-1]) + len(word) > width else [*lines[:-1], f"{lines[-1]} {word}".strip()]
+    return "\n".join(lines)

@@ -1,0 +1,82 @@
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+"""The figure of projection maps: a text whose tokens are coloured, unsteered above steered."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib import cm, colors
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from lens_steer.figures.style import DOUBLE_COLUMN, STYLE
+
+LINE, CHARACTERS, FONT = 0.17, 92, 6.2
+NAMES = {"z": "z against neutral text", "projection": "projection (units of the site)", "cosine": "cosine"}
+
+
+def projection_strip(tokens: pd.DataFrame, value: str = "z", skip_first: bool = True) -> Figure:
+    """One text, each token on a ground that shows its projection; one block for each run.
+
+    Args:
+        tokens: of one text, from `ProjectionMap.to_frame`: columns `vector, site, position, piece, steered` and the
+            value's.
+        value: z, projection or cosine.
+        skip_first: leave the first token white and out of the scale: the norm of BOS is another order of magnitude.
+
+    Returns:
+        The figure, on one colour scale centred on 0; its ends are the largest size of all runs.
+    """
+    with mpl.rc_context(STYLE):
+        runs = [(name, rows.sort_values("position")) for name, rows in tokens.groupby("steered")]
+        lines = {steered: _lines(rows["piece"]) for steered, rows in runs}
+        heights = [1 + max(line for line, *_ in lines[steered]) for steered, _ in runs]
+        counted = tokens[tokens["position"] > 0] if skip_first else tokens
+        most = float(counted[value].abs().max()) or 1.0
+        figure = Figure(figsize=(DOUBLE_COLUMN, LINE * sum(heights) + 0.27 * len(runs) + 0.55), layout="constrained")
+        axes = list(np.atleast_1d(figure.subplots(len(runs), 1, height_ratios=heights)))
+        scale = cm.ScalarMappable(colors.Normalize(-most, most), "RdBu_r")
+        for axis, (steered, rows), height in zip(axes, runs, heights, strict=True):
+            _strip(axis, rows, lines[steered], height, value, scale, skip_first)
+            axis.set_title("steered" if steered else "unsteered", loc="left", pad=2)
+        label = f"{NAMES[value]}: {tokens['vector'].iloc[0]} at {tokens['site'].iloc[0]}"
+        figure.colorbar(scale, ax=axes, label=label, orientation="horizontal", aspect=60, shrink=0.6, pad=0.02)
+        return figure
+
+
+def _strip(
+    axis: Axes,
+    rows: pd.DataFrame,
+    places: list[tuple[int, int, str]],
+    height: int,
+    value: str,
+    scale: cm.ScalarMappable,
+    skip_first: bool,
+) -> None:
+    """The tokens of one run."""
+    most = float(scale.norm.vmax)
+    for (line, start, text), position, number in zip(places, rows["position"], rows[value], strict=True):
+        blank = (skip_first and position == 0) or np.isnan(number)
+        ground = "white" if blank else scale.to_rgba(number)
+        axis.add_patch(Rectangle((start, line), len(text), 0.94, facecolor=ground, edgecolor="white", lw=0.4))
+        ink = "white" if not blank and abs(number) > 0.62 * most else "black"
+        axis.text(
+            start + len(text) / 2, line + 0.47, text, family="monospace", fontsize=FONT, ha="center", va="center",
+            color=ink, parse_math=False,
+        )  # fmt: skip
+    axis.set(xlim=(0, CHARACTERS), ylim=(height, 0))
+    axis.axis("off")
+
+
+def _lines(pieces: pd.Series) -> list[tuple[int, int, str]]:
+    """Where each token stands: line, first character, and what is written; a new line of the text begins a line."""
+    places, line, column = [], 0, 0
+    for piece in pieces:
+        text = "".join(mark if mark.isprintable() else {"\n": "↵", "\t": "→"}.get(mark, "·") for mark in piece) or "·"
+        if column and column + len(text) > CHARACTERS:
+            line, column = line + 1, 0
+        places.append((line, column, text[:CHARACTERS]))
+        column += len(text)
+        if "\n" in piece:
+            line, column = line + 1, 0
+    return places
