@@ -1,0 +1,156 @@
+"""A folder of results as it is found: record, tables, figures, and whether each file is what the run wrote.
+
+    verified        the sha256 that run.json gives             changed         another one
+    missing         in run.json, not in the folder             not recorded    in the folder, not in run.json
+
+Tables are read with their checks, and a plain CSV must be whole: every row as long as the first, the last one ended. It
+does not know what a table means.
+"""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lens_steer.errors import FormatError
+from lens_steer.tables import load_table
+
+RECORD = "run.json"
+KINDS = (".csv", ".png", ".pdf", ".safetensors")
+"""What a run leaves, besides its record."""
+VERIFIED, CHANGED, MISSING, UNRECORDED = "verified", "changed", "missing", "not recorded"
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Table:
+    """One table of a folder; `kind` and `facts` are empty where it is plain CSV."""
+
+    path: Path
+    frame: pd.DataFrame
+    kind: str = ""
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Results:
+    """All that was found; tables, figures and `states` by path below the folder, such as `broad/points.csv`."""
+
+    folder: Path
+    record: Mapping[str, Any]
+    tables: Mapping[str, Table]
+    figures: Mapping[str, bytes]
+    states: Mapping[str, str]
+
+    def of(self, state: str) -> list[str]:
+        """The files in one state."""
+        return [name for name, found in self.states.items() if found == state]
+
+
+def read_results(folder: str | Path) -> Results:
+    """Reads a folder that `lens-steer reproduce`, `sweep` or `lab methods` wrote.
+
+    Args:
+        folder: where the results are.
+
+    Returns:
+        Everything in it that lens_steer writes.
+
+    Raises:
+        FormatError: there is no such folder, it holds no results, or a table, a figure or the record is truncated or
+            foreign; the message names the file.
+    """
+    folder = Path(folder)
+    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if _left_by_a_run(path)}
+    record_path = folder / RECORD
+    if not paths and not record_path.exists():
+        raise FormatError(
+            f"{folder}: holds no results ({RECORD}, tables or figures); give a folder that lens-steer reproduce wrote."
+        )
+    record = _read_record(record_path) if record_path.exists() else {}
+    return Results(
+        folder=folder,
+        record=record,
+        tables={name: read_table(path) for name, path in paths.items() if path.suffix == ".csv"},
+        figures={name: _read_figure(path) for name, path in paths.items() if path.suffix == ".png"},
+        states=_states(paths, record.get("written", {})),
+    )
+
+
+def read_table(path: Path) -> Table:
+    """Reads a table of any kind, or a plain CSV.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The table.
+
+    Raises:
+        FormatError: it is truncated, edited or not a table.
+    """
+    try:
+        text = path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError(f"{path}: cannot be read ({error}); run what wrote it again.") from error
+    if text.startswith("# "):
+        kind = _kind(text.partition("\n")[0])
+        frame, facts = load_table(path, kind)
+        return Table(path=path, frame=frame, kind=kind, facts=facts)
+    lengths = {len(row) for row in csv.reader(io.StringIO(text, newline=""))}
+    if len(lengths) != 1 or not text.endswith("\n"):
+        raise FormatError(
+            f"{path}: truncated or not a table (rows of {sorted(lengths) or 'no'} cells, "
+            f"{'ended' if text.endswith(chr(10)) else 'not ended'}); run what wrote it again."
+        )
+    return Table(path=path, frame=pd.read_csv(io.StringIO(text), keep_default_na=True), facts={})
+
+
+def _left_by_a_run(path: Path) -> bool:
+    hidden = any(part.startswith(".") or part == "checkpoint" for part in path.parts)
+    return path.suffix in KINDS and not hidden and path.is_file()
+
+
+def _read_record(path: Path) -> Mapping[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{path}: truncated or not JSON ({error}); run what wrote it again.") from error
+    if not isinstance(record, dict) or not isinstance(record.get("written", {}), dict):
+        raise FormatError(f"{path}: not the record of a run; expected an object whose 'written' names files.")
+    return record
+
+
+def _read_figure(path: Path) -> bytes:
+    content = path.read_bytes()
+    if not content.startswith(_PNG) or b"IEND" not in content[-12:]:
+        raise FormatError(f"{path}: truncated or not a PNG; draw the figure again.")
+    return content
+
+
+def _kind(first_line: str) -> str:
+    """The kind that a table's header claims; none where it is no header, which `load_table` then says."""
+    try:
+        return str(json.loads(first_line.removeprefix("# "))["kind"])
+    except (ValueError, KeyError, TypeError):
+        return "table"
+
+
+def _states(paths: Mapping[str, Path], written: Mapping[str, str]) -> dict[str, str]:
+    """The state of every file that is there or should be."""
+    states = {}
+    for name in sorted({*paths, *written}):
+        if name not in written:
+            states[name] = UNRECORDED
+        elif name not in paths:
+            states[name] = MISSING
+        else:
+            same = hashlib.sha256(paths[name].read_bytes()).hexdigest() == written[name]
+            states[name] = VERIFIED if same else CHANGED
+    return states

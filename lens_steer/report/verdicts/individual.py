@@ -1,0 +1,85 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+"""Individual steering: does each behaviour's vector move its answers, further than random directions of its norm do?
+
+raises    the interval at +s lies above the unsteered rate, and the rate above the 97.5th percentile of random ones
+lowers    the interval at -s lies below the unsteered rate, and the rate below the 2.5th percentile of random ones
+"""
+
+import pandas as pd
+
+from lens_steer.report.folder import Results
+from lens_steer.report.verdicts.finding import Experiment, Finding, percent, span, words
+
+TAILS = (0.025, 0.975)
+VERDICTS = {
+    (True, True): "steers both ways",
+    (True, False): "only raises",
+    (False, True): "only lowers",
+    (False, False): "no further than random directions",
+}
+
+
+def find(results: Results) -> list[Finding]:
+    """One finding a behaviour, after one of all."""
+    summary, curves = (results.tables[name].frame for name in NEEDS)
+    findings = [
+        _finding(row, pd.DataFrame(curves[curves["behaviour"] == row["behaviour"]]), results)
+        for row in summary.to_dict("records")
+    ]
+    both = sum(finding.verdict == VERDICTS[True, True] for finding in findings)
+    one = sum(finding.verdict in (VERDICTS[True, False], VERDICTS[False, True]) for finding in findings)
+    counted = f"Of {len(findings)} behaviours {both} are steered both ways and {one} one way further than by random "
+    counted += "directions of the same norm."
+    return [Finding(subject="all behaviours", verdict=f"{both} of {len(findings)} both ways", words=counted), *findings]
+
+
+def _finding(row: dict[str, object], curves: pd.DataFrame, results: Results) -> Finding:
+    """What steering one behaviour did at its chosen point, and what random directions did there."""
+    strength, unsteered = float(row["strength"]), float(row["unsteered"])
+    steered = curves[curves["vector"] == "steering"].set_index("strength")
+    random = curves[curves["vector"] != "steering"]
+    beyond, said = [], []
+    for sign, verb in ((1, "Added"), (-1, "subtracted")):
+        end, others = steered.loc[sign * strength], random.loc[random["strength"] == sign * strength, "matching_rate"]
+        rate, low, high = (float(end[name]) for name in ("matching_rate", "rate_low", "rate_high"))
+        moved = low > unsteered if sign > 0 else high < unsteered
+        outside = not len(others) or sign * rate > sign * others.quantile(TAILS[sign > 0])
+        beyond.append(moved and outside)
+        said.append(f"{verb}, the matching rate is {percent(rate, low, high)}{_random(others)}")
+    place = f"{row['site']}, tokens {row['positions']}, strength {strength:g} ({row['scale']})"
+    text = f"At {place}, chosen on validation items. "
+    text += f"Unsteered the matching rate is {percent(unsteered)}{_n(row, results)}. "
+    fallen = bool(row["collapsed"])
+    verdict = VERDICTS[beyond[0], beyond[1]] + (", but answers collapse" if fallen else "")
+    return Finding(
+        subject=words(str(row["behaviour"])),
+        verdict=verdict,
+        words=f"{text}{'; '.join(said)}.",
+        holds=all(beyond) and not fallen,
+    )
+
+
+def _random(rates: pd.Series) -> str:
+    """The control, in brackets; that there is none where there is none."""
+    if not len(rates):
+        return " (no control at this strength)"
+    return f" ({len(rates)} random directions: {span(rates, *TAILS)})"
+
+
+def _n(row: dict[str, object], results: Results) -> str:
+    """How many items were asked, where the record says it."""
+    sizes = results.record.get("data", {}).get(row["behaviour"], {})
+    return f" on {sizes['test']} test items in both option orders" if "test" in sizes else ""
+
+
+NEEDS = {
+    "summary.csv": ("behaviour", "site", "positions", "strength", "scale", "unsteered", "collapsed"),
+    "steering_curves.csv": ("behaviour", "vector", "strength", "matching_rate", "rate_low", "rate_high"),
+}
+EXPERIMENT = Experiment(
+    title="Individual steering: does each vector move its behaviour?",
+    judged="Brackets are 95 % bootstrap intervals over items. The control is the 2.5th to 97.5th percentile of random "
+    "directions of the vector's norm at the same point: a rate inside it is no effect of the direction.",
+    needs=NEEDS,
+    find=find,
+)
