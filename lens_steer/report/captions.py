@@ -52,12 +52,10 @@ def _facts(frame: pd.DataFrame) -> str:
     said = []
     if "scale" in frame.columns:
         said.append(f"Strength: {', '.join(map(str, frame['scale'].unique()))}.")
-    for column in ("vector", "method"):
-        if column in frame.columns:
-            names = frame[column].astype(str)
-            for control in ("random", "permuted"):
-                count = names[names.str.startswith(f"{control} ")].nunique()
-                said += [f"Controls: {count} {control} directions."] if count else []
+    names = {str(name) for column in ("vector", "method") if column in frame.columns for name in frame[column].unique()}
+    for control in ("random", "permuted"):
+        count = sum(name.startswith(f"{control} ") for name in names)
+        said += [f"Controls: {count} {control} directions."] if count else []
     if any(str(name).endswith("low") and "random" not in str(name) for name in frame.columns):
         said.append("Intervals: 95 % bootstrap.")
     return " ".join(said)

@@ -67,7 +67,8 @@ def read_results(folder: str | Path) -> Results:
             foreign; the message names the file.
     """
     folder = Path(folder)
-    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if _left_by_a_run(path)}
+    found = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    paths = {name.as_posix(): path for name, path in found.items() if _left_by_a_run(name)}
     record_path = folder / RECORD
     if not paths and not record_path.exists():
         raise FormatError(
@@ -78,7 +79,7 @@ def read_results(folder: str | Path) -> Results:
         folder=folder,
         record=record,
         tables={name: read_table(path) for name, path in paths.items() if path.suffix == ".csv"},
-        figures={name: _read_figure(path) for name, path in paths.items() if path.suffix == ".png"},
+        figures={name: _read_figure(paths[name]) for name in _in_order(paths, record) if name.endswith(".png")},
         states=_states(paths, record.get("written", {})),
     )
 
@@ -103,18 +104,27 @@ def read_table(path: Path) -> Table:
         kind = _kind(text.partition("\n")[0])
         frame, facts = load_table(path, kind)
         return Table(path=path, frame=frame, kind=kind, facts=facts)
-    lengths = {len(row) for row in csv.reader(io.StringIO(text, newline=""))}
+    try:
+        lengths = {len(row) for row in csv.reader(io.StringIO(text, newline=""))}
+    except csv.Error as error:
+        raise FormatError(f"{path}: not a table that can be read ({error}); run what wrote it again.") from error
     if len(lengths) != 1 or not text.endswith("\n"):
+        end = "" if text.endswith("\n") else ", and the last one does not end"
         raise FormatError(
-            f"{path}: truncated or not a table (rows of {sorted(lengths) or 'no'} cells, "
-            f"{'ended' if text.endswith(chr(10)) else 'not ended'}); run what wrote it again."
+            f"{path}: truncated or not a table (it has rows of {sorted(lengths)} cells{end}); run what wrote it again."
         )
     return Table(path=path, frame=pd.read_csv(io.StringIO(text), keep_default_na=True), facts={})
 
 
-def _left_by_a_run(path: Path) -> bool:
-    hidden = any(part.startswith(".") or part == "checkpoint" for part in path.parts)
-    return path.suffix in KINDS and not hidden and path.is_file()
+def _left_by_a_run(name: Path) -> bool:
+    """Whether a file, by its path below the folder, is a result."""
+    return name.suffix in KINDS and not any(part.startswith(".") or part == "checkpoint" for part in name.parts)
+
+
+def _in_order(paths: Mapping[str, Path], record: Mapping[str, Any]) -> list[str]:
+    """What the run wrote in the order in which it did, then the rest."""
+    written = [name for name in record.get("written", {}) if name in paths]
+    return [*written, *(name for name in paths if name not in written)]
 
 
 def _read_record(path: Path) -> Mapping[str, Any]:

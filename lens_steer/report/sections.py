@@ -5,7 +5,7 @@ is drawn.
 """
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -50,7 +50,7 @@ def figures(results: Results) -> str:
     parts = []
     for name, content in results.figures.items():
         data = str(PurePosixPath(name).with_suffix(".csv"))
-        link = f"Data: {_download(results, data)}" if data in results.tables else ""
+        link = f'Data: <a href="#table-{markup.text(data)}">{markup.text(data)}</a>' if data in results.tables else ""
         parts.append(markup.figure(_title(name), content, caption(results, name), link))
     return "\n".join(parts)
 
@@ -94,7 +94,8 @@ def tables(results: Results) -> str:
         table = results.tables[name]
         size = f"{len(table.frame)} rows{f', {table.kind}' if table.kind else ''}"
         summary = f"<strong>{markup.text(name)}</strong> <small>{markup.text(size)}</small>"
-        body = f"<p>Whole table: {_download(results, name)}</p>{markup.table(table.frame)}"
+        whole = markup.download(name, table.path.read_bytes())
+        body = f'<p id="table-{markup.text(name)}">Whole table: {whole}</p>{markup.table(table.frame)}'
         parts.append(markup.details(summary, body, name == FIRST))
     return "\n".join(parts)
 
@@ -102,29 +103,23 @@ def tables(results: Results) -> str:
 def protocol(results: Results) -> str:
     """The settings of everything that was run."""
     said = {key: value for key, value in results.record.items() if key not in (*OF_PROVENANCE, "written")}
-    return "\n".join(
-        markup.details(f"<strong>{markup.text(key)}</strong>", markup.pairs(markup.flat(value, key)), key == "settings")
-        for key, value in said.items()
-    )
+    return _record(said)
 
 
 def provenance(results: Results) -> str:
     """What made the results, and whether each file is what was written."""
     record = dict(results.record)
     if not record:
-        said = (
-            f'<p class="alarm">There is no {RECORD}: what made these files, and whether they changed, is unknown.</p>'
-        )
-        return said
+        return f'<p class="alarm">No {RECORD}: what made these files, and whether they changed, is unknown.</p>'
     if isinstance(record.get("command"), list):
         record["command"] = shlex.join(["lens-steer", *map(str, record["command"])])
-    rows = [row for key in OF_PROVENANCE if key in record for row in markup.flat(record[key], key)]
     digests = record.get("written", {})
     files = [(name, state, digests.get(name, "")) for name, state in results.states.items()]
     frame = pd.DataFrame(files, columns=["file", "state", "sha256 in run.json"])
     counts = frame["state"].value_counts()
     summary = "Files: " + ", ".join(f"{count} {state}" for state, count in counts.items())
-    return markup.pairs(rows) + markup.details(markup.text(summary), markup.table(frame, len(frame)))
+    made = _record({key: record[key] for key in OF_PROVENANCE if key in record})
+    return made + markup.details(f"<strong>{markup.text(summary)}</strong>", markup.table(frame, len(frame)))
 
 
 def alarms(results: Results) -> str:
@@ -136,13 +131,19 @@ def alarms(results: Results) -> str:
     return "\n".join(said)
 
 
+def _record(said: Mapping[str, object]) -> str:
+    """Plain values as they are, nested ones behind their name."""
+    plain = {key: value for key, value in said.items() if not isinstance(value, Mapping)}
+    parts = [markup.pairs(markup.flat(plain))] if plain else []
+    for key, value in said.items():
+        if isinstance(value, Mapping) and value:
+            parts.append(markup.details(f"<strong>{markup.text(key)}</strong>", markup.pairs(markup.flat(value))))
+    return "\n".join(parts)
+
+
 def _finding(finding: Finding) -> str:
     mark = markup.badge(finding.verdict, finding.holds)
     return f"<strong>{markup.text(finding.subject)}</strong> {mark}<br>{markup.text(finding.words)}"
-
-
-def _download(results: Results, name: str) -> str:
-    return markup.download(name, results.tables[name].path.read_bytes())
 
 
 def _title(name: str) -> str:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from lens_steer.audit import Audit
 from lens_steer.errors import DataError
-from lens_steer.views.view import Drawing, View, as_text
+from lens_steer.views.view import Drawing, View, as_text, visible
 
 LEAST = 1e-5
 """The smallest bound: CircuitsVis rounds bounds to six decimals."""
@@ -101,7 +101,7 @@ def lens_view(frame: pd.DataFrame, by: Sequence[str] = ("behaviour", "vector", "
     for title, rows in _groups(frame, by):
         ordered = rows.sort_values(value, ascending=False, kind="stable")
         numbers = [[float(number)] for number in ordered[value]]
-        drawings.append(coloured(title, list(ordered["token"]), numbers, (value,)))
+        drawings.append(coloured(title, [_entry(token) for token in ordered["token"]], numbers, (value,)))
     return View(drawings=tuple(drawings))
 
 
@@ -170,6 +170,12 @@ def _groups(frame: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[str, pd.Da
     for key, rows in frame.groupby(columns, sort=False):
         parts = zip(columns, key if isinstance(key, tuple) else (key,), strict=True)
         yield " \N{MIDDLE DOT} ".join(dict.fromkeys(_said(name, part) for name, part in parts)), pd.DataFrame(rows)
+
+
+def _entry(token: object) -> str:
+    """A token in a list: on one line, its spaces visible, apart from its neighbours."""
+    shown = str(token).replace(" ", "\N{MIDDLE DOT}")
+    return f" {visible(shown)} ".replace("\n", "")
 
 
 def _said(name: str, value: object) -> str:

@@ -1,9 +1,11 @@
-# pyright: reportArgumentType=false
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
 """Broad skills: what text keeps where a skill is steered away, and whether a broad skill costs it more than a narrow.
 
 selective    at the level, the interval of what text keeps lies above the level
 beyond       what text keeps there lies above all random directions that reach the level at all
 """
+
+import math
 
 import pandas as pd
 
@@ -45,32 +47,39 @@ def _finding(row: dict[str, object], kept: pd.DataFrame, level: float, scale: st
     here = kept[kept["part"].eq("test") & kept["level"].eq(level)]
     here = here[here["target"].eq(row["target"]) & here["reading"].eq(row["reading"]) & here["site"].eq(row["site"])]
     steered = here[here["vector"] == "steering"]
+    value, low, high = (float(steered[name].iloc[0]) if len(steered) else math.nan for name in ("kept", "low", "high"))
     random = here.loc[here["vector"].str.startswith("random"), "kept"]
-    value, low, high = (
-        float(steered[name].iloc[0]) if len(steered) else float("nan") for name in ("kept", "low", "high")
+    reached, target = random.dropna(), words(str(row["target"]))
+    place = f"{row['site']}, strength {float(row['strength']):g} ({scale})"
+    down = f"down to {percent(level)} of its top-1 accuracy"
+    said = [
+        f"Where {target} is {down}, text keeps {percent(value, low, high)}."
+        if not math.isnan(value)
+        else f"On test documents {target} is not brought {down}.",
+        f"Of {len(random)} random directions of the same norm {len(reached)} bring it down to that"
+        + (f", and leave text {span(reached)}." if len(reached) else "."),
+        f"At {place}, chosen on validation documents, {target} keeps {_share(row, 'target')} and text "
+        f"{_share(row, 'text')}.",
+    ]
+    selective, beyond = low > level, not len(reached) or value > float(reached.max())
+    if math.isnan(value):
+        verdict = "not brought down to the level"
+    elif selective:
+        verdict = "selective" if beyond else "selective, but so are random directions"
+    else:
+        verdict = "not selective"
+    return Finding(
+        subject=f"{target} ({row['reading']})", verdict=verdict, words=" ".join(said), holds=selective and beyond
     )
-    reached = random.dropna()
-    beyond = not len(reached) or value > reached.max()
-    selective = low > level
-    target = words(str(row["target"]))
-    shares = {name: [float(row[f"{name}_kept{end}"]) for end in ("", "_low", "_high")] for name in ("target", "text")}
-    said = (
-        f"Where {target} has fallen to {percent(level)} of its top-1 accuracy, text keeps {percent(value, low, high)}. "
-    )
-    said += f"Of {len(random)} random directions of the same norm {len(reached)} bring {target} down to that"
-    said += f", and leave text {span(reached)}. " if len(reached) else ". "
-    said += (
-        f"At {row['site']}, strength {float(row['strength']):g} ({scale}), chosen on validation documents, {target} "
-    )
-    said += f"keeps {percent(*shares['target'])} (random: {_range(row, 'target')}) and text {percent(*shares['text'])} "
-    said += f"(random: {_range(row, 'text')})."
-    verdict = "not brought down to the level" if pd.isna(value) else "selective" if selective else "not selective"
-    verdict += "" if beyond or pd.isna(value) else ", but random directions are too"
-    return Finding(subject=f"{target} ({row['reading']})", verdict=verdict, words=said, holds=selective and beyond)
 
 
-def _range(row: dict[str, object], skill: str) -> str:
-    return span(pd.Series([row[f"{skill}_random_low"], row[f"{skill}_random_high"]], dtype=float))
+def _share(row: dict[str, object], skill: str) -> str:
+    """What a skill keeps at the chosen point, with its interval and the range of the random directions."""
+    value, low, high, *random = (
+        float(row[f"{skill}_{what}"]) for what in ("kept", "kept_low", "kept_high", "random_low", "random_high")
+    )
+    control = "" if any(map(math.isnan, random)) else f" (random: {span(pd.Series(random))})"
+    return f"{percent(value, low, high)}{control}"
 
 
 def _level(results: Results) -> float:
@@ -78,7 +87,11 @@ def _level(results: Results) -> float:
     return float(results.tables["broad/points.csv"].facts.get("settings", {}).get("level", LEVEL))
 
 
-_ENDS = tuple(f"{skill}_{what}" for skill in ("target", "text") for what in ("kept", "random_low", "random_high"))
+_ENDS = tuple(
+    f"{skill}_{what}"
+    for skill in ("target", "text")
+    for what in ("kept", "kept_low", "kept_high", "random_low", "random_high")
+)
 NEEDS = {
     "broad/points.csv": ("target", "reading", "direction", "site", "strength", "chosen", *_ENDS),
     "broad/kept.csv": ("target", "reading", "part", "vector", "site", "level", "kept", "low", "high"),

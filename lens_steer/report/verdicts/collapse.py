@@ -2,11 +2,13 @@
 """Collapse: from which strength on do answers, and generated text, no longer say anything?"""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
 from lens_steer.report.folder import Results
-from lens_steer.report.verdicts.finding import Experiment, Finding
+from lens_steer.report.verdicts.finding import Experiment, Finding, words
 
 
 def find(results: Results) -> list[Finding]:
@@ -15,8 +17,7 @@ def find(results: Results) -> list[Finding]:
     facts, frame = strengths.facts, strengths.frame
     n = {"answers": f"{facts.get('items', '?')} items", "generation": f"{facts.get('prompts', '?')} prompts"}
     return [
-        _finding(row, frame, n.get(str(row["rule"]), ""), str(facts.get("vector", "the vector")))
-        for row in thresholds.frame.to_dict("records")
+        _finding(row, frame, n.get(str(row["rule"]), ""), _vector(facts)) for row in thresholds.frame.to_dict("records")
     ]
 
 
@@ -36,6 +37,10 @@ def _finding(row: dict[str, object], strengths: pd.DataFrame, n: str, vector: st
     said = f"{direction.capitalize()} {vector}, {name} collapse from strength {at:.2f} ({scale}) on, interval "
     said += f"[{_end(low)}, {_end(high)}]; strengths were tried up to {edge:g}."
     return Finding(subject=f"{rule}, {direction}", verdict=f"from {at:.2f} on", words=f"{said} {control}")
+
+
+def _vector(facts: Mapping[str, Any]) -> str:
+    return f"the vector of {words(str(facts['vector']))}" if "vector" in facts else "the vector"
 
 
 def _end(value: float) -> str:

@@ -10,12 +10,13 @@ import pandas as pd
 from lens_steer.report.folder import Results
 from lens_steer.report.verdicts.finding import Experiment, Finding, percent, span, words
 
-TAILS = (0.025, 0.975)
+TAILS, LEVEL = (0.025, 0.975), 0.05
+TOO_FEW = "too few random directions to tell"
 VERDICTS = {
     (True, True): "steers both ways",
-    (True, False): "only raises",
-    (False, True): "only lowers",
-    (False, False): "no further than random directions",
+    (True, False): "raises; lowering not shown beyond random",
+    (False, True): "lowers; raising not shown beyond random",
+    (False, False): "not shown beyond random",
 }
 
 
@@ -38,19 +39,21 @@ def _finding(row: dict[str, object], curves: pd.DataFrame, results: Results) -> 
     strength, unsteered = float(row["strength"]), float(row["unsteered"])
     steered = curves[curves["vector"] == "steering"].set_index("strength")
     random = curves[curves["vector"] != "steering"]
-    beyond, said = [], []
+    beyond, said, fewest = [], [], len(random)
     for sign, verb in ((1, "Added"), (-1, "subtracted")):
         end, others = steered.loc[sign * strength], random.loc[random["strength"] == sign * strength, "matching_rate"]
         rate, low, high = (float(end[name]) for name in ("matching_rate", "rate_low", "rate_high"))
+        as_far = int((sign * others >= sign * rate).sum())
         moved = low > unsteered if sign > 0 else high < unsteered
-        outside = not len(others) or sign * rate > sign * others.quantile(TAILS[sign > 0])
-        beyond.append(moved and outside)
-        said.append(f"{verb}, the matching rate is {percent(rate, low, high)}{_random(others)}")
+        beyond.append(moved and (1 + as_far) / (1 + len(others)) <= LEVEL)
+        said.append(f"{verb}, it is {percent(rate, low, high)}{_random(others, as_far)}")
+        fewest = min(fewest, len(others))
     place = f"{row['site']}, tokens {row['positions']}, strength {strength:g} ({row['scale']})"
     text = f"At {place}, chosen on validation items. "
     text += f"Unsteered the matching rate is {percent(unsteered)}{_n(row, results)}. "
     fallen = bool(row["collapsed"])
-    verdict = VERDICTS[beyond[0], beyond[1]] + (", but answers collapse" if fallen else "")
+    verdict = VERDICTS[beyond[0], beyond[1]] if 1 / (1 + fewest) <= LEVEL else TOO_FEW
+    verdict += ", but answers collapse" if fallen else ""
     return Finding(
         subject=words(str(row["behaviour"])),
         verdict=verdict,
@@ -59,11 +62,11 @@ def _finding(row: dict[str, object], curves: pd.DataFrame, results: Results) -> 
     )
 
 
-def _random(rates: pd.Series) -> str:
+def _random(rates: pd.Series, as_far: int) -> str:
     """The control, in brackets; that there is none where there is none."""
     if not len(rates):
         return " (no control at this strength)"
-    return f" ({len(rates)} random directions: {span(rates, *TAILS)})"
+    return f" ({len(rates)} random directions: {span(rates, *TAILS)}, {as_far} of them as far)"
 
 
 def _n(row: dict[str, object], results: Results) -> str:
@@ -78,8 +81,10 @@ NEEDS = {
 }
 EXPERIMENT = Experiment(
     title="Individual steering: does each vector move its behaviour?",
-    judged="Brackets are 95 % bootstrap intervals over items. The control is the 2.5th to 97.5th percentile of random "
-    "directions of the vector's norm at the same point: a rate inside it is no effect of the direction.",
+    judged="Brackets are 95 % bootstrap intervals over items. The control is random directions of the vector's "
+    "norm at the same point, by their 2.5th to 97.5th percentile. A vector steers where its interval leaves out the "
+    "unsteered rate and at most one direction in twenty goes as far, counting itself; this is not corrected for the "
+    "number of behaviours.",
     needs=NEEDS,
     find=find,
 )

@@ -1,4 +1,4 @@
-# pyright: reportArgumentType=false
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
 """Methods at equal damage, and function vectors of in-context tasks: which directions do more than random ones?"""
 
 from lens_steer.experiments.method_comparison import effect_table
