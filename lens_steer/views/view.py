@@ -23,6 +23,10 @@ from lens_steer.files import write_whole
 LONGEST = 40
 """Characters of a token that are shown; some vocabularies hold tokens of hundreds."""
 _BREAK, _TAB, _JOINER = "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}", "\N{RIGHTWARDS ARROW TO BAR}", "\N{WORD JOINER}"
+_HEAD = """<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>View</title>
+<style>body { font: 15px/1.4 system-ui, sans-serif; }</style>"""
 _STYLE = "background:white;color:black;overflow-x:auto;padding:4px"
 
 
@@ -95,8 +99,7 @@ class View:
         Returns:
             The path written. The same view gives the same bytes.
         """
-        width = '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        page = f'<!doctype html>\n<html lang="en"><meta charset="utf-8">{width}<title>View</title>\n{self.to_html()}\n'
+        page = f"<!doctype html>\n<html lang='en'>\n{_HEAD}\n{self.to_html()}\n</html>\n"
         return write_whole(path, page.encode())
 
     def _repr_html_(self) -> str:

@@ -50,6 +50,11 @@ def test_an_interval_that_holds_the_unsteered_rate_is_no_effect(results: Path) -
     assert said(results, "Individual")["wealth seeking"].verdict == "raises; lowering not shown beyond random"
 
 
+def test_a_curve_without_the_chosen_strength_is_said_and_does_not_end_the_report(results: Path) -> None:
+    edit(results / "summary.csv", "", "behaviour == 'wealth_seeking'", strength=3.0)
+    assert said(results, "Individual")["wealth seeking"].verdict == "cannot be told"
+
+
 def test_few_random_directions_decide_nothing(results: Path) -> None:
     path = results / "steering_curves.csv"
     frame = pd.read_csv(path)
@@ -105,7 +110,7 @@ def test_the_best_method_is_held_against_the_largest_random_direction(results: P
     methods(results, 1.25)
     found = said(results, "Methods")["2 methods"]
     assert found.verdict == "best: median" and found.holds and "1.25 nats, mean of 2 behaviours" in found.words
-    assert "largest of 2" in found.words and "0.60; 1 of 2 methods by more" in found.words
+    assert "The largest of 2 random directions moves it by 0.60; 1 of 2 methods move it by more." in found.words
     methods(results, 0.55)
     assert said(results, "Methods")["2 methods"].holds is False
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from lens_steer.figures.style import words
 from lens_steer.report.folder import Results
-from lens_steer.report.verdicts.finding import Experiment, Finding, words
+from lens_steer.report.verdicts.finding import Experiment, Finding
 
 
 def find(results: Results) -> list[Finding]:
@@ -25,18 +26,18 @@ def _finding(row: dict[str, object], strengths: pd.DataFrame, n: str, vector: st
     rule, direction = str(row["rule"]), str(row["direction"])
     scale, grid = strengths["scale"].iloc[0], strengths["strength"]
     edge = float(grid.max() if direction == "adding" else grid.min())
-    sound = strengths.loc[grid == 0, f"{rule}_collapsed"]
-    control = f"Unsteered, they {'are collapsed already' if bool(sound.any()) else 'are not collapsed'} ({n})."
-    name = "answers" if rule == "answers" else "continuations"
+    already = bool(strengths.loc[grid == 0, f"{rule}_collapsed"].any())
+    control = f"Unsteered, they are {'collapsed already' if already else 'not collapsed'} ({n})."
+    subject, name = f"{rule}, {direction}", "answers" if rule == "answers" else "continuations"
+    begun = f"{direction.capitalize()} {vector}, {name}"
     if bool(row["censored"]):
-        said = (
-            f"{direction.capitalize()} {vector}, {name} do not collapse up to {edge:g} ({scale}), the end of the grid."
-        )
-        return Finding(subject=f"{rule}, {direction}", verdict=f"not up to {edge:g}", words=f"{said} {control}")
+        said = f"{begun} do not collapse up to {edge:g} ({scale}), the end of the grid. {control}"
+        return Finding(subject=subject, verdict=f"not up to {edge:g}", words=said)
     at, low, high = (float(row[key]) for key in ("strength", "low", "high"))
-    said = f"{direction.capitalize()} {vector}, {name} collapse from strength {at:.2f} ({scale}) on, interval "
-    said += f"[{_end(low)}, {_end(high)}]; strengths were tried up to {edge:g}."
-    return Finding(subject=f"{rule}, {direction}", verdict=f"from {at:.2f} on", words=f"{said} {control}")
+    said = (
+        f"{begun} collapse from strength {at:.2f} ({scale}) on, interval [{_end(low)}, {_end(high)}]; strengths were "
+    )
+    return Finding(subject=subject, verdict=f"from {at:.2f} on", words=f"{said}tried up to {edge:g}. {control}")
 
 
 def _vector(facts: Mapping[str, Any]) -> str:

@@ -53,8 +53,3 @@ def span(values: pd.Series, low: float = 0.0, high: float = 1.0) -> str:
     """The range of several shares, or of some percentiles of them: `14 to 93 %`."""
     ends = values.quantile(low), values.quantile(high)
     return f"{100 * ends[0]:.0f} to {100 * ends[1]:.0f}\N{NO-BREAK SPACE}%"
-
-
-def words(name: str) -> str:
-    """A name as a reader wants it: underscores are spaces."""
-    return name.replace("_", " ")

@@ -7,8 +7,9 @@ lowers    the interval at -s lies below the unsteered rate, and the rate below t
 
 import pandas as pd
 
+from lens_steer.figures.style import words
 from lens_steer.report.folder import Results
-from lens_steer.report.verdicts.finding import Experiment, Finding, percent, span, words
+from lens_steer.report.verdicts.finding import Experiment, Finding, percent, span
 
 TAILS, LEVEL = (0.025, 0.975), 0.05
 TOO_FEW = "too few random directions to tell"
@@ -39,6 +40,10 @@ def _finding(row: dict[str, object], curves: pd.DataFrame, results: Results) -> 
     strength, unsteered = float(row["strength"]), float(row["unsteered"])
     steered = curves[curves["vector"] == "steering"].set_index("strength")
     random = curves[curves["vector"] != "steering"]
+    subject = words(str(row["behaviour"]))
+    if not {-strength, strength} <= set(steered.index):
+        text = f"The curves have no steered rows at strengths {-strength:g} and {strength:g}."
+        return Finding(subject=subject, verdict="cannot be told", words=text)
     beyond, said, fewest = [], [], len(random)
     for sign, verb in ((1, "Added"), (-1, "subtracted")):
         end, others = steered.loc[sign * strength], random.loc[random["strength"] == sign * strength, "matching_rate"]
@@ -49,15 +54,14 @@ def _finding(row: dict[str, object], curves: pd.DataFrame, results: Results) -> 
         said.append(f"{verb}, it is {percent(rate, low, high)}{_random(others, as_far)}")
         fewest = min(fewest, len(others))
     place = f"{row['site']}, tokens {row['positions']}, strength {strength:g} ({row['scale']})"
-    text = f"At {place}, chosen on validation items. "
-    text += f"Unsteered the matching rate is {percent(unsteered)}{_n(row, results)}. "
+    before = f"Unsteered the matching rate is {percent(unsteered)}{_n(row, results)}."
     fallen = bool(row["collapsed"])
     verdict = VERDICTS[beyond[0], beyond[1]] if 1 / (1 + fewest) <= LEVEL else TOO_FEW
     verdict += ", but answers collapse" if fallen else ""
     return Finding(
-        subject=words(str(row["behaviour"])),
+        subject=subject,
         verdict=verdict,
-        words=f"{text}{'; '.join(said)}.",
+        words=f"At {place}, chosen on validation items. {before} {'; '.join(said)}.",
         holds=all(beyond) and not fallen,
     )
 

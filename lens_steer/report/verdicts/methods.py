@@ -2,8 +2,9 @@
 """Methods at equal damage, and function vectors of in-context tasks: which directions do more than random ones?"""
 
 from lens_steer.experiments.method_comparison import effect_table
+from lens_steer.figures.style import words
 from lens_steer.report.folder import Results
-from lens_steer.report.verdicts.finding import Experiment, Finding, percent, words
+from lens_steer.report.verdicts.finding import Experiment, Finding, percent
 
 
 def find(results: Results) -> list[Finding]:
@@ -12,22 +13,24 @@ def find(results: Results) -> list[Finding]:
     table = effect_table(frame)
     control = [name for name in table.index if str(name).startswith("random")]
     methods = table.drop(index=control)
-    behaviours = methods.drop(columns="mean")
-    floor = table.loc[control, "mean"].max() if control else float("nan")
-    above = methods.index[methods["mean"] > floor] if control else methods.index
-    best, worst = methods.index[0], methods.index[-1]
-    low, high = behaviours.loc[best].min(), behaviours.loc[best].max()
-    said = (
-        f"At the same KL on neutral text, {words(best)} moves the logit difference most: {methods['mean'].iloc[0]:.2f} "
-    )
-    said += f"nats, mean of {behaviours.shape[1]} behaviours ({low:.2f} to {high:.2f}); {words(worst)} least, "
-    said += f"{methods['mean'].iloc[-1]:.2f}. "
-    said += (
-        f"The {control[0]} moves it by {floor:.2f}; {len(above)} of {len(methods)} methods by more." if control else ""
-    )
-    failed = int(frame["effect"].isna().sum())
-    said += f" {failed} of {len(frame)} vectors do not reach the KL." if failed else ""
-    return [Finding(subject=f"{len(methods)} methods", verdict=f"best: {words(best)}", words=said, holds=best in above)]
+    means, best = methods["mean"], methods.index[0]
+    effects = methods.drop(columns="mean").loc[best]
+    spread = f"{effects.min():.2f} to {effects.max():.2f}"
+    said = [
+        f"At the same KL on neutral text, {words(best)} moves the logit difference most: {means.iloc[0]:.2f} nats,",
+        f"mean of {len(effects)} behaviours ({spread}); {words(methods.index[-1])} least, {means.iloc[-1]:.2f}.",
+    ]
+    above = methods.index
+    if control:
+        floor = table.loc[control, "mean"].max()
+        above = methods.index[means > floor]
+        n = sum(str(name).startswith("random ") for name in frame["method"].unique())
+        said.append(f"The largest of {n} random directions moves it by {floor:.2f};")
+        said.append(f"{len(above)} of {len(methods)} methods move it by more.")
+    if failed := int(frame["effect"].isna().sum()):
+        said.append(f"{failed} of {len(frame)} vectors do not reach the KL.")
+    verdict = f"best: {words(best)}"
+    return [Finding(subject=f"{len(methods)} methods", verdict=verdict, words=" ".join(said), holds=best in above)]
 
 
 def find_function_vectors(results: Results) -> list[Finding]:
@@ -38,13 +41,14 @@ def find_function_vectors(results: Results) -> list[Finding]:
 def _task(row: dict[str, object]) -> Finding:
     steered, unsteered, random = (float(row[name]) for name in ("steered", "unsteered", "random_best"))
     holds = steered > max(unsteered, random)
-    said = (
-        f"Without examples the right answer has a probability of {percent(unsteered)}; with the vector added at layer "
-    )
-    said += f"{row['layer']}, {percent(steered)}; with the best random direction of its norm, {percent(random)}. "
-    said += f"Subtracted: {percent(float(row['subtracted']))}. No interval was computed."
+    said = [
+        f"Without examples the right answer has a probability of {percent(unsteered)};",
+        f"with the vector added at layer {row['layer']}, {percent(steered)};",
+        f"with the best random direction of its norm, {percent(random)}.",
+        f"Subtracted: {percent(float(row['subtracted']))}. No interval was computed.",
+    ]
     verdict = "works" if holds else "no further than the best random direction"
-    return Finding(subject=words(str(row["task"])), verdict=verdict, words=said, holds=holds)
+    return Finding(subject=words(str(row["task"])), verdict=verdict, words=" ".join(said), holds=holds)
 
 
 EXPERIMENT = Experiment(
