@@ -1,14 +1,15 @@
-"""Captions: what a figure's own `NAME.md` says, else a sentence for the figures that are known, and facts of its data.
+"""Captions: what a figure's own `NAME.md` or `NAME.txt` says; else a sentence where it is known, and facts of its data.
 
 facts    strength's scale, controls, intervals, rows: read from the columns of `NAME.csv`
 """
 
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import pandas as pd
 
 from lens_steer.report.folder import Results
 
+OWN = (".md", ".txt")
 KNOWN = {
     "steering_curves": "Matching rate on test items over strength, each behaviour at the point chosen on validation "
     "items, over the band of random directions of the same norm; crosses are collapsed points.",
@@ -39,9 +40,10 @@ def caption(results: Results, name: str) -> str:
         Plain text.
     """
     path = PurePosixPath(name)
-    own = Path(results.folder, path.with_suffix(".md"))
-    if own.is_file():
-        return " ".join(own.read_text(encoding="utf-8").split())
+    for suffix in OWN:
+        own = results.folder / path.with_suffix(suffix)
+        if own.is_file():
+            return " ".join(own.read_text(encoding="utf-8").split())
     known = KNOWN.get(path.stem, f"{path.stem.replace('_', ' ').capitalize()}.")
     data = results.tables.get(str(path.with_suffix(".csv")))
     return known if data is None else f"{known} {_facts(data.frame)}".strip()

@@ -23,7 +23,7 @@ from lens_steer.tables import load_table
 
 RECORD = "run.json"
 KINDS = (".csv", ".png", ".pdf", ".safetensors")
-"""What a run leaves, besides its record."""
+"""What is taken for a result; of other files, only those that the record names."""
 VERIFIED, CHANGED, MISSING, UNRECORDED = "verified", "changed", "missing", "not recorded"
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -80,7 +80,7 @@ def read_results(folder: str | Path) -> Results:
         record=record,
         tables={name: read_table(path) for name, path in paths.items() if path.suffix == ".csv"},
         figures={name: _read_figure(paths[name]) for name in _in_order(paths, record) if name.endswith(".png")},
-        states=_states(paths, record.get("written", {})),
+        states=_states(folder, paths, record.get("written", {})),
     )
 
 
@@ -152,15 +152,13 @@ def _kind(first_line: str) -> str:
         return "table"
 
 
-def _states(paths: Mapping[str, Path], written: Mapping[str, str]) -> dict[str, str]:
-    """The state of every file that is there or should be."""
-    states = {}
-    for name in sorted({*paths, *written}):
-        if name not in written:
-            states[name] = UNRECORDED
-        elif name not in paths:
+def _states(folder: Path, paths: Mapping[str, Path], written: Mapping[str, str]) -> dict[str, str]:
+    """The state of every result that is there, and of every file that should be."""
+    states = dict.fromkeys(paths, UNRECORDED)
+    for name, digest in written.items():
+        path = folder / name
+        if not path.is_file():
             states[name] = MISSING
         else:
-            same = hashlib.sha256(paths[name].read_bytes()).hexdigest() == written[name]
-            states[name] = VERIFIED if same else CHANGED
-    return states
+            states[name] = VERIFIED if hashlib.sha256(path.read_bytes()).hexdigest() == digest else CHANGED
+    return dict(sorted(states.items()))

@@ -47,7 +47,9 @@ def gallery_page(results: Results) -> str:
     for name in results.figures:
         path = PurePosixPath(name)
         files = [str(path.with_suffix(kind)) for kind in (".pdf", ".csv")]
-        links = ", ".join(f"[{PurePosixPath(file).name}]({file})" for file in files if file in results.states)
+        links = ", ".join(
+            f"[{PurePosixPath(file).name}]({file})" for file in files if (results.folder / file).is_file()
+        )
         said = caption(results, name)
         title = str(path.with_suffix("")).replace("_", " ")
         parts.append(f"## {title}\n\n![{title}]({name})\n\n{said}" + (f"\n\n{links}" if links else ""))

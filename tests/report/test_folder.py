@@ -1,5 +1,6 @@
 """Reading a folder of results: what is in it, what has changed, and what is broken."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,17 @@ def test_changed_missing_and_unrecorded_files_are_told_apart(results: Path) -> N
     found = read_results(results)
     assert (found.of(CHANGED), found.of(MISSING)) == (["summary.csv"], ["logit_lens.pdf"])
     assert found.of(UNRECORDED) == ["own.csv"] and len(found.of(VERIFIED)) == len(found.states) - 3
+
+
+def test_a_recorded_file_of_any_kind_is_verified(results: Path) -> None:
+    record = json.loads((results / "run.json").read_text(encoding="utf-8"))
+    for name in ("logit_lens.txt", "gone.txt"):
+        (results / name).write_text("A caption.", encoding="utf-8")
+        record["written"][name] = hashlib.sha256(b"A caption.").hexdigest()
+    (results / "gone.txt").unlink()
+    (results / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    found = read_results(results)
+    assert found.states["logit_lens.txt"] == VERIFIED and found.of(MISSING) == ["gone.txt"]
 
 
 def test_hidden_files_checkpoints_and_other_kinds_are_not_results(results: Path) -> None:

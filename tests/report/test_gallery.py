@@ -27,8 +27,10 @@ def test_every_figure_stands_in_the_gallery_with_its_files(results: Path) -> Non
     assert "20 random directions" in written and "Strength: raw." in written
     (results / "steering_curves.pdf").unlink()
     (results / "steering_curves.md").write_text("Its own words.", encoding="utf-8")
+    (results / "logit_lens.txt").write_text("A stub,\nof two lines.\n", encoding="utf-8")
     again = gallery_page(read_results(results))
-    assert "Its own words." in again and "Crosses" not in again
+    assert "Its own words." in again and "A stub, of two lines." in again and "Matching rate" not in again
+    assert "steering_curves.pdf" not in again
 
 
 def test_a_folder_without_figures_has_no_gallery(tmp_path: Path) -> None:

@@ -1,22 +1,16 @@
-"""A small folder of results, as a run leaves it; and a headless Chromium that may open files and nothing else."""
+"""A small folder of results, as a run leaves it: figures with their data, tables, the record."""
 
 import hashlib
 import json
-import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pytest
 from matplotlib.figure import Figure
 
 from lens_steer.figures import save_figure
 from lens_steer.tables import save_table
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-OWN = ("file:", "data:", "blob:")
 N_RANDOM = 20
 RATES = {"wealth_seeking": (0.1, 0.5, 0.9), "like_random": (0.35, 0.5, 0.6), "fallen": (0.1, 0.5, 0.95)}
 TOKENS = (" now", "<script>document.title='taken'</script>", "\n", "=" * 200, "\x00")
@@ -92,6 +86,7 @@ def thresholds() -> pd.DataFrame:
 
 
 def write_results(folder: Path) -> Path:
+    """Writes the folder."""
     written = []
     for name, frame in (("steering_curves", curves()), ("logit_lens", lens())):
         figure = Figure(figsize=(6.9, 2.0))
@@ -119,55 +114,3 @@ def write_results(folder: Path) -> Path:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    return write_results(tmp_path / "results")
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A page, what it complained of, and what it asked for outside itself."""
-
-    page: Any
-    errors: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine: apt-get install chromium")
-    driver = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install -e '.[dev]'")
-    with driver.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def opened(chromium: Any) -> Iterator[Callable[..., Opened]]:
-    contexts = []
-
-    def open_page(path: Path, width: int = 1280, scheme: str = "light") -> Opened:
-        context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        contexts.append(context)
-        found = Opened(context.new_page())
-
-        def judge(route: Any) -> None:
-            if route.request.url.startswith(OWN):
-                route.continue_()
-            else:
-                found.requests.append(route.request.url)
-                route.abort()
-
-        context.route("**/*", judge)
-        found.page.on("console", lambda said: found.errors.append(said.text) if said.type == "error" else None)
-        found.page.on("pageerror", lambda error: found.errors.append(str(error)))
-        found.page.goto(path.resolve().as_uri())
-        return found
-
-    yield open_page
-    for context in contexts:
-        context.close()
