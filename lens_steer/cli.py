@@ -1,5 +1,5 @@
 # pyright: reportArgumentType=false
-"""The command line: `lens-steer extract`, `sweep`, `reproduce`, `preflight`, `lab check`, `lab methods`.
+"""The command line: `lens-steer extract`, `sweep`, `reproduce`, `report`, `gallery`, `preflight`, `lab check`, ...
 
 Commands read their arguments, call the package, print a table and write files; they hold no science.
 """
@@ -95,6 +95,27 @@ def reproduce(
     console = _console()
     console.print(_table(_short(result.summary()), "Matching rate on test items, at the point chosen on validation"))
     console.print(f"figures, data and run.json in {out}/  ({time.monotonic() - began:.0f} s)", highlight=False)
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="A folder that reproduce, sweep or lab methods wrote.")],
+    out: Annotated[Path | None, typer.Option(help="The page; report.html in the folder if absent.")] = None,
+) -> None:
+    """Write one self-contained HTML page: verdicts, figures, views, tables, protocol, provenance."""
+    from lens_steer.report import write_report
+
+    _console().print(f"report in {write_report(results, out)}", highlight=False)
+
+
+@app.command()
+def gallery(
+    results: Annotated[Path, typer.Argument(help="A folder of figures.")] = Path("figures"),
+) -> None:
+    """Write README.md of a folder of figures: each with its caption and the files behind it."""
+    from lens_steer.report import write_gallery
+
+    _console().print(f"gallery in {write_gallery(results)}", highlight=False)
 
 
 @app.command()

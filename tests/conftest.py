@@ -1,18 +1,23 @@
-"""Tiny random models as Hugging Face folders, loaded as any other model is: no network, well under a second."""
+"""Tiny random models as Hugging Face folders, loaded as any other model is: no network, well under a second.
+
+Also a small folder of results, and a browser to open pages in.
+"""
 
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import jaxtyping
 import pytest
 import torch
+from browser import Opened, launched, opening
 from hypothesis import settings
+from small_results import write_results
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     Gemma2Config,
@@ -285,3 +290,20 @@ def texts() -> list[str]:
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Switches off the shape checks that only tests have, so that what a user meets is tested."""
     return lambda: monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return write_results(tmp_path / "results")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    with launched() as browser:
+        yield browser
+
+
+@pytest.fixture
+def opened(chromium: Any) -> Iterator[Callable[..., Opened]]:
+    with opening(chromium) as open_page:
+        yield open_page

@@ -1,0 +1,32 @@
+"""What each experiment found, in words: number, interval, control; all of it computed from the folder's tables.
+
+To report a further experiment, write its file here and name it in `EXPERIMENTS` with the tables and columns it needs;
+where a folder lacks one of them, the experiment is left out.
+"""
+
+from lens_steer.report.folder import Results
+from lens_steer.report.verdicts import broad, collapse, individual, methods
+from lens_steer.report.verdicts.finding import Experiment as Experiment
+from lens_steer.report.verdicts.finding import Finding as Finding
+
+EXPERIMENTS: tuple[Experiment, ...] = (
+    individual.EXPERIMENT,
+    broad.EXPERIMENT,
+    broad.COMPARISON,
+    collapse.EXPERIMENT,
+    methods.EXPERIMENT,
+    methods.FUNCTION_VECTORS,
+)
+
+
+def find(results: Results) -> list[tuple[Experiment, list[Finding]]]:
+    """The findings of every experiment whose tables are there.
+
+    Args:
+        results: a folder.
+
+    Returns:
+        Experiments in the order of `EXPERIMENTS`, each with at least one finding.
+    """
+    present = [(entry, entry.find(results)) for entry in EXPERIMENTS if entry.is_in(results)]
+    return [(entry, findings) for entry, findings in present if findings]

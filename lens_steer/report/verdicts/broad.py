@@ -1,0 +1,115 @@
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+"""Broad skills: what text keeps where a skill is steered away, and whether a broad skill costs it more than a narrow.
+
+selective    at the level, the interval of what text keeps lies above the level
+beyond       what text keeps there lies above all random directions that reach the level at all
+"""
+
+import math
+
+import pandas as pd
+
+from lens_steer.figures.style import words
+from lens_steer.report.folder import Results
+from lens_steer.report.verdicts.finding import Experiment, Finding, percent, span
+
+LEVEL = 0.5
+"""Of the target's accuracy, where the table does not say at which one points were chosen."""
+
+
+def find(results: Results) -> list[Finding]:
+    """One finding for each target, by the reading that validation prefers."""
+    points, kept = (results.tables[name].frame for name in NEEDS)
+    level, scale = _level(results), results.tables["broad/points.csv"].facts.get("settings", {}).get("scale", "raw")
+    chosen = points[points["chosen"] & (points["direction"] == "lower")]
+    return [_finding(row, kept, level, str(scale)) for row in chosen.to_dict("records")]
+
+
+def compare(results: Results) -> list[Finding]:
+    """One finding for each reading and pair of targets, at the level at which points were chosen."""
+    frame, level = results.tables["broad/comparison.csv"].frame, _level(results)
+    findings = []
+    for row in frame[frame["level"] == level].to_dict("records"):
+        broad, narrow = words(row["target"]), words(row["other"])
+        subject = f"{broad} against {narrow} ({row['reading']})"
+        if pd.isna(row["difference"]) or pd.isna(row["low"]):
+            findings.append(Finding(subject=subject, verdict="not reached", words="One of the targets stays above it."))
+            continue
+        low, high = row["low"], row["high"]
+        verdict = "no difference shown" if low <= 0 <= high else f"{broad if low > 0 else narrow} costs text less"
+        numbers = f"{100 * row['difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
+        text = f"Where either skill has fallen to {percent(level)}, text keeps {numbers} under the vector of {broad} "
+        findings.append(Finding(subject=subject, verdict=verdict, words=f"{text}compared with that of {narrow}."))
+    return findings
+
+
+def _finding(row: dict[str, object], kept: pd.DataFrame, level: float, scale: str) -> Finding:
+    """What text keeps at the level, and at the chosen point, beside random directions."""
+    here = kept[kept["part"].eq("test") & kept["level"].eq(level)]
+    here = here[here["target"].eq(row["target"]) & here["reading"].eq(row["reading"]) & here["site"].eq(row["site"])]
+    steered = here[here["vector"] == "steering"]
+    value, low, high = (float(steered[name].iloc[0]) if len(steered) else math.nan for name in ("kept", "low", "high"))
+    random = here.loc[here["vector"].str.startswith("random"), "kept"]
+    reached, target = random.dropna(), words(str(row["target"]))
+    place = f"{row['site']}, strength {float(row['strength']):g} ({scale})"
+    down = f"down to {percent(level)} of its top-1 accuracy"
+    said = [
+        f"Where {target} is {down}, text keeps {percent(value, low, high)}."
+        if not math.isnan(value)
+        else f"On test documents {target} is not brought {down}.",
+        f"Of {len(random)} random directions of the same norm {len(reached)} bring it down to that"
+        + (f", and leave text {span(reached)}." if len(reached) else "."),
+        f"At {place}, chosen on validation documents, {target} keeps {_share(row, 'target')} and text "
+        f"{_share(row, 'text')}.",
+    ]
+    selective, beyond = low > level, not len(reached) or value > float(reached.max())
+    if math.isnan(value):
+        verdict = "not brought down to the level"
+    elif selective:
+        verdict = "selective" if beyond else "selective, but so are random directions"
+    else:
+        verdict = "not selective"
+    return Finding(
+        subject=f"{target} ({row['reading']})", verdict=verdict, words=" ".join(said), holds=selective and beyond
+    )
+
+
+def _share(row: dict[str, object], skill: str) -> str:
+    """What a skill keeps at the chosen point, with its interval and the range of the random directions."""
+    value, low, high, *random = (
+        float(row[f"{skill}_{what}"]) for what in ("kept", "kept_low", "kept_high", "random_low", "random_high")
+    )
+    control = "" if any(map(math.isnan, random)) else f" (random: {span(pd.Series(random))})"
+    return f"{percent(value, low, high)}{control}"
+
+
+def _level(results: Results) -> float:
+    """The level at which points were chosen."""
+    return float(results.tables["broad/points.csv"].facts.get("settings", {}).get("level", LEVEL))
+
+
+_ENDS = tuple(
+    f"{skill}_{what}"
+    for skill in ("target", "text")
+    for what in ("kept", "kept_low", "kept_high", "random_low", "random_high")
+)
+NEEDS = {
+    "broad/points.csv": ("target", "reading", "direction", "site", "strength", "chosen", *_ENDS),
+    "broad/kept.csv": ("target", "reading", "part", "vector", "site", "level", "kept", "low", "high"),
+}
+EXPERIMENT = Experiment(
+    title="Broad skills: what does text keep when a skill is steered away?",
+    judged="Brackets are 95 % bootstrap intervals over test documents; random directions are given by their range. "
+    "Shares are of the unsteered model's top-1 accuracy on the same documents.",
+    needs=NEEDS,
+    find=find,
+)
+COMPARISON = Experiment(
+    title="Broad skills: does a broad skill cost text more than a narrow one?",
+    judged="Paired by text document, at the same loss of either skill; brackets are 95 % bootstrap intervals.",
+    needs={
+        "broad/points.csv": ("target",),
+        "broad/comparison.csv": ("reading", "target", "other", "level", "difference", "low", "high"),
+    },
+    find=compare,
+)

@@ -1,0 +1,94 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+"""Individual steering: does each behaviour's vector move its answers, further than random directions of its norm do?
+
+raises    the interval at +s lies above the unsteered rate, and the rate above the 97.5th percentile of random ones
+lowers    the interval at -s lies below the unsteered rate, and the rate below the 2.5th percentile of random ones
+"""
+
+import pandas as pd
+
+from lens_steer.figures.style import words
+from lens_steer.report.folder import Results
+from lens_steer.report.verdicts.finding import Experiment, Finding, percent, span
+
+TAILS, LEVEL = (0.025, 0.975), 0.05
+TOO_FEW = "too few random directions to tell"
+VERDICTS = {
+    (True, True): "steers both ways",
+    (True, False): "raises; lowering not shown beyond random",
+    (False, True): "lowers; raising not shown beyond random",
+    (False, False): "not shown beyond random",
+}
+
+
+def find(results: Results) -> list[Finding]:
+    """One finding a behaviour, after one of all."""
+    summary, curves = (results.tables[name].frame for name in NEEDS)
+    findings = [
+        _finding(row, pd.DataFrame(curves[curves["behaviour"] == row["behaviour"]]), results)
+        for row in summary.to_dict("records")
+    ]
+    both = sum(finding.verdict == VERDICTS[True, True] for finding in findings)
+    one = sum(finding.verdict in (VERDICTS[True, False], VERDICTS[False, True]) for finding in findings)
+    counted = f"Of {len(findings)} behaviours {both} are steered both ways and {one} one way further than by random "
+    counted += "directions of the same norm."
+    return [Finding(subject="all behaviours", verdict=f"{both} of {len(findings)} both ways", words=counted), *findings]
+
+
+def _finding(row: dict[str, object], curves: pd.DataFrame, results: Results) -> Finding:
+    """What steering one behaviour did at its chosen point, and what random directions did there."""
+    strength, unsteered = float(row["strength"]), float(row["unsteered"])
+    steered = curves[curves["vector"] == "steering"].set_index("strength")
+    random = curves[curves["vector"] != "steering"]
+    subject = words(str(row["behaviour"]))
+    if not {-strength, strength} <= set(steered.index):
+        text = f"The curves have no steered rows at strengths {-strength:g} and {strength:g}."
+        return Finding(subject=subject, verdict="cannot be told", words=text)
+    beyond, said, fewest = [], [], len(random)
+    for sign, verb in ((1, "Added"), (-1, "subtracted")):
+        end, others = steered.loc[sign * strength], random.loc[random["strength"] == sign * strength, "matching_rate"]
+        rate, low, high = (float(end[name]) for name in ("matching_rate", "rate_low", "rate_high"))
+        as_far = int((sign * others >= sign * rate).sum())
+        moved = low > unsteered if sign > 0 else high < unsteered
+        beyond.append(moved and (1 + as_far) / (1 + len(others)) <= LEVEL)
+        said.append(f"{verb}, it is {percent(rate, low, high)}{_random(others, as_far)}")
+        fewest = min(fewest, len(others))
+    place = f"{row['site']}, tokens {row['positions']}, strength {strength:g} ({row['scale']})"
+    before = f"Unsteered the matching rate is {percent(unsteered)}{_n(row, results)}."
+    fallen = bool(row["collapsed"])
+    verdict = VERDICTS[beyond[0], beyond[1]] if 1 / (1 + fewest) <= LEVEL else TOO_FEW
+    verdict += ", but answers collapse" if fallen else ""
+    return Finding(
+        subject=subject,
+        verdict=verdict,
+        words=f"At {place}, chosen on validation items. {before} {'; '.join(said)}.",
+        holds=all(beyond) and not fallen,
+    )
+
+
+def _random(rates: pd.Series, as_far: int) -> str:
+    """The control, in brackets; that there is none where there is none."""
+    if not len(rates):
+        return " (no control at this strength)"
+    return f" ({len(rates)} random directions: {span(rates, *TAILS)}, {as_far} of them as far)"
+
+
+def _n(row: dict[str, object], results: Results) -> str:
+    """How many items were asked, where the record says it."""
+    sizes = results.record.get("data", {}).get(row["behaviour"], {})
+    return f" on {sizes['test']} test items in both option orders" if "test" in sizes else ""
+
+
+NEEDS = {
+    "summary.csv": ("behaviour", "site", "positions", "strength", "scale", "unsteered", "collapsed"),
+    "steering_curves.csv": ("behaviour", "vector", "strength", "matching_rate", "rate_low", "rate_high"),
+}
+EXPERIMENT = Experiment(
+    title="Individual steering: does each vector move its behaviour?",
+    judged="Brackets are 95 % bootstrap intervals over items. The control is random directions of the vector's "
+    "norm at the same point, by their 2.5th to 97.5th percentile. A vector steers where its interval leaves out the "
+    "unsteered rate and at most one direction in twenty goes as far, counting itself; this is not corrected for the "
+    "number of behaviours.",
+    needs=NEEDS,
+    find=find,
+)
