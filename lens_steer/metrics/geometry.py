@@ -78,9 +78,7 @@ def unrelated_directions(
     return mixed / mixed.norm(dim=1, keepdim=True)
 
 
-def corrected_cosine(
-    first: Float[Tensor, "resample 2 width"], second: Float[Tensor, "resample 2 width"]
-) -> float:
+def corrected_cosine(first: Float[Tensor, "resample 2 width"], second: Float[Tensor, "resample 2 width"]) -> float:
     """The cosine of what two noisy directions estimate; see the module's formula.
 
     Args:
@@ -147,9 +145,7 @@ def effective_rank(rows: Float[Tensor, "n width"]) -> float:
     return float(torch.special.entr(shares).sum().exp())
 
 
-def principal_angles(
-    first: Float[Tensor, "n_pos width"], second: Float[Tensor, "n_neg width"]
-) -> Float[Tensor, " k"]:
+def principal_angles(first: Float[Tensor, "n_pos width"], second: Float[Tensor, "n_neg width"]) -> Float[Tensor, " k"]:
     """The angles between the spans of two sets of directions.
 
     Args:

@@ -41,9 +41,7 @@ def rank_correlation(first: Float[Tensor, " d_vocab"], second: Float[Tensor, " d
     return float(np.clip(np.corrcoef(*ranks)[0, 1], -1, 1))
 
 
-def overlap(
-    first: Float[Tensor, " d_vocab"], second: Float[Tensor, " d_vocab"], k: int, largest: bool = True
-) -> float:
+def overlap(first: Float[Tensor, " d_vocab"], second: Float[Tensor, " d_vocab"], k: int, largest: bool = True) -> float:
     """The share of tokens that the ends of two readings have in common.
 
     Args:

@@ -6,8 +6,9 @@
     share k / n          Clopper-Pearson, exact (scipy.stats.binomtest)
     many p-values        Holm: p_(i) <- max over j <= i of min(1, (m - j + 1) p_(j)),   p_(1) <= ... <= p_(m)
 
-Source: Efron 1987 (better bootstrap confidence intervals); Clopper & Pearson 1934; Holm 1979. An interval over items speaks of
-other items of the same kind, not of other training pairs, prompts or models. Randomness comes from `seed` alone.
+Source: Efron 1987 (better bootstrap confidence intervals); Clopper & Pearson 1934; Holm 1979. An interval over
+items speaks of other items of the same kind, not of other training pairs, prompts or models. Randomness comes from
+`seed` alone.
 """
 
 import math

@@ -6,7 +6,8 @@ Each stands beside what chance gives: the 95 % band of random directions, isotro
 given rows, and a p-value, corrected over all pairs of the table (Holm 1979). Noise makes cosines too small; where the
 directions' halves are given (`half_directions`), the cosine corrected for it stands beside, with their reliabilities.
 A cosine between layers or sites compares directions in one residual stream; it says nothing of how the layers between
-transform them. Formulas and sources are in `lens_steer.metrics.geometry`.
+transform them. Vectors of different behaviours made with one template of question share what the template asks for: a
+positive cosine may say no more than that. Formulas and sources are in `lens_steer.metrics.geometry`.
 """
 
 import math
@@ -43,7 +44,7 @@ class _Entry:
     direction: Float[Tensor, " width"]
     note: str
     halves: Float[Tensor, "resample 2 width"] | None
-    null: Float[Tensor, "resample width"] | None
+    null: Float[Tensor, "n width"] | None
 
 
 def cosine_map(vectors: Mapping[str, SteeringVector], site: SiteLike) -> pd.DataFrame:
@@ -158,7 +159,9 @@ def _entries(
             direction, note = (vector.at(site), "") if model is None else in_stream(model, vector, site)
             own, data = halves.get(name, {}).get(site), rows.get(name, {}).get(site)
             if site.kind == HEADS and (own is not None or data is not None):
-                raise MismatchError(f"vector {name!r} at {site}: halves and rows of a head are not mapped; leave it out.")
+                raise MismatchError(
+                    f"vector {name!r} at {site}: halves and rows of a head are not mapped; leave it out."
+                )
             if any(part is not None and part.shape[-1] != len(direction) for part in (own, data)):
                 raise MismatchError(f"vector {name!r} at {site}: halves or rows are not {len(direction)} wide.")
             null = None if data is None else unrelated_directions(data, seed=seed + len(found))

@@ -90,9 +90,7 @@ def unsteered_log_probs(model: SteerableModel, contexts: Contexts) -> Float[Tens
     return _log_probs(model, contexts, [])
 
 
-def _log_probs(
-    model: SteerableModel, contexts: Contexts, edits: Sequence[Intervention]
-) -> Float[Tensor, "n d_vocab"]:
+def _log_probs(model: SteerableModel, contexts: Contexts, edits: Sequence[Intervention]) -> Float[Tensor, "n d_vocab"]:
     logits = over_contexts(model, contexts.texts, edits, lambda rows: next_logits(model, rows), contexts.batch_size)
     return logits.log_softmax(dim=-1)
 

@@ -107,10 +107,14 @@ def jacobian_reading(model: SteerableModel, vector: SteeringVector, site: SiteLi
         raise MismatchError(f"the Jacobian lens does not belong to this model: {error}") from error
     weights = lens.metadata.get(_OWN)
     if weights is not None and weights != fingerprint(model).weight_hash:
-        raise MismatchError("the Jacobian lens was fitted on a model of the same name with other weights; fit it again.")
+        raise MismatchError(
+            "the Jacobian lens was fitted on a model of the same name with other weights; fit it again."
+        )
     if layer < int(model.cfg.n_layers) - 1:
         if layer not in lens.source_layers:
-            raise SiteError(f"site {site}: the Jacobian lens was fitted at blocks {lens.source_layers}, not at {layer}.")
+            raise SiteError(
+                f"site {site}: the Jacobian lens was fitted at blocks {lens.source_layers}, not at {layer}."
+            )
         direction = lens.transport(direction, layer)
     return Reading(
         vector=vector.name,

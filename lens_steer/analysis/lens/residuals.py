@@ -3,8 +3,8 @@
     reading[l, t] = log softmax( logit_readout(h_l) )[t]         h_l: the stream at the last token of each context
     change[l, t]  = mean over contexts of reading steered - reading unsteered
 
-`logit_readout` is TransformerLens'; that it gives the model's own output at the last layer is proved by its `logit_lens`
-on the first context. Depth 0 is the stream before the first block, depth l + 1 the stream after block l, behind every
+`logit_readout` is TransformerLens'; that it gives the model's own output at the last layer is proved by its
+`logit_lens` on the first context. Depth 0 is the stream before the first block, depth l + 1 the stream after block l, behind every
 edit of it. Source: nostalgebraist 2020. What an early layer "would predict" is a reading of a stream that the later
 layers still change: a wanted token that is likely in the middle and not at the end was taken back.
 """
@@ -61,7 +61,7 @@ def residual_lens(
     if UNSTEERED in runs:
         raise ScoreError(f"a run is called {UNSTEERED!r}; it is always there, so give this one another name.")
     ids = one_token(model, tokens)
-    _prove(model, list(token_rows(model, contexts))[0])
+    _prove(model, next(iter(token_rows(model, contexts))))
     sites = [Site("resid_pre", 0), *(Site("resid_post", layer) for layer in range(int(model.cfg.n_layers)))]
     rows, before, label = [], None, fingerprint(model).label
     for name, interventions in {UNSTEERED: (), **runs}.items():

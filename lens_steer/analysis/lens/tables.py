@@ -161,4 +161,3 @@ def _same(control: Reading, reading: Reading) -> bool:
 def _place(reading: Reading) -> dict[str, Any]:
     """Whose reading, and where."""
     return {"vector": reading.vector, "site": str(reading.site), "layer": reading.site.layer}
-

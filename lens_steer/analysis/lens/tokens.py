@@ -1,7 +1,7 @@
 """Tokens by name: what a reader can tell apart, whatever the vocabulary holds.
 
-    " left"   as it is          "\\n"      control and invisible characters escaped, as in repr
-    "\\xe2\\x80"   a part of a character, by its bytes        "#50300"   an id that the tokenizer has no text for
+" left"   as it is          "\\n"      control and invisible characters escaped, as in repr
+"\\xe2\\x80"   a part of a character, by its bytes        "#50300"   an id that the tokenizer has no text for
 """
 
 from collections.abc import Sequence

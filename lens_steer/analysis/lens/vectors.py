@@ -137,4 +137,3 @@ def read_vector(
         agreement.append(agreement_table(model, readings, 2 * k, controls))
     frames = [pd.concat(parts, ignore_index=True) for parts in (tokens, agreement)]
     return VectorReadings(vector=vector.name, tokens=frames[0], agreement=frames[1])
-
