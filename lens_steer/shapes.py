@@ -23,6 +23,7 @@ AXES: dict[str, str] = {
     "rank": "directions that an eraser takes out",
     "item": "choice items",
     "order": "option orders of one item: 0 = matching option first, 1 = matching option second",
+    "sign": "steering with a strength, and with its negative",
     "strength": "values of a strength grid",
     "length": "prompt lengths: one a row, or one for all rows",
     "layer": "layers of the model",

@@ -1,7 +1,7 @@
 """Figures from results alone: each function takes a tidy frame and returns a matplotlib figure.
 
-Nothing here runs a model, shows a window or changes global matplotlib settings. `save_figure` writes PNG, PDF and the
-data behind them.
+Nothing here runs a model, shows a window or changes global matplotlib settings. `save_figure` writes PNG, PDF, the data
+behind them and, where it is given, the stub of a caption.
 """
 
 from lens_steer.figures.attribution import attribution_bars as attribution_bars
@@ -10,9 +10,17 @@ from lens_steer.figures.attribution import persistence_curves as persistence_cur
 from lens_steer.figures.behaviours import layer_strength_map as layer_strength_map
 from lens_steer.figures.behaviours import steering_curves as steering_curves
 from lens_steer.figures.collapse import collapse_diagnostics as collapse_diagnostics
+from lens_steer.figures.geometry import cosine_atlas_map as cosine_atlas_map
+from lens_steer.figures.geometry import energy_curves as energy_curves
+from lens_steer.figures.geometry import norm_curves as norm_curves
+from lens_steer.figures.geometry import plane_scatter as plane_scatter
 from lens_steer.figures.projections import projection_strip as projection_strip
+from lens_steer.figures.readings import agreement_curves as agreement_curves
+from lens_steer.figures.readings import lens_panel as lens_panel
+from lens_steer.figures.readings import residual_lens_heatmap as residual_lens_heatmap
 from lens_steer.figures.skills import kept_bars as kept_bars
 from lens_steer.figures.skills import selectivity_curves as selectivity_curves
+from lens_steer.figures.style import Caption as Caption
 from lens_steer.figures.style import save_figure as save_figure
 from lens_steer.figures.vectors import cosine_heatmap as cosine_heatmap
 from lens_steer.figures.vectors import lens_bars as lens_bars

@@ -5,6 +5,8 @@ Colours are those of Okabe and Ito. Nothing here changes global matplotlib setti
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lens_steer.errors import MismatchError, ScoreError
 from lens_steer.files import write_whole
 
 SINGLE_COLUMN, DOUBLE_COLUMN = 3.35, 6.9
@@ -31,21 +34,46 @@ STYLE: dict[str, Any] = {
     "pdf.fonttype": 42,
 }
 STEERED, CONTROL, COLLAPSED = "#0072B2", "#999999", "#D55E00"
+INK = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+"""For lines and points of several sorts; after these, they begin again."""
 TOP, BOTTOM = "#0072B2", "#E69F00"
 PANEL_WIDTH, PANEL_HEIGHT, PER_ROW = 1.75, 1.75, 5
 
 
-def save_figure(figure: Figure, data: pd.DataFrame, folder: str | Path, name: str) -> tuple[Path, ...]:
-    """Writes `name.png`, `name.pdf` and, behind them, `name.csv`.
+@dataclass(frozen=True, kw_only=True)
+class Caption:
+    """What a reader must be told beside a figure; `text` makes a stub of it.
+
+    `shown`: what is drawn. `n`: how many of what. `interval`, `control`: which, or "none". `strength_scale`: what
+    strength 1 means, or "none".
+    """
+
+    shown: str
+    n: str
+    interval: str
+    control: str
+    strength_scale: str
+
+    def text(self) -> str:
+        """One paragraph, in the order in which a reader asks."""
+        parts = {"n": self.n, "interval": self.interval, "control": self.control, "strength": self.strength_scale}
+        return " ".join([self.shown, *(f"{name.capitalize()}: {said}." for name, said in parts.items())]) + "\n"
+
+
+def save_figure(
+    figure: Figure, data: pd.DataFrame, folder: str | Path, name: str, caption: Caption | None = None
+) -> tuple[Path, ...]:
+    """Writes `name.png`, `name.pdf`, behind them `name.csv`, and `name.txt`, the stub of a caption.
 
     Args:
         figure: what to write.
         data: the tidy rows that it was drawn from.
         folder: where to; made where it is missing.
         name: the files' stem.
+        caption: what must be said; no text is written where absent.
 
     Returns:
-        The three paths. The same figure and data give the same bytes.
+        The three paths, or four. The same figure and data give the same bytes.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +81,35 @@ def save_figure(figure: Figure, data: pd.DataFrame, folder: str | Path, name: st
     figure.savefig(image, dpi=200, metadata={"Software": None})
     figure.savefig(page, metadata={"CreationDate": None, "Producer": None})
     table = write_whole(folder / f"{name}.csv", data.to_csv(index=False, float_format="%.6g").encode())
-    return image, page, table
+    if caption is None:
+        return image, page, table
+    return image, page, table, write_whole(folder / f"{name}.txt", caption.text().encode())
+
+
+def drawable(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """A frame that a figure can be drawn from.
+
+    Args:
+        frame: the rows.
+        columns: what it must have.
+
+    Returns:
+        The frame.
+
+    Raises:
+        ScoreError: it is empty, or lacks a column.
+        MismatchError: it holds results of different models.
+    """
+    missing = [column for column in columns if column not in frame.columns]
+    if frame.empty or missing:
+        raise ScoreError(
+            f"a frame of {len(frame)} rows{f' without {missing}' if missing else ''}; a figure needs rows, with the "
+            f"columns {', '.join(columns)}."
+        )
+    models = list(frame["model"].unique()) if "model" in frame.columns else []
+    if len(models) > 1:
+        raise MismatchError(f"one figure of {len(models)} models, {', '.join(models)}; draw one a model.")
+    return frame
 
 
 def panels(names: Any, *, height: float = PANEL_HEIGHT, share_y: bool) -> tuple[Figure, list[Axes]]:
@@ -88,6 +144,14 @@ def ticks(labels: pd.Index, most: int) -> tuple[list[int], list[str]]:
     step = math.ceil(len(labels) / most)
     places = list(range(len(labels) // 2 % step, len(labels), step))
     return places, [f"{labels[i]:g}" for i in places]
+
+
+def evenly(entries: list[Any], most: int) -> list[Any]:
+    """At most so many of some entries, evenly spaced, the first and the last among them."""
+    if len(entries) <= max(most, 1):
+        return entries
+    places = np.linspace(0, len(entries) - 1, max(most, 1)).round().astype(int)
+    return [entries[place] for place in places]
 
 
 def words(name: str) -> str:

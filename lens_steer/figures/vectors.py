@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from lens_steer.figures.labels import visible
 from lens_steer.figures.style import BOTTOM, STYLE, TOP, outer_labels, panels, words
 
 
@@ -93,15 +94,9 @@ def lens_bars(tokens: pd.DataFrame) -> Figure:
             axis.barh(
                 rows.index, rows["logit"], color=[TOP if end == "top" else BOTTOM for end in rows["end"]], height=0.75
             )
-            axis.set_yticks(rows.index, [_visible(token) for token in rows["token"]], fontsize=6)
+            axis.set_yticks(rows.index, [visible(token) for token in rows["token"]], fontsize=6)
             axis.axvline(0, color="black", lw=0.5)
             axis.set(title=f"{words(str(name))}\n{rows['site'].iloc[0]}", ylim=(-0.6, len(rows) - 0.4))
             axis.tick_params(axis="y", length=0)
         outer_labels(figure, axes, "logit of the direction", "")
         return figure
-
-
-def _visible(token: str) -> str:
-    """A token as a reader can tell it apart: a leading space is shown, control characters are escaped."""
-    shown = token.encode("unicode_escape").decode("ascii") if not token.isprintable() else token
-    return shown.replace(" ", "·").replace("$", r"\$")

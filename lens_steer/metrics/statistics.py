@@ -1,15 +1,18 @@
-"""Intervals: of a mean over items, of a ratio of sums, and of a share.
+"""Intervals: of a mean over items, of a ratio of sums, and of a share; and p-values of many tests.
 
     mean over items      bootstrap over items, bias-corrected and accelerated (scipy.stats.bootstrap)
     items in two orders  whole items are resampled, their two answers together (a cluster bootstrap)
     ratio of sums        bootstrap over items, numerator and denominator of an item together (paired)
     share k / n          Clopper-Pearson, exact (scipy.stats.binomtest)
+    many p-values        Holm: p_(i) <- max over j <= i of min(1, (m - j + 1) p_(j)),   p_(1) <= ... <= p_(m)
 
-Source: Efron 1987 (better bootstrap confidence intervals); Clopper & Pearson 1934. An interval over items speaks of
-other items of the same kind, not of other training pairs, prompts or models. Randomness comes from `seed` alone.
+Source: Efron 1987 (better bootstrap confidence intervals); Clopper & Pearson 1934; Holm 1979. An interval over
+items speaks of other items of the same kind, not of other training pairs, prompts or models. Randomness comes from
+`seed` alone.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -167,3 +170,28 @@ def share_interval(successes: int, n: int, confidence: float = 0.95) -> Interval
         raise ScoreError(f"{successes} of {n} is not a share; give 0 <= successes <= n and n >= 1.")
     interval = stats.binomtest(successes, n).proportion_ci(confidence_level=confidence, method="exact")
     return Interval(value=successes / n, low=float(interval.low), high=float(interval.high), confidence=confidence, n=n)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values corrected for being many: the chance of one false alarm among all tests stays at the level.
+
+    Args:
+        p_values: between 0 and 1, dependent or not.
+
+    Returns:
+        The corrected ones, in the same order.
+
+    Raises:
+        ScoreError: there are none, or one is not between 0 and 1.
+
+    Source:
+        Holm 1979, "A simple sequentially rejective multiple test procedure".
+    """
+    values = np.asarray(p_values, dtype=float)
+    if not values.size or not ((values >= 0) & (values <= 1)).all():
+        raise ScoreError(f"{values.size} p-values to correct; give at least one, each between 0 and 1.")
+    order = np.argsort(values, kind="stable")
+    stepped = np.minimum(1, values[order] * np.arange(values.size, 0, -1))
+    corrected = np.empty_like(values)
+    corrected[order] = np.maximum.accumulate(stepped)
+    return corrected.tolist()

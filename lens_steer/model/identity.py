@@ -53,6 +53,11 @@ class Fingerprint:
         """The identity fields in which two models differ; empty where they are the same model."""
         return tuple(field for field in IDENTITY if getattr(self, field) != getattr(other, field))
 
+    @property
+    def label(self) -> str:
+        """The name with the beginning of the weights' hash, so that two trainings of one name are told apart."""
+        return f"{self.name} {self.weight_hash[:8]}"
+
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, as they stand in a file's header."""
         return asdict(self)

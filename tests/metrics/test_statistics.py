@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 from lens_steer.errors import ScoreError
-from lens_steer.metrics.statistics import bootstrap_mean, bootstrap_ratio, cluster_bootstrap_mean, share_interval
+from lens_steer.metrics.statistics import bootstrap_mean, bootstrap_ratio, cluster_bootstrap_mean, holm, share_interval
 
 X = torch.randn(40, generator=torch.Generator().manual_seed(0))
 
@@ -76,3 +76,10 @@ def test_a_ratio_without_two_items_or_a_denominator_is_refused() -> None:
     ):
         with pytest.raises(ScoreError, match="interval of a ratio"):
             bootstrap_ratio(above, below)
+
+
+def test_holm_steps_down_and_keeps_the_order() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1, 1] and holm([0.2]) == [0.2]
+    with pytest.raises(ScoreError, match="each between 0 and 1"):
+        holm([])

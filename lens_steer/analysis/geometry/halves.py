@@ -1,0 +1,58 @@
+"""A direction made anew from either half of its data, for corrections of noise.
+
+    halves[site][s, i] = method(pos[half i of split s], neg[half i of split s])
+
+Rows that belong together (the two option orders of an item) go into one half together: apart, they would carry the same
+noise into both halves, and the direction would seem to repeat more than it does. The same seed splits data of the same
+size in the same way, so that methods and sites of the same data can be compared half by half.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lens_steer.errors import ScoreError
+from lens_steer.sites import Site
+
+Halves = Mapping[Site, Float[Tensor, "resample 2 width"]]
+"""For each site, the directions of both halves of every split."""
+
+
+def half_directions(
+    sides: Mapping[Site, tuple[Tensor, Tensor]],
+    method: Callable[[Tensor, Tensor], Tensor],
+    splits: int = 20,
+    block: int = 2,
+    seed: int = 0,
+) -> Halves:
+    """The directions of random halves of paired data.
+
+    Args:
+        sides: from `read_sides`: for each site the positive and the negative rows, row i of both of one pair.
+        method: makes a direction of both sides, such as `METHODS["mean_difference"].function`.
+        splits: random halvings.
+        block: so many pairs in a row go into one half together; 2 for items asked in both option orders.
+        seed: the same seed gives the same halves.
+
+    Returns:
+        Directions by site; a block too many is left out.
+
+    Raises:
+        ScoreError: no splits, sides that are not paired, or fewer than two blocks.
+    """
+    lengths = {len(side) for both in sides.values() for side in both}
+    if len(lengths) != 1 or splits < 1 or block < 1 or min(lengths) < 2 * block:
+        raise ScoreError(
+            f"sides of {sorted(lengths)} rows, {splits} splits, blocks of {block}; give paired sides of one length, "
+            "two blocks or more, and at least one split."
+        )
+    generator, count = torch.Generator().manual_seed(seed), lengths.pop() // block
+    found: dict[Site, list[Tensor]] = {site: [] for site in sides}
+    for _ in range(splits):
+        order = torch.randperm(count, generator=generator)[: count // 2 * 2].reshape(2, -1)
+        rows = [(half[:, None] * block + torch.arange(block)).flatten() for half in order]
+        for site, (pos, neg) in sides.items():
+            found[site].append(torch.stack([method(pos[half], neg[half]).detach() for half in rows]))
+    return {site: torch.stack(directions) for site, directions in found.items()}

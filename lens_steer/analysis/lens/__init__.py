@@ -1,0 +1,17 @@
+"""What a direction says: static, Jacobian and contextual lenses side by side, and the lens of the steered stream."""
+
+from lens_steer.analysis.lens.contextual import Contexts as Contexts
+from lens_steer.analysis.lens.contextual import contextual_reading as contextual_reading
+from lens_steer.analysis.lens.readings import Reading as Reading
+from lens_steer.analysis.lens.readings import fit_jacobian_lens as fit_jacobian_lens
+from lens_steer.analysis.lens.readings import jacobian_reading as jacobian_reading
+from lens_steer.analysis.lens.readings import static_readings as static_readings
+from lens_steer.analysis.lens.residuals import residual_lens as residual_lens
+from lens_steer.analysis.lens.stream import in_stream as in_stream
+from lens_steer.analysis.lens.tables import agreement_table as agreement_table
+from lens_steer.analysis.lens.tables import token_table as token_table
+from lens_steer.analysis.lens.tokens import one_token as one_token
+from lens_steer.analysis.lens.tokens import token_label as token_label
+from lens_steer.analysis.lens.vectors import VectorReadings as VectorReadings
+from lens_steer.analysis.lens.vectors import read_vector as read_vector
+from lens_steer.analysis.lens.vectors import vector_lens as vector_lens

@@ -1,0 +1,128 @@
+"""A direction read in real contexts: what steering with it does to the next token.
+
+    change_+-[c, t] = log p(t | context c, steered by +- strength v) - log p(t | context c)
+    contextual[t]   = mean over contexts of (change_+[c, t] - change_-[c, t]) / 2
+
+The half difference is odd in v, like the static readings: what any perturbation of that size does to a token, whichever
+its sign, cancels. What it leaves out is in the two changes. It is measured, at one strength and in these contexts; with
+small strengths it is a derivative, with large ones the model's own answer. It says what happens at the next token only.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lens_steer.analysis.lens.readings import Reading
+from lens_steer.batching import length_buckets
+from lens_steer.errors import DataError, ScoreError
+from lens_steer.model import SteerableModel, next_logits
+from lens_steer.positions import Positions
+from lens_steer.record import token_rows
+from lens_steer.sites import Site, SiteLike
+from lens_steer.steer import Intervention, Scale, steer
+from lens_steer.vector import SteeringVector
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contexts:
+    """In which contexts a direction is tried, and how strongly; each context is the whole prompt of its next token."""
+
+    texts: Sequence[str] | Sequence[Sequence[int]]
+    strength: float = 1.0
+    scale: Scale = "raw"
+    positions: str | int | Sequence[int] | Positions = field(default="all")
+    batch_size: int = 32
+
+
+def contextual_reading(
+    model: SteerableModel,
+    vector: SteeringVector,
+    site: SiteLike,
+    contexts: Contexts,
+    unsteered: Float[Tensor, "n d_vocab"] | None = None,
+) -> Reading:
+    """The change of every token's log-probability in real contexts; see the module's formula.
+
+    Args:
+        model: the vector's model.
+        vector: where the direction comes from.
+        site: one of its sites; heads too, nothing is mapped.
+        contexts: where, and how strongly.
+        unsteered: `unsteered_log_probs` of the same contexts, where many directions are read in them.
+
+    Returns:
+        The mean half difference, in nats, with the changes in every context.
+
+    Raises:
+        MismatchError: a vector of another model.
+        ScoreError: the strength is not above 0.
+        DataError: there are no contexts, or one is empty or too long.
+        SteeringError: the position rule selects no token of any context.
+    """
+    if not contexts.strength > 0:
+        raise ScoreError(f"strength {contexts.strength:g}; give one above 0: it is added and subtracted.")
+    before = unsteered_log_probs(model, contexts) if unsteered is None else unsteered
+    edits = [
+        Intervention.of(vector, site, sign * contexts.strength, contexts.scale, contexts.positions) for sign in (1, -1)
+    ]
+    changes = torch.stack([_log_probs(model, contexts, [edit]) for edit in edits]) - before
+    return Reading(
+        vector=vector.name,
+        site=Site.parse(site),
+        kind="contextual",
+        values=(changes[0] - changes[1]).mean(dim=0) / 2,
+        unit="nats",
+        note=f"strength {contexts.strength:g} ({contexts.scale}), positions {Positions.parse(contexts.positions)}",
+        changes=changes,
+    )
+
+
+def unsteered_log_probs(model: SteerableModel, contexts: Contexts) -> Float[Tensor, "n d_vocab"]:
+    """The log-probability of every token after each context, with nothing steered.
+
+    Args:
+        model: a loaded model.
+        contexts: where.
+    """
+    return _log_probs(model, contexts, [])
+
+
+def _log_probs(model: SteerableModel, contexts: Contexts, edits: Sequence[Intervention]) -> Float[Tensor, "n d_vocab"]:
+    logits = over_contexts(model, contexts.texts, edits, lambda rows: next_logits(model, rows), contexts.batch_size)
+    return logits.log_softmax(dim=-1)
+
+
+def over_contexts(
+    model: SteerableModel,
+    texts: Sequence[str] | Sequence[Sequence[int]],
+    interventions: Sequence[Intervention],
+    read: Callable[[Sequence[Sequence[int]]], Tensor],
+    batch_size: int = 32,
+) -> Tensor:
+    """What is read of every context while interventions act, each context a whole prompt.
+
+    Args:
+        model: a loaded model.
+        texts: the contexts, as texts or token rows.
+        interventions: what steers; none leaves the model unhooked.
+        read: runs the model on token rows and gives one row of numbers each.
+        batch_size: contexts in one forward pass.
+
+    Returns:
+        One row a context, in their order.
+
+    Raises:
+        DataError: there are no contexts, or one is empty.
+    """
+    rows = list(token_rows(model, texts))
+    if not all(rows):
+        raise DataError("an empty context has no last token; leave it out.")
+    found: dict[int, Tensor] = {}
+    with steer(model, *interventions, prompt_lengths=[len(rows[0])]) as steering:
+        for bucket in length_buckets([len(row) for row in rows], batch_size):
+            steering.set_prompt_lengths([len(rows[index]) for index in bucket])
+            found |= dict(zip(bucket, read([rows[index] for index in bucket]), strict=True))
+    return torch.stack([found[index] for index in range(len(rows))])

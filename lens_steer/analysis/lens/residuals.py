@@ -1,0 +1,114 @@
+"""The logit lens of the residual stream, layer by layer, unsteered and steered.
+
+    reading[l, t] = log softmax( logit_readout(h_l) )[t]         h_l: the stream at the last token of each context
+    change[l, t]  = mean over contexts of reading steered - reading unsteered
+
+`logit_readout` is TransformerLens'; that it gives the model's own output at the last layer is proved by its
+`logit_lens` on the first context. Depth 0 is the stream before the first block, depth l + 1 the stream after block l, behind every
+edit of it. Source: nostalgebraist 2020. What an early layer "would predict" is a reading of a stream that the later
+layers still change: a wanted token that is likely in the middle and not at the end was taken back.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lens_steer.analysis.lens.contextual import over_contexts
+from lens_steer.analysis.lens.tables import RESAMPLES
+from lens_steer.analysis.lens.tokens import one_token, token_label
+from lens_steer.errors import ScoreError
+from lens_steer.metrics.statistics import bootstrap_mean
+from lens_steer.model import SteerableModel, fingerprint
+from lens_steer.record import record, token_rows
+from lens_steer.sites import Site
+from lens_steer.steer import Intervention
+
+UNSTEERED = "unsteered"
+
+
+def residual_lens(
+    model: SteerableModel,
+    contexts: Sequence[str] | Sequence[Sequence[int]],
+    tokens: Sequence[str | int],
+    runs: Mapping[str, Sequence[Intervention]],
+    batch_size: int = 32,
+) -> pd.DataFrame:
+    """How likely wanted tokens are at every depth, unsteered and in some steered runs.
+
+    Args:
+        model: a loaded model.
+        contexts: whole prompts, as texts or token rows; the next token is read.
+        tokens: the wanted ones, one token each, or ids.
+        runs: what steers, by name; names that begin with "random" are controls to the figures.
+        batch_size: contexts in one forward pass.
+
+    Returns:
+        model, run ("unsteered" first), site, depth, token_id, label; over contexts: log_prob (mean, nats), low, high
+        (95 % bootstrap), probability (mean), rank (median, from 1 for the likeliest); change, change_low and
+        change_high (log_prob minus that of the unsteered run, paired by context); n.
+
+    Raises:
+        ScoreError: a run is called "unsteered", or the model's output is not the lens of its last stream.
+        DataError: no contexts or tokens, or a word that is not one token.
+        SteeringError: an intervention selected no token of any context.
+
+    Source:
+        nostalgebraist 2020, "interpreting GPT: the logit lens".
+    """
+    if UNSTEERED in runs:
+        raise ScoreError(f"a run is called {UNSTEERED!r}; it is always there, so give this one another name.")
+    ids = one_token(model, tokens)
+    _prove(model, next(iter(token_rows(model, contexts))))
+    sites = [Site("resid_pre", 0), *(Site("resid_post", layer) for layer in range(int(model.cfg.n_layers)))]
+    rows, before, label = [], None, fingerprint(model).label
+    for name, interventions in {UNSTEERED: (), **runs}.items():
+        found = over_contexts(model, contexts, interventions, lambda part: _read(model, part, sites, ids), batch_size)
+        before = found if before is None else before
+        for depth, site in enumerate(sites):
+            for place, token in enumerate(ids):
+                numbers = _summary(found[:, depth, place], before[:, depth, place])
+                where = {"model": label, "run": name, "site": str(site), "depth": depth}
+                rows.append({**where, "token_id": token, "label": token_label(model, token), **numbers})
+    return pd.DataFrame(rows)
+
+
+def _read(
+    model: SteerableModel, rows: Sequence[Sequence[int]], sites: Sequence[Site], ids: Sequence[int]
+) -> Float[Tensor, "n layer k 2"]:
+    """Log-probability and rank of each wanted token, at every site, after each row."""
+    from transformer_lens.tools.analysis import logit_readout
+
+    (seen,) = record(model, rows, sites, "last", batch_size=len(rows))
+    stream = torch.stack([seen.activations[site] for site in sites], dim=1)[torch.argsort(seen.sequences)]
+    found = logit_readout(model, stream, targets=list(ids), return_type="log_probs")
+    if found.target_ranks is None:
+        raise ScoreError("TransformerLens gave no ranks of the wanted tokens.")
+    return torch.stack([found.values.double().cpu(), found.target_ranks.double().cpu() + 1], dim=-1)
+
+
+def _prove(model: SteerableModel, row: Sequence[int]) -> None:
+    """Refuses a model whose output is not the lens of its last stream."""
+    from transformer_lens.tools.analysis import logit_lens
+
+    device = next(model.original_model.parameters()).device
+    try:
+        logit_lens(model, torch.tensor([list(row)], device=device), top_k=1)
+    except (ValueError, NotImplementedError) as error:
+        raise ScoreError(f"the logit lens does not hold on this model: {error}") from error
+
+
+def _summary(found: Float[Tensor, "n 2"], before: Float[Tensor, "n 2"]) -> dict[str, float]:
+    """What contexts say of one token at one depth."""
+    log_probs, change = found[:, 0], found[:, 0] - before[:, 0]
+    numbers = {"probability": float(log_probs.exp().mean()), "rank": float(found[:, 1].quantile(0.5))}
+    for column, values in (("log_prob", log_probs), ("change", change)):
+        numbers[column] = float(values.mean())
+        low, high = "low" if column == "log_prob" else "change_low", "high" if column == "log_prob" else "change_high"
+        numbers[low] = numbers[high] = float("nan")
+        if len(values) > 1:
+            interval = bootstrap_mean(values, resamples=RESAMPLES, method="percentile")
+            numbers[low], numbers[high] = interval.low, interval.high
+    return numbers | {"n": len(found)}

@@ -1,0 +1,139 @@
+"""A vector read in every way that there is, side by side, with random directions behind it.
+
+    for each site    raw, folded, ln_final;  jacobian (where a lens is given);  contextual (where contexts are given)
+    control          the same readings of random directions of the same norm
+
+The readings disagree, and papers mix them: a token that only the static ones name is not a token that steering makes
+likelier. It holds the readings of one site at a time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from lens_steer.analysis.lens.contextual import Contexts, contextual_reading, unsteered_log_probs
+from lens_steer.analysis.lens.readings import Reading, jacobian_reading, static_readings
+from lens_steer.analysis.lens.tables import agreement_table, token_table
+from lens_steer.analysis.lens.tokens import token_text
+from lens_steer.errors import ScoreError
+from lens_steer.model import SteerableModel, fingerprint
+from lens_steer.sites import Site, SiteLike, parse_sites
+from lens_steer.vector import SteeringVector, random_like, require_same_model
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VectorReadings:
+    """What a vector says, read in several ways: `tokens` from `token_table`, `agreement` from `agreement_table`."""
+
+    vector: str
+    tokens: pd.DataFrame
+    agreement: pd.DataFrame
+
+
+def vector_lens(model: SteerableModel, vector: SteeringVector, site: SiteLike, k: int = 10) -> pd.DataFrame:
+    """The tokens that a direction raises and lowers most, by TransformerLens' `logit_readout` of v and of -v.
+
+    Half the difference of the two readings: the norm's bias and b_U, which every vector has in common, cancel.
+
+    Args:
+        model: the vector's model.
+        vector: where the direction comes from.
+        site: one of the vector's sites.
+        k: how many tokens at each end.
+
+    Returns:
+        2 k rows: vector, site, end ("top" or "bottom"), rank (from 1), token id, token text and logit
+        (natural-log units, at the scale of the final norm, not of a strength).
+
+    Raises:
+        MismatchError: a vector of another model.
+        SiteError: the vector has no such site, or the unembedding cannot read it.
+        ScoreError: k is below 1, or above half of the vocabulary.
+
+    Source:
+        nostalgebraist 2020, "interpreting GPT: the logit lens".
+
+    Example:
+        >>> from lens_steer import contrast_from_choices, extract, load_model
+        >>> from lens_steer.lab.items import open_items
+        >>> model = load_model("lab")
+        >>> pairs = contrast_from_choices("myopic", open_items("myopic", 10, split="train"), answer="text")
+        >>> vector_lens(model, extract(model, pairs, "resid_post@7"), "resid_post@7", k=2)["end"].tolist()
+        ['top', 'top', 'bottom', 'bottom']
+    """
+    plus, minus = (static_readings(model, v, site)[-1].values for v in (vector, -vector))
+    logits = (plus - minus) / 2
+    if not 1 <= k <= logits.numel() // 2:
+        raise ScoreError(f"k is {k}; give 1 to {logits.numel() // 2}, half of the vocabulary.")
+    rows = []
+    for end, largest in (("top", True), ("bottom", False)):
+        found = logits.topk(k, largest=largest)
+        for rank, (logit, token) in enumerate(zip(found.values.tolist(), found.indices.tolist(), strict=True), 1):
+            where = {"vector": vector.name, "site": str(Site.parse(site)), "end": end, "rank": rank}
+            rows.append({**where, "token_id": token, "token": token_text(model, token), "logit": logit})
+    return pd.DataFrame(rows)
+
+
+def read_vector(
+    model: SteerableModel,
+    vector: SteeringVector,
+    sites: SiteLike | Sequence[SiteLike] | None = None,
+    contexts: Contexts | None = None,
+    jacobian: Any = None,
+    k: int = 10,
+    n_random: int = 20,
+    seed: int = 0,
+) -> VectorReadings:
+    """Every reading of a vector at its sites, with random controls.
+
+    Args:
+        model: the vector's model.
+        vector: where the directions come from.
+        sites: some of the vector's sites, as `parse_sites` reads them; all of them where absent.
+        contexts: where directions are tried; no contextual reading where absent. It costs two passes over the contexts
+            for each site and control, and one more.
+        jacobian: a fitted `JacobianLens`; no such reading where absent.
+        k: tokens at each end; agreement of the ends is taken over twice as many.
+        n_random: random directions of the same norm at each site.
+        seed: of the random directions.
+
+    Returns:
+        The tables of tokens and of agreement.
+
+    Raises:
+        MismatchError: a vector or a lens of another model.
+        SiteError: the vector has no such site, or a reading cannot be had there.
+        ScoreError: k is below 1 or too large for the vocabulary.
+
+    Example:
+        >>> from lens_steer import contrast_from_choices, extract, load_model
+        >>> from lens_steer.lab.items import open_items
+        >>> model = load_model("lab")
+        >>> pairs = contrast_from_choices("myopic", open_items("myopic", 10, split="train"), answer="text")
+        >>> found = read_vector(model, extract(model, pairs, "resid_post@6:8"), n_random=2)
+        >>> found.tokens["reading"].unique().tolist(), len(found.agreement)
+        (['raw', 'folded', 'ln_final'], 18)
+    """
+    require_same_model(vector.fingerprint, fingerprint(model), f"vector {vector.name!r} and the model of the lens")
+    wanted = vector.sites if sites is None else parse_sites(sites, int(model.cfg.n_layers), int(model.cfg.n_heads))
+    unsteered = None if contexts is None else unsteered_log_probs(model, contexts)
+
+    def read(direction: SteeringVector, site: Site) -> list[Reading]:
+        found = [*static_readings(model, direction, site)]
+        if jacobian is not None:
+            found.append(jacobian_reading(model, direction, site, jacobian))
+        if contexts is not None:
+            found.append(contextual_reading(model, direction, site, contexts, unsteered))
+        return found
+
+    tokens, agreement = [], []
+    for site in wanted:
+        alone = vector.replaced(vector.name, {site: vector.at(site)})
+        readings = read(alone, site)
+        controls = [reading for i in range(n_random) for reading in read(random_like(alone, seed + i), site)]
+        tokens.append(token_table(model, readings, k, controls))
+        agreement.append(agreement_table(model, readings, 2 * k, controls))
+    frames = [pd.concat(parts, ignore_index=True) for parts in (tokens, agreement)]
+    return VectorReadings(vector=vector.name, tokens=frames[0], agreement=frames[1])

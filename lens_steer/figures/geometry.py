@@ -1,0 +1,210 @@
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false, reportIndexIssue=false
+# pyright: reportGeneralTypeIssues=false, reportAssignmentType=false, reportReturnType=false
+"""Figures of where directions lie: the cosine atlas, planes of activations, norms, and energy by dimension."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from lens_steer.figures.style import CONTROL, DOUBLE_COLUMN, INK, SINGLE_COLUMN, STYLE, drawable, evenly, words
+
+NUMBERS_UP_TO = 12
+LEVEL = 0.05
+MARKERS = "osD^vP*X"
+AXES = {"pca": "PC{} ({:.0%} of variance)", "lda": "LD{} ({:.0%} of that between classes)"}
+
+
+def cosine_atlas_map(atlas: pd.DataFrame, width: float = SINGLE_COLUMN) -> Figure:
+    """The cosine of everything with everything: as measured, and, below the diagonal, corrected for noise where known.
+
+    Args:
+        atlas: from `cosine_atlas`.
+        width: of the figure, inches.
+
+    Returns:
+        The figure, on a scale centred on 0; a dot marks a cosine that is not told from random directions (Holm, 5 %).
+        Lines part the vectors, or the kinds of sites of one vector.
+
+    Raises:
+        ScoreError: the frame is empty or lacks a column.
+        MismatchError: results of different models.
+    """
+    columns = ("first", "first_site", "second", "second_site", "cosine", "corrected", "p_holm", "null")
+    frame = drawable(atlas, columns)
+    names = list(dict.fromkeys(zip(frame["first"], frame["first_site"], strict=True)))
+    place = {name: index for index, name in enumerate(names)}
+    grid, chance = np.full((len(names), len(names)), np.nan), []
+    for row in frame.itertuples():
+        i, j = sorted((place[row.first, row.first_site], place[row.second, row.second_site]))
+        grid[i, j], grid[j, i] = row.cosine, row.cosine if np.isnan(row.corrected) else row.corrected
+        chance += [(i, j), (j, i)] if row.p_holm >= LEVEL else []
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, 0.8 * width + 0.2), layout="constrained")
+        axis = figure.subplots()
+        image = axis.imshow(np.clip(grid, -1, 1), cmap="RdBu_r", vmin=-1, vmax=1)
+        size = min(6.0, 26 * width / 3.35 / len(names))
+        for (i, j), value in np.ndenumerate(grid):
+            if len(names) <= NUMBERS_UP_TO and i != j and not np.isnan(value):
+                colour = "white" if abs(value) > 0.6 else "black"
+                text = f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
+                axis.text(j, i, text, ha="center", va="center", fontsize=size, color=colour)
+        far = 0.3 if len(names) <= NUMBERS_UP_TO else 0.0
+        axis.plot([j + far for _, j in chance], [i - far for i, _ in chance], "o", color="black", ms=size / 3, mew=0)
+        _axes_of(axis, names)
+        figure.colorbar(image, ax=axis, label="cosine", shrink=0.8, pad=0.02)
+        said = ["dot: not told from random"] if chance else []
+        said += ["in each block: sites in order"] if len(names) > NUMBERS_UP_TO else []
+        said += ["lower: corrected for noise"] if frame["corrected"].notna().any() else []
+        figure.supxlabel("; ".join(said), fontsize=7)
+        return figure
+
+
+def plane_scatter(planes: pd.DataFrame, width: float = DOUBLE_COLUMN) -> Figure:
+    """Positive (filled) and negative (hollow) activations: colour is the behaviour, marker the letter.
+
+    Args:
+        planes: from `activation_plane`, of one kind or two together; rows that are not held out are left out.
+        width: of the figure, inches.
+
+    Returns:
+        The figure, one panel a kind.
+
+    Raises:
+        ScoreError: the frame is empty or lacks a column.
+        MismatchError: results of different models.
+    """
+    columns = ("kind", "behaviour", "side", "letter", "x", "y", "held_out", "share_x", "share_y")
+    frame = drawable(planes, columns)
+    frame = drawable(frame[frame["held_out"]], columns)
+    behaviours, letters = list(frame["behaviour"].unique()), list(frame["letter"].unique())
+    colour = {name: INK[index % len(INK)] for index, name in enumerate(behaviours)}
+    marker = {letter: MARKERS[index % len(MARKERS)] for index, letter in enumerate(letters)}
+    kinds = list(frame["kind"].unique())
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, width / max(len(kinds), 1.2) * 0.78 + 0.35), layout="constrained")
+        for axis, kind in zip(np.atleast_1d(figure.subplots(1, len(kinds))), kinds, strict=True):
+            rows = frame[frame["kind"] == kind]
+            for (behaviour, side, letter), part in rows.groupby(["behaviour", "side", "letter"], sort=False):
+                ink = colour[behaviour]
+                face = ink if side == "positive" else "none"
+                look = {"s": 11, "facecolors": face, "edgecolors": ink, "linewidths": 0.6, "alpha": 0.8}
+                axis.scatter(part["x"], part["y"], marker=marker[letter], **look)
+            form = AXES[kind]
+            axis.set(xlabel=form.format(1, rows["share_x"].iloc[0]), ylabel=form.format(2, rows["share_y"].iloc[0]))
+            axis.set_title("principal components" if kind == "pca" else "discriminants, rows held out")
+        handles = [_mark("o", colour[name], colour[name], words(name)) for name in behaviours]
+        handles += [_mark(marker[letter], "black", "none", letter) for letter in letters if letter]
+        handles += [_mark("o", "black", "black", "positive"), _mark("o", "black", "none", "negative")]
+        figure.legend(handles=handles, loc="outside upper center", ncols=int(width / 0.95), frameon=False)
+        return figure
+
+
+def norm_curves(profile: pd.DataFrame, width: float = DOUBLE_COLUMN) -> Figure:
+    """How long directions and activations are, layer by layer, one column a kind of site.
+
+    Args:
+        profile: from `norm_profile`.
+        width: of the figure, inches.
+
+    Returns:
+        The figure: norms above (activations in grey: medians of each vector's training tokens), their ratio below.
+
+    Raises:
+        ScoreError: the frame is empty or lacks a column.
+        MismatchError: results of different models.
+    """
+    frame = drawable(profile, ("vector", "kind", "layer", "norm", "activation_norm", "relative"))
+    kinds = list(frame["kind"].unique())
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, 3.0), layout="constrained")
+        grid = figure.subplots(2, len(kinds), sharex="col", sharey="row", squeeze=False)
+        for (above, below), kind in zip(grid.T, kinds, strict=True):
+            rows = frame[frame["kind"] == kind]
+            for index, (name, line) in enumerate(rows.groupby("vector", sort=False)):
+                ink, line = INK[index % len(INK)], line.groupby("layer").mean(numeric_only=True)
+                grey = {"color": CONTROL, "lw": 0.9, "label": None if index else "activations"}
+                above.plot(line.index, line["activation_norm"], **grey, zorder=1)
+                above.plot(line.index, line["norm"], color=ink, lw=1.1, marker="o", ms=2.2, label=words(str(name)))
+                below.plot(line.index, line["relative"], color=ink, lw=1.1, marker="o", ms=2.2)
+            above.set_title(kind)
+            below.set_xticks(evenly(sorted(rows["layer"].unique()), 9))
+        grid[0, 0].set(ylabel="norm", ylim=(0, None))
+        grid[1, 0].set(ylabel="vector / activation", ylim=(0, None))
+        figure.supxlabel("layer", fontsize=8)
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=max(2, int(width / 1.15)), frameon=False)
+        return figure
+
+
+def energy_curves(profile: pd.DataFrame, width: float = DOUBLE_COLUMN) -> Figure:
+    """The share of a direction's energy in its k largest dimensions, over the band of random directions.
+
+    Args:
+        profile: from `energy_profile`; of more sites than fit, evenly spaced ones.
+        width: of the figure, inches.
+
+    Returns:
+        The figure, one panel a site.
+
+    Raises:
+        ScoreError: the frame is empty or lacks a column.
+        MismatchError: results of different models.
+    """
+    frame = drawable(profile, ("vector", "site", "k", "share", "null_low", "null_high"))
+    sites = evenly(list(frame["site"].unique()), max(1, int(width / 1.6)))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, 2.1), layout="constrained")
+        axes = list(np.atleast_1d(figure.subplots(1, len(sites), sharey=True)))
+        for axis, site in zip(axes, sites, strict=True):
+            rows = frame[frame["site"] == site]
+            null = rows.drop_duplicates("k").sort_values("k")
+            label = "random directions (95 %)"
+            axis.fill_between(
+                null["k"], null["null_low"], null["null_high"], color=CONTROL, alpha=0.4, lw=0, label=label
+            )
+            for index, (name, line) in enumerate(rows.groupby("vector", sort=False)):
+                ink = INK[index % len(INK)]
+                axis.plot(line["k"], line["share"], color=ink, lw=1.0, marker="o", ms=2, label=words(str(name)))
+            axis.set(xscale="log", title=site, ylim=(0, 1.02))
+            axis.xaxis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:g}"))
+            axis.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+        axes[0].set_ylabel("share of the energy")
+        figure.supxlabel("largest dimensions", fontsize=8)
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=max(2, int(width / 1.3)), frameon=False)
+        return figure
+
+
+def _axes_of(axis: Axes, names: list[tuple[str, str]]) -> None:
+    """Labels in as few words as tell the entries apart, and lines where a vector or a kind of site ends."""
+    vectors, sites = ({name[part] for name in names} for part in (0, 1))
+    if len(sites) == 1:
+        labels, groups = [words(vector) for vector, _ in names], ["" for _ in names]
+        axis.set_title(next(iter(sites)))
+    elif len(vectors) == 1:
+        labels, groups = [site for _, site in names], [site.partition("@")[0] for _, site in names]
+        axis.set_title(words(next(iter(vectors))))
+    else:
+        labels, groups = [f"{words(vector)} {site}" for vector, site in names], [words(vector) for vector, _ in names]
+    for index in range(1, len(names)):
+        if groups[index] != groups[index - 1]:
+            axis.axhline(index - 0.5, color="black", lw=0.7)
+            axis.axvline(index - 0.5, color="black", lw=0.7)
+    shown = evenly(list(range(len(names))), NUMBERS_UP_TO)
+    labels = [labels[place] for place in shown]
+    if len(names) > NUMBERS_UP_TO and len(set(groups)) > 1:
+        starts = [index for index in range(len(names)) if not index or groups[index] != groups[index - 1]]
+        shown = [(start + end - 1) / 2 for start, end in zip(starts, [*starts[1:], len(names)], strict=True)]
+        labels = [groups[start] for start in starts]
+    axis.set_xticks(shown, labels, rotation=45, ha="right", rotation_mode="anchor")
+    axis.set_yticks(shown, labels)
+    axis.spines[:].set_visible(False)
+    axis.tick_params(length=0)
+
+
+def _mark(marker: str, ink: str, face: str, label: str) -> Line2D:
+    """One entry of a legend."""
+    return Line2D([], [], ls="", marker=marker, ms=3.5, mec=ink, mfc=face, mew=0.7, label=label)

@@ -1,0 +1,35 @@
+"""Tokens as a figure can show them: spaces seen, control characters escaped, nothing that the font cannot draw.
+
+The font is DejaVu Sans, which comes with matplotlib; what it lacks (Chinese, emoji, ...) is written as `\\u4e2d`.
+"""
+
+from functools import cache
+
+from matplotlib import font_manager
+
+
+def visible(token: str) -> str:
+    """A token as a reader can tell it apart.
+
+    Args:
+        token: any text.
+
+    Returns:
+        Spaces as dots, what is not printable or not in the font escaped, and `$` kept from being read as mathematics.
+    """
+    return "".join(_shown(character) for character in token).replace("$", r"\$")
+
+
+def _shown(character: str) -> str:
+    if character == " ":
+        return "·"
+    if character.isprintable() and ord(character) in _drawn():
+        return character
+    return character.encode("unicode_escape").decode("ascii")
+
+
+@cache
+def _drawn() -> frozenset[int]:
+    """The code points that the font has."""
+    path = font_manager.findfont("DejaVu Sans", fallback_to_default=True)
+    return frozenset(font_manager.get_font(path).get_charmap())

@@ -1,0 +1,71 @@
+"""How alike two readings of the same tokens are.
+
+    Spearman     the correlation of the two rankings of the whole vocabulary (ties share their mean rank)
+    overlap      | top_k(first) & top_k(second) | / k,   at either end
+
+Two readings may agree on the whole vocabulary and name other tokens at its ends, and the other way round: look at both.
+Unrelated readings are not at 0: tokens that no direction moves are in the middle of every ranking. A random direction
+read the second way is the comparison. This module knows no model.
+"""
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+from torch import Tensor
+
+from lens_steer.errors import ScoreError
+
+
+def rank_correlation(first: Float[Tensor, " d_vocab"], second: Float[Tensor, " d_vocab"]) -> float:
+    """Spearman's rank correlation of two readings.
+
+    Args:
+        first: one value a token.
+        second: another value of the same tokens.
+
+    Returns:
+        From -1 to 1; NaN where a reading is constant.
+
+    Raises:
+        ScoreError: fewer than three tokens, readings of unlike length, or a value that is not finite.
+
+    Source:
+        Spearman 1904, "The proof and measurement of association between two things".
+    """
+    one, two = _both(first, second)
+    if one.size < 3:
+        raise ScoreError(f"{one.size} tokens; a rank correlation needs at least three.")
+    ranks = [stats.rankdata(values) for values in (one, two)]
+    if np.ptp(ranks[0]) == 0 or np.ptp(ranks[1]) == 0:
+        return float("nan")
+    return float(np.clip(np.corrcoef(*ranks)[0, 1], -1, 1))
+
+
+def overlap(first: Float[Tensor, " d_vocab"], second: Float[Tensor, " d_vocab"], k: int, largest: bool = True) -> float:
+    """The share of tokens that the ends of two readings have in common.
+
+    Args:
+        first: one value a token.
+        second: another value of the same tokens.
+        k: how many tokens make an end.
+        largest: the upper end, or the lower one.
+
+    Returns:
+        From 0 to 1; two unrelated readings have k / d_vocab.
+
+    Raises:
+        ScoreError: k is below 1 or above the vocabulary, readings of unlike length, or a value that is not finite.
+    """
+    one, two = _both(first, second)
+    if not 1 <= k <= one.size:
+        raise ScoreError(f"k is {k}; give 1 to {one.size}, the size of the vocabulary.")
+    ends = [set(np.argsort(-values if largest else values, kind="stable")[:k]) for values in (one, two)]
+    return len(ends[0] & ends[1]) / k
+
+
+def _both(first: Tensor, second: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The two readings as arrays."""
+    one, two = (values.detach().cpu().double().numpy() for values in (first, second))
+    if one.shape != two.shape or not np.isfinite([one, two]).all():
+        raise ScoreError(f"readings of {one.size} and {two.size} tokens; give two of the same tokens, all finite.")
+    return one, two
