@@ -8,11 +8,10 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from lens_steer.figures.style import CONTROL, DOUBLE_COLUMN, STEERED, STYLE, words
+from lens_steer.figures.style import CONTROL, DOUBLE_COLUMN, STEERED, STYLE, Figure, words
 
 KINDS = {
     "edit": "#000000",

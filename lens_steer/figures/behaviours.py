@@ -6,9 +6,8 @@ A curve is drawn with its interval and its control band; a collapsed point is dr
 
 import matplotlib as mpl
 import pandas as pd
-from matplotlib.figure import Figure
 
-from lens_steer.figures.style import COLLAPSED, CONTROL, STEERED, STYLE, outer_labels, panels, ticks, words
+from lens_steer.figures.style import COLLAPSED, CONTROL, STEERED, STYLE, Figure, outer_labels, panels, ticks, words
 
 
 def steering_curves(curves: pd.DataFrame) -> Figure:

@@ -5,9 +5,8 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from lens_steer.figures.style import COLLAPSED, DOUBLE_COLUMN, STYLE
+from lens_steer.figures.style import COLLAPSED, DOUBLE_COLUMN, STYLE, Figure
 
 INK = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 ANSWERS = (

@@ -6,10 +6,9 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lens_steer.figures.style import CONTROL, DOUBLE_COLUMN, INK, SINGLE_COLUMN, STYLE, drawable, evenly, words
+from lens_steer.figures.style import CONTROL, DOUBLE_COLUMN, INK, SINGLE_COLUMN, STYLE, Figure, drawable, evenly, words
 
 NUMBERS_UP_TO = 12
 LEVEL = 0.05

@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib import cm, colors
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lens_steer.figures.style import DOUBLE_COLUMN, STYLE
+from lens_steer.figures.style import DOUBLE_COLUMN, STYLE, Figure
 
 LINE, CHARACTERS, FONT = 0.17, 92, 6.2
 NAMES = {"z": "z against neutral text", "projection": "projection (units of the site)", "cosine": "cosine"}

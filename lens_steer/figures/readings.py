@@ -8,11 +8,10 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from lens_steer.errors import ScoreError
 from lens_steer.figures.labels import visible
-from lens_steer.figures.style import CONTROL, DOUBLE_COLUMN, INK, STYLE, drawable, evenly, words
+from lens_steer.figures.style import CONTROL, DOUBLE_COLUMN, INK, STYLE, Figure, drawable, evenly, words
 
 CELL = 0.72
 """The least width of a cell with a token in it, inches."""

@@ -5,9 +5,8 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from lens_steer.figures.style import CONTROL, SINGLE_COLUMN, STYLE, words
+from lens_steer.figures.style import CONTROL, SINGLE_COLUMN, STYLE, Figure, words
 
 READINGS = {"faithful": "#E69F00", "corrected": "#0072B2"}
 PERMUTED = "#CC79A7"

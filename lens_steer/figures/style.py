@@ -4,16 +4,18 @@
 Colours are those of Okabe and Ito. Nothing here changes global matplotlib settings, and no figure is ever shown.
 """
 
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
+import matplotlib.figure
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from lens_steer.errors import MismatchError, ScoreError
 from lens_steer.files import write_whole
@@ -38,6 +40,20 @@ INK = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00000
 """For lines and points of several sorts; after these, they begin again."""
 TOP, BOTTOM = "#0072B2", "#E69F00"
 PANEL_WIDTH, PANEL_HEIGHT, PER_ROW = 1.75, 1.75, 5
+
+
+SCREEN_DPI = 120
+
+
+class Figure(matplotlib.figure.Figure):
+    """A matplotlib figure that Jupyter shows by itself; pyplot's global state is not needed for it."""
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        held = io.BytesIO()
+        with mpl.rc_context(STYLE):
+            self.savefig(held, format="png", dpi=SCREEN_DPI)
+        return held.getvalue()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +94,9 @@ def save_figure(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     image, page = folder / f"{name}.png", folder / f"{name}.pdf"
-    figure.savefig(image, dpi=200, metadata={"Software": None})
-    figure.savefig(page, metadata={"CreationDate": None, "Producer": None})
+    with mpl.rc_context(STYLE):
+        figure.savefig(image, dpi=200, metadata={"Software": None})
+        figure.savefig(page, metadata={"CreationDate": None, "Producer": None})
     table = write_whole(folder / f"{name}.csv", data.to_csv(index=False, float_format="%.6g").encode())
     if caption is None:
         return image, page, table

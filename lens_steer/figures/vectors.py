@@ -4,10 +4,9 @@
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from lens_steer.figures.labels import visible
-from lens_steer.figures.style import BOTTOM, STYLE, TOP, outer_labels, panels, words
+from lens_steer.figures.style import BOTTOM, STYLE, TOP, Figure, outer_labels, panels, words
 
 
 def cosine_heatmap(cosines: pd.DataFrame) -> Figure:

@@ -91,6 +91,17 @@ class SteeringVector:
         """
         return self.directions[self._own(site)].clone()
 
+    def only(self, *sites: SiteLike) -> "SteeringVector":
+        """The same vector at some of its sites.
+
+        Args:
+            sites: one or more of the vector's.
+
+        Raises:
+            SiteError: the vector has no direction at one of them.
+        """
+        return self.replaced(self.name, {self._own(site): self.at(site) for site in sites})
+
     def norm(self, site: SiteLike) -> float:
         """The Euclidean norm of the direction at a site, in the units of its activations."""
         return float(self.directions[self._own(site)].double().norm())

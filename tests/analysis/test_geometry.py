@@ -77,7 +77,7 @@ def test_the_atlas_holds_each_pair_of_sites_and_vectors_once_with_its_null(vecto
 
 
 def test_in_the_lab_the_anti_correlated_pair_alone_has_a_negative_cosine_beyond_random_directions(lab: Any) -> None:
-    last = {name: v.replaced(name, {LAST: v.at(LAST)}) for name, v in lab.vectors.items()}
+    last = {name: v.only(LAST) for name, v in lab.vectors.items()}
     controls = {f"random {name}": random_like(v, seed) for seed, (name, v) in enumerate(last.items())}
     frame = cosine_atlas(last).set_index(["first", "second"])
     pair = frame.loc[("agreeableness", "anti_immigration")]
@@ -91,7 +91,7 @@ def test_noise_is_corrected_by_halves_and_the_null_of_the_data_is_wider(lab: Any
     mean_difference = METHODS["mean_difference"].function
     names = ("agreeableness", "anti_immigration")
     sides = {name: read_sides(lab.model, lab.contrasts[name], LAST) for name in names}
-    last = {name: lab.vectors[name].replaced(name, {LAST: lab.vectors[name].at(LAST)}) for name in names}
+    last = {name: lab.vectors[name].only(LAST) for name in names}
     halves = {name: half_directions(sides[name], mean_difference) for name in names}
     rows = {name: {LAST: sides[name][LAST][0] - sides[name][LAST][1]} for name in names}
     frame = cosine_atlas(last, halves=halves, null_rows=rows).set_index(["first", "second"])

@@ -66,7 +66,7 @@ def test_the_static_lens_of_the_last_layer_reads_what_steering_there_does_and_of
     lens = fit_jacobian_lens(lab.model, lab.contexts[:1], "neutral", layers=[0])
     contexts = Contexts(texts=lab.contexts, strength=0.2)
     vector = lab.vectors["sycophancy"]
-    alone = vector.replaced("sycophancy", {site: vector.at(site) for site in vector.sites if site.layer in (0, 7)})
+    alone = vector.only("resid_post@0", LAST)
     found = read_vector(lab.model, alone, contexts=contexts, jacobian=lens, k=K // 2, n_random=5).agreement
     assert set(found["first"]) == {"raw", "folded", "ln_final", "jacobian"} and found["n_random"].eq(5).all()
     static = found.query("first == 'folded' and second == 'contextual'").set_index(["measure", "site"])

@@ -112,7 +112,7 @@ def test_the_permuted_control_permutes_each_mean_in_an_order_of_its_own(vector: 
     text, code = (torch.arange(1, 17).double() * scale for scale in (100.0, 1.0))
     orders = set()
     for seed in range(5):
-        control = permuted_control(vector.replaced("v", {site: vector.at(site)}), {site: text}, {site: code}, seed)
+        control = permuted_control(vector.only(site), {site: text}, {site: code}, seed)
         # 100 a - b with 1 <= b <= 16 says which coordinate of either mean went where
         first = [int(-(-value // 100)) for value in control.at(site).tolist()]
         second = [round(100 * a - value) for a, value in zip(first, control.at(site).tolist(), strict=True)]

@@ -130,7 +130,7 @@ def read_vector(
 
     tokens, agreement = [], []
     for site in wanted:
-        alone = vector.replaced(vector.name, {site: vector.at(site)})
+        alone = vector.only(site)
         readings = read(alone, site)
         controls = [reading for i in range(n_random) for reading in read(random_like(alone, seed + i), site)]
         tokens.append(token_table(model, readings, k, controls))
