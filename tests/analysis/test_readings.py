@@ -42,7 +42,12 @@ def test_the_static_lenses_are_their_formulas_on_every_kind_of_norm(
     v, found = vector.at("resid_post@1"), by_kind(static_readings(model, vector, "resid_post@1"))
     hf = model.original_model
     weight = hf.get_output_embeddings().weight.detach()
-    norms = {"llama": "model.norm", "gpt2": "transformer.ln_f", "gemma2": "model.norm", "neox": "gpt_neox.final_layer_norm"}
+    norms = {
+        "llama": "model.norm",
+        "gpt2": "transformer.ln_f",
+        "gemma2": "model.norm",
+        "neox": "gpt_neox.final_layer_norm",
+    }
     gain = hf.get_submodule(norms[name]).weight.detach() + (1 if name == "gemma2" else 0)
     centred = v - v.mean() if name in ("gpt2", "neox") else v
     torch.testing.assert_close(found["raw"], weight @ v, rtol=1e-4, atol=1e-4)
@@ -68,7 +73,7 @@ def test_a_head_is_read_through_its_output_matrix_and_says_so(llama: Any, contra
 
 def test_heads_of_a_model_with_a_norm_behind_attention_are_refused(gemma2: Any, contrast: ContrastSet) -> None:
     vector = made(gemma2, contrast, "z@1.0")
-    with pytest.raises(SiteError, match="is not its heads through W_O .* Read a direction at attn_out instead"):
+    with pytest.raises(SiteError, match=r"is not its heads through W_O .* Read a direction at attn_out instead"):
         static_readings(gemma2, vector, "z@1.0")
 
 

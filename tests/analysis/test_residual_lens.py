@@ -15,9 +15,7 @@ from lens_steer.vector import SteeringVector, random_like
 WORDS = ["a", "t"]
 
 
-def test_depths_are_those_of_transformer_lens_and_the_last_is_the_models_output(
-    model: Any, texts: list[str]
-) -> None:
+def test_depths_are_those_of_transformer_lens_and_the_last_is_the_models_output(model: Any, texts: list[str]) -> None:
     frame = residual_lens(model, texts[:1], WORDS, {})
     found = frame.pivot(index="depth", columns="token_id", values="log_prob")
     want = logit_lens(model, model.to_tokens(texts[0], prepend_bos=True), targets=WORDS, return_type="log_probs")

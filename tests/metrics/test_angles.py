@@ -78,7 +78,9 @@ def test_a_direction_that_does_not_repeat_has_no_corrected_cosine() -> None:
 def test_effective_rank_and_angles_are_known_of_simple_sets() -> None:
     eye = torch.eye(6, dtype=torch.float64)
     assert effective_rank(eye[:4]) == pytest.approx(4) and effective_rank(eye[:1].repeat(5, 1)) == pytest.approx(1)
-    assert effective_rank(torch.stack([eye[0], 0.5 * eye[1]])) == pytest.approx(math.exp(-sum(p * math.log(p) for p in (2 / 3, 1 / 3))))
+    assert effective_rank(torch.stack([eye[0], 0.5 * eye[1]])) == pytest.approx(
+        math.exp(-sum(p * math.log(p) for p in (2 / 3, 1 / 3)))
+    )
     tilted = torch.stack([eye[0], (eye[1] + eye[3]) / math.sqrt(2)])
     assert principal_angles(eye[:2], tilted).tolist() == pytest.approx([0, 45], abs=1e-6)
     assert principal_angles(eye[:2], eye[2:5]).tolist() == pytest.approx([90, 90])
