@@ -1,3 +1,4 @@
+# pyright: reportGeneralTypeIssues=false, reportAttributeAccessIssue=false
 """Tables of readings, token labels, and what the lenses say of the lab's planted words."""
 
 from typing import Any
