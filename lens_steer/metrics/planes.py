@@ -2,11 +2,14 @@
 
     pca     the first two principal components of all rows                          (no class is used)
     lda     the two directions of most variance between classes over that within, fitted on some of the rows:
-            PCA to at most 50 components, then linear discriminants with Ledoit-Wolf shrinkage
+            PCA to at most 50 components, then  S_b w = lambda S_w w      S_b: covariance of the class means,
+            S_w: Ledoit-Wolf covariance of the rows about their class's mean
 
 With more dimensions than rows, discriminants part *any* classes of the rows that they were fitted on, shuffled ones
 too. So a part of the rows is held out, and only those say anything. Two classes have one discriminant; the second axis
-is then the first principal component of what it leaves. Both come from scikit-learn. This module knows no model.
+is then the first principal component of what it leaves. PCA and shrinkage are scikit-learn's; its own discriminants
+shrink S_b + S_w and S_w by unlike amounts, so that two classes come out with more than one. Source: Fisher 1936; Ledoit
+& Wolf 2004. This module knows no model.
 """
 
 from collections.abc import Sequence
@@ -65,7 +68,6 @@ def lda_plane(rows: Float[Tensor, "n width"], classes: Sequence[str], fitted: Bo
         ScoreError: fewer than two rows of a class to fit on, one class, or a row that is not finite.
     """
     from sklearn.decomposition import PCA
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     data, names, chosen = _data(rows), np.asarray(classes), fitted.numpy()
     counts = {name: int((chosen & (names == name)).sum()) for name in dict.fromkeys(classes)}
@@ -73,22 +75,31 @@ def lda_plane(rows: Float[Tensor, "n width"], classes: Sequence[str], fitted: Bo
         raise ScoreError(f"rows to fit discriminants on, by class: {counts}; give two classes with two rows each.")
     pca = PCA(n_components=min(COMPONENTS, int(chosen.sum()) - 1, data.shape[1]), svd_solver="full").fit(data[chosen])
     reduced = pca.transform(data)
-    axes = min(2, len(counts) - 1)
-    fit = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto", n_components=axes)
-    fit.fit(reduced[chosen], names[chosen])
-    placed = fit.transform(reduced)
-    shares = [float(share) for share in fit.explained_variance_ratio_[:axes]]
-    if axes == 1:
-        axis = fit.scalings_[:, :1] / np.linalg.norm(fit.scalings_[:, :1])
+    values, axes = _discriminants(reduced[chosen], names[chosen])
+    placed, shares = reduced @ axes[:, :2], values[:2] / values.sum()
+    if len(counts) == 2:
+        axis = axes[:, :1] / np.linalg.norm(axes[:, :1])
         rest = reduced - (reduced @ axis) @ axis.T
-        placed = np.hstack([placed, PCA(n_components=1, svd_solver="full").fit(rest[chosen]).transform(rest)])
-        shares.append(0.0)
-    return Plane(coordinates=from_numpy(placed), shares=(shares[0], shares[1]))
+        placed[:, 1:] = PCA(n_components=1, svd_solver="full").fit(rest[chosen]).transform(rest)
+    return Plane(coordinates=from_numpy(placed), shares=(float(shares[0]), float(shares[1])))
+
+
+def _discriminants(rows: np.ndarray, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues, largest first, and the discriminants in the columns, with unit spread within a class."""
+    from scipy.linalg import eigh
+    from sklearn.covariance import LedoitWolf
+
+    _, place, counts = np.unique(names, return_inverse=True, return_counts=True)
+    means = np.stack([rows[place == index].mean(axis=0) for index in range(len(counts))])
+    within = LedoitWolf(assume_centered=True).fit(rows - means[place]).covariance_
+    about = means - rows.mean(axis=0)
+    values, axes = eigh((about * counts[:, None]).T @ about / len(rows), within)
+    return np.maximum(values[::-1], 0), axes[:, ::-1]
 
 
 def _data(rows: Tensor) -> np.ndarray:
     """Rows as an array of at least three finite ones."""
     data = rows.detach().cpu().double().numpy()
-    if len(data) < 3 or not np.isfinite(data).all():
-        raise ScoreError(f"rows of shape {data.shape}; a plane needs three or more, all finite.")
+    if min(len(data), data.shape[1] + 1) < 3 or not np.isfinite(data).all():
+        raise ScoreError(f"rows of shape {data.shape}; a plane needs three or more of two dimensions, all finite.")
     return data

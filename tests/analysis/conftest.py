@@ -30,14 +30,14 @@ class Lab:
 
 @pytest.fixture(scope="session")
 def lab() -> Lab:
-    """Vectors of answer texts at four layers, and eight contexts of neutral sentences, after which a voice goes on."""
+    """Vectors of answer texts at four layers, and six contexts of neutral sentences, after which a voice goes on."""
     model, rng = load_model("lab"), random.Random(0)
     contrasts = {
-        name: contrast_from_choices(name, open_items(name, 14, split="train"), answer="text") for name in BEHAVIOURS
+        name: contrast_from_choices(name, open_items(name, 20, split="train"), answer="text") for name in BEHAVIOURS
     }
     return Lab(
         model=model,
         contrasts=contrasts,
         vectors={name: extract(model, contrast, SITES) for name, contrast in contrasts.items()},
-        contexts=tuple(" ".join(world.neutral_voice(rng) for _ in range(2)) for _ in range(8)),
+        contexts=tuple(" ".join(world.neutral_voice(rng) for _ in range(2)) for _ in range(6)),
     )

@@ -1,3 +1,4 @@
+# pyright: reportGeneralTypeIssues=false, reportAttributeAccessIssue=false
 """Cosines, subspaces, profiles and planes, each with its control."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# pyright: reportGeneralTypeIssues=false, reportAttributeAccessIssue=false
 """Tables of readings, token labels, and what the lenses say of the lab's planted words."""
 
 from typing import Any
@@ -53,9 +54,9 @@ def test_in_context_a_vector_raises_three_of_its_own_words_or_more_and_none_of_t
 
 
 def test_random_directions_name_hardly_any_of_those_words(lab: Any) -> None:
-    contexts, vector = Contexts(texts=lab.contexts[:4], strength=0.5), lab.vectors["myopic"]
+    contexts, vector = Contexts(texts=lab.contexts[:3], strength=0.5), lab.vectors["myopic"]
     found = []
-    for seed in range(6):
+    for seed in range(4):
         reading = contextual_reading(lab.model, random_like(vector, seed), SITE, contexts)
         frame = token_table(lab.model, [reading], k=K)
         found.append(len(set(frame.loc[frame["end"] == "top", "token"]) & words("myopic", 0)))
@@ -67,8 +68,8 @@ def test_the_static_lens_of_the_last_layer_reads_what_steering_there_does_and_of
     contexts = Contexts(texts=lab.contexts, strength=0.2)
     vector = lab.vectors["sycophancy"]
     alone = vector.only("resid_post@0", LAST)
-    found = read_vector(lab.model, alone, contexts=contexts, jacobian=lens, k=K // 2, n_random=5).agreement
-    assert set(found["first"]) == {"raw", "folded", "ln_final", "jacobian"} and found["n_random"].eq(5).all()
+    found = read_vector(lab.model, alone, contexts=contexts, jacobian=lens, k=K // 2, n_random=4).agreement
+    assert set(found["first"]) == {"raw", "folded", "ln_final", "jacobian"} and found["n_random"].eq(4).all()
     static = found.query("first == 'folded' and second == 'contextual'").set_index(["measure", "site"])
     assert static.loc[("spearman", LAST), "value"] > 0.9 and static.loc[("spearman", "resid_post@0"), "value"] < 0.4
     for measure in ("spearman", "top overlap", "bottom overlap"):

@@ -73,7 +73,7 @@ def test_a_head_is_read_through_its_output_matrix_and_says_so(llama: Any, contra
 
 def test_heads_of_a_model_with_a_norm_behind_attention_are_refused(gemma2: Any, contrast: ContrastSet) -> None:
     vector = made(gemma2, contrast, "z@1.0")
-    with pytest.raises(SiteError, match="is not its heads through W_O .* Read a direction at attn_out instead"):
+    with pytest.raises(SiteError, match=r"is not its heads through W_O .* Read a direction at attn_out instead"):
         static_readings(gemma2, vector, "z@1.0")
 
 

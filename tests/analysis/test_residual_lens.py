@@ -1,3 +1,4 @@
+# pyright: reportGeneralTypeIssues=false, reportAttributeAccessIssue=false
 """The lens of the stream: the model's own output at the end, TransformerLens' lens on the way."""
 
 from typing import Any

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
 from lens_steer.errors import ScoreError
@@ -42,11 +43,18 @@ def test_discriminants_part_any_fitted_rows_but_only_real_classes_of_rows_held_o
     assert found["none"][0] > 2 * found["none"][1]
 
 
-def test_two_classes_get_the_largest_rest_as_second_axis() -> None:
+def test_two_classes_have_fishers_discriminant_and_the_largest_rest_as_second_axis() -> None:
     data, classes = rows(6)
+    data = data[:, :8]
     plane = lda_plane(data, classes, torch.ones(N, dtype=torch.bool))
-    assert plane.shares[0] == pytest.approx(1) and plane.shares[1] == 0
-    assert bool(plane.coordinates.isfinite().all()) and float(plane.coordinates[:, 1].std()) > 0.5
+    assert plane.shares == pytest.approx((1, 0), abs=1e-9)
+    sides = [data[start::2] for start in (0, 1)]
+    centred = torch.cat([side - side.mean(dim=0) for side in sides])
+    within = torch.from_numpy(LedoitWolf(assume_centered=True).fit(centred.numpy()).covariance_)
+    fisher = data @ torch.linalg.solve(within, sides[1].mean(dim=0) - sides[0].mean(dim=0))
+    found = torch.corrcoef(torch.stack([fisher, plane.coordinates[:, 0]]))[0, 1]
+    assert abs(float(found)) == pytest.approx(1, abs=1e-6)
+    assert float(plane.coordinates[:, 1].std()) > 0.5
 
 
 def test_too_little_to_draw_is_refused() -> None:

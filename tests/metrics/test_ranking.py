@@ -1,3 +1,4 @@
+# pyright: reportGeneralTypeIssues=false, reportAttributeAccessIssue=false
 """Agreement of two rankings."""
 
 from collections.abc import Callable

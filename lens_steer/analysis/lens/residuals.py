@@ -4,9 +4,9 @@
     change[l, t]  = mean over contexts of reading steered - reading unsteered
 
 `logit_readout` is TransformerLens'; that it gives the model's own output at the last layer is proved by its
-`logit_lens` on the first context. Depth 0 is the stream before the first block, depth l + 1 the stream after block l, behind every
-edit of it. Source: nostalgebraist 2020. What an early layer "would predict" is a reading of a stream that the later
-layers still change: a wanted token that is likely in the middle and not at the end was taken back.
+`logit_lens` on the first context. Depth 0 is the stream before the first block, depth l + 1 the stream after block l,
+behind every edit of it. Source: nostalgebraist 2020. What an early layer "would predict" is a reading of a stream that
+the later layers still change: a wanted token that is likely in the middle and not at the end was taken back.
 """
 
 from collections.abc import Mapping, Sequence

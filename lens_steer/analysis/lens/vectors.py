@@ -8,10 +8,12 @@ likelier. It holds the readings of one site at a time.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
+from jaxtyping import Float
+from torch import Tensor
 
 from lens_steer.analysis.lens.contextual import Contexts, contextual_reading, unsteered_log_probs
 from lens_steer.analysis.lens.readings import Reading, jacobian_reading, static_readings
@@ -118,22 +120,34 @@ def read_vector(
     """
     require_same_model(vector.fingerprint, fingerprint(model), f"vector {vector.name!r} and the model of the lens")
     wanted = vector.sites if sites is None else parse_sites(sites, int(model.cfg.n_layers), int(model.cfg.n_heads))
-    unsteered = None if contexts is None else unsteered_log_probs(model, contexts)
-
-    def read(direction: SteeringVector, site: Site) -> list[Reading]:
-        found = [*static_readings(model, direction, site)]
-        if jacobian is not None:
-            found.append(jacobian_reading(model, direction, site, jacobian))
-        if contexts is not None:
-            found.append(contextual_reading(model, direction, site, contexts, unsteered))
-        return found
-
+    before = None if contexts is None else unsteered_log_probs(model, contexts)
     tokens, agreement = [], []
     for site in wanted:
         alone = vector.only(site)
-        readings = read(alone, site)
-        controls = [reading for i in range(n_random) for reading in read(random_like(alone, seed + i), site)]
-        tokens.append(token_table(model, readings, k, controls))
-        agreement.append(agreement_table(model, readings, 2 * k, controls))
+        readings = _readings(model, alone, site, contexts, before, jacobian)
+        null = [
+            replace(reading, changes=None)
+            for index in range(n_random)
+            for reading in _readings(model, random_like(alone, seed + index), site, contexts, before, jacobian)
+        ]
+        tokens.append(token_table(model, readings, k, null))
+        agreement.append(agreement_table(model, readings, 2 * k, null))
     frames = [pd.concat(parts, ignore_index=True) for parts in (tokens, agreement)]
     return VectorReadings(vector=vector.name, tokens=frames[0], agreement=frames[1])
+
+
+def _readings(
+    model: SteerableModel,
+    direction: SteeringVector,
+    site: Site,
+    contexts: Contexts | None,
+    unsteered: Float[Tensor, "n d_vocab"] | None,
+    jacobian: Any,
+) -> list[Reading]:
+    """Every reading of one direction."""
+    found = [*static_readings(model, direction, site)]
+    if jacobian is not None:
+        found.append(jacobian_reading(model, direction, site, jacobian))
+    if contexts is not None:
+        found.append(contextual_reading(model, direction, site, contexts, unsteered))
+    return found
