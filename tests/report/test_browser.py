@@ -132,6 +132,24 @@ def test_a_click_sorts_by_number_rising_then_falling_and_by_text(opened: Callabl
         assert order() == list(wanted)
 
 
+def test_a_small_table_is_saved_from_the_page_as_it_was(
+    opened: Callable[..., Any], results: Path, tmp_path: Path
+) -> None:
+    page = opened(write_report(results)).page
+    with page.expect_download() as begun:
+        page.locator("a[download='summary.csv']").click()
+    begun.value.save_as(tmp_path / "saved.csv")
+    assert (tmp_path / "saved.csv").read_bytes() == (results / "summary.csv").read_bytes()
+
+
+def test_a_link_from_a_figure_opens_its_table(opened: Callable[..., Any], results: Path) -> None:
+    page = opened(write_report(results)).page
+    table = page.locator("[id='table-steering_curves.csv']")
+    assert not table.is_visible()
+    page.locator("figcaption a", has_text="steering_curves.csv").click()
+    table.wait_for(state="visible")
+
+
 def test_a_page_that_complains_or_asks_for_something_would_be_seen(opened: Callable[..., Any], tmp_path: Path) -> None:
     page = tmp_path / "bad.html"
     page.write_text(
