@@ -99,7 +99,7 @@ def component_map(rows: pd.DataFrame, value: str = "value", label: str | None = 
         grids = {name: _grid(pd.DataFrame(rows[rows["measure"] == name]), value, layers) for name in names}
         widths = [len(grid.columns) for grid in grids.values()]
         cell = min(0.24, 5.6 / sum(widths))
-        height = max(1.4, 0.95 + max(cell, 0.12) * len(layers))
+        height = max(1.8, 0.95 + max(cell, 0.12) * len(layers))
         size = (min(DOUBLE_COLUMN, 1.35 + 0.25 * len(names) + cell * sum(widths)), height)
         figure = Figure(figsize=size, layout="constrained")
         axes = list(np.atleast_1d(figure.subplots(1, len(names), sharey=True, width_ratios=widths)))
@@ -154,7 +154,7 @@ def persistence_curves(summary: pd.DataFrame, over: str = "layer") -> Figure:
             if len(control):
                 low, high = control[name].quantile(0.025), control[name].quantile(0.975)
                 axis.fill_between(low.index, low, high, color=CONTROL, alpha=0.4, lw=0, label="random, same norm")
-            if f"{name}_low" in line:
+            if {f"{name}_low", f"{name}_high"} <= set(line.columns):
                 axis.fill_between(line[over], line[f"{name}_low"], line[f"{name}_high"], color=STEERED, alpha=0.2, lw=0)
             axis.plot(line[over], line[name], color=STEERED, marker="o", ms=2.5, lw=1.2, label="steering vector")
             if name == "off_manifold":

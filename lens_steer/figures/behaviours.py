@@ -24,6 +24,7 @@ from lens_steer.figures.style import (
 )
 
 CURVES = ("behaviour", "vector", "site", "positions", "strength", "scale", "matching_rate", "rate_low", "rate_high")
+QUARTERS = (0, 0.25, 0.5, 0.75, 1)
 CELLS = ("behaviour", "positions", "layer", "strength", "scale", "matching_rate", "collapsed", "chosen")
 
 
@@ -59,7 +60,7 @@ def steering_curves(curves: pd.DataFrame) -> Figure:
             axis.plot(fallen["strength"], fallen["matching_rate"], "x", **cross)
             axis.axhline(0.5, color="black", lw=0.4, ls=":")
             where = f"{line['site'].iloc[0]}, positions {line['positions'].iloc[0]}"
-            axis.set(title=f"{words(str(name))}\n{where}", ylim=(-0.03, 1.03))
+            axis.set(title=f"{words(str(name))}\n{where}", ylim=(-0.03, 1.03), yticks=QUARTERS)
         outer_labels(figure, axes, f"strength ({curves['scale'].iloc[0]})", "matching rate")
         handles = {label: h for axis in axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
         figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False)
@@ -105,6 +106,6 @@ def layer_strength_map(cells: pd.DataFrame) -> Figure:
             axis.set(title=f"{words(str(name))}\npositions {rule}")
         outer_labels(figure, axes, f"strength ({cells['scale'].iloc[0]})", "layer")
         if image is not None:
-            figure.colorbar(image, ax=axes, label="matching rate", shrink=0.8, pad=0.01)
+            figure.colorbar(image, ax=axes, label="matching rate", ticks=QUARTERS, shrink=0.8, pad=0.01)
         figure.caption = map_caption(cells)
         return figure

@@ -12,6 +12,7 @@ from lens_steer.figures.style import CONTROL, DOUBLE_COLUMN, SINGLE_COLUMN, STYL
 
 READINGS = {"faithful": "#E69F00", "corrected": "#0072B2"}
 PERMUTED = "#CC79A7"
+LEGEND = {"loc": "outside upper center", "ncols": 3, "frameon": False, "handlelength": 1.2, "columnspacing": 1.0}
 CURVES = ("target", "reading", "vector", "site", "strength", "skill", "relative_top1")
 ENDS = ("relative_top1_low", "relative_top1_high")
 KEPT = ("target", "reading", "vector", "site", "level", "kept", "low", "high")
@@ -49,7 +50,7 @@ def selectivity_curves(curves: pd.DataFrame) -> Figure:
         figure.supxlabel("skill kept (% of its top-1)", fontsize=8)
         figure.supylabel("text kept (% of its top-1)", fontsize=8)
         handles = {label: h for axis in grid.flat for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False)
+        figure.legend(handles.values(), handles.keys(), **LEGEND)
         figure.caption = selectivity_caption(curves)
         return figure
 
@@ -93,9 +94,7 @@ def kept_bars(kept: pd.DataFrame, points: pd.DataFrame) -> Figure:
         axes[-1].set_xlabel("skill kept (% of its top-1)")
         handles, labels = axes[0].get_legend_handles_labels()
         shown = dict(sorted(zip(labels, handles, strict=True), key=lambda pair: pair[0].startswith("random")))
-        figure.legend(
-            shown.values(), shown.keys(), loc="outside upper center", ncols=3, frameon=False, handlelength=1.2
-        )
+        figure.legend(shown.values(), shown.keys(), **LEGEND)
         figure.caption = kept_caption(kept, points)
         return figure
 

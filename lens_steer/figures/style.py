@@ -147,7 +147,7 @@ def of_one(frame: pd.DataFrame, columns: Sequence[str], what: str) -> pd.DataFra
     for column in [name for name in columns if name in frame.columns]:
         found = list(map(str, frame[column].unique()))
         if len(found) > 1:
-            raise ScoreError(f"{what} of {len(found)} {words(column)}s, {', '.join(found)}; draw one a figure.")
+            raise ScoreError(f"{what} of more than one {words(column)} ({', '.join(found)}); draw one a figure.")
     return frame
 
 

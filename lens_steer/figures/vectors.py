@@ -78,7 +78,7 @@ def method_heatmap(table: pd.DataFrame) -> Figure:
     if not drawable(table, ()).notna().any(axis=None):
         raise ScoreError("a table without one effect; give what effect_table makes of methods that reach the damage.")
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(DOUBLE_COLUMN, 0.22 * len(table) + 0.9), layout="constrained")
+        figure = Figure(figsize=(DOUBLE_COLUMN, max(2.0, 0.22 * len(table) + 0.9)), layout="constrained")
         axis = figure.subplots()
         values = table.to_numpy(dtype=float)
         most = float(np.nanmax(np.abs(values)))

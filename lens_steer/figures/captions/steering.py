@@ -39,7 +39,8 @@ def selectivity_caption(curves: pd.DataFrame) -> Caption:
     control = steered(curves, "the band is from the lowest to the highest")
     return Caption(
         shown=f"Top-1 accuracy{of_model(curves)} on text against that on the steered skill "
-        f"({names(curves['target'])}), both in per cent of the unsteered, over strengths; above the diagonal steering is selective.",
+        f"({names(curves['target'])}), both in per cent of the unsteered, over strengths; above the diagonal steering "
+        "is selective.",
         n=f"{curves['site'].nunique()} sites; documents: {UNKNOWN}",
         interval="95 % bootstrap over documents, at the controls' site",
         control=f"{control}; {permuted} directions of permuted means" if permuted else control,
