@@ -17,6 +17,7 @@ import pytest
 import torch
 from browser import Opened, launched, opening
 from hypothesis import settings
+from lab_reading import Lab, prepare
 from small_results import write_results
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
@@ -284,6 +285,12 @@ def count_hooks() -> Callable[[Any], int]:
 def texts() -> list[str]:
     """Four texts of different lengths."""
     return ["The cat sat on the mat.", "Which do you take?", "A", "one dollar today and ten dollars later, the cat"]
+
+
+@pytest.fixture(scope="session")
+def read_lab() -> Lab:
+    """The lab with a vector of each behaviour, and contexts to read them in."""
+    return prepare()
 
 
 @pytest.fixture

@@ -2,99 +2,30 @@
 """Figures of readings and geometry, drawn from frames that the analyses gave: what is in them is in the picture."""
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from matplotlib import pyplot
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
+from small_frames import analysed
 
-from lens_steer import Intervention, figures
-from lens_steer.analysis.geometry import activation_plane, cosine_atlas, energy_profile, norm_profile
-from lens_steer.analysis.lens import Contexts, read_vector, residual_lens
-from lens_steer.errors import MismatchError, ScoreError
-from lens_steer.figures import captions
+from lens_steer import figures
+from lens_steer.errors import ScoreError
 from lens_steer.figures.labels import visible
-from lens_steer.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN
-from lens_steer.vector import SteeringVector, random_like
-
-TEXTS = ["The cat sat.", "Which do you take?"]
-DRAWN: dict[str, tuple[Callable[..., Figure], Callable[..., figures.Caption]]] = {
-    "tokens": (figures.lens_panel, captions.lens_caption),
-    "agreement": (figures.agreement_curves, captions.agreement_caption),
-    "residual": (figures.residual_lens_heatmap, lambda frame: captions.residual_caption(frame, "raw: 1 x the vector")),
-    "atlas": (figures.cosine_atlas_map, captions.atlas_caption),
-    "planes": (figures.plane_scatter, captions.plane_caption),
-    "norms": (figures.norm_curves, captions.norm_caption),
-    "energy": (figures.energy_curves, captions.energy_caption),
-}
+from lens_steer.vector import SteeringVector
 
 
 @pytest.fixture(scope="module")
 def frames(llama: Any, vector: SteeringVector) -> dict[str, pd.DataFrame]:
-    """One frame of each analysis, of the small Llama."""
-    found = read_vector(llama, vector, contexts=Contexts(texts=TEXTS), k=3, n_random=4)
-    runs = {"steering": [Intervention.of(vector, "resid_post@1", 1.0)]}
-    runs |= {f"random {i}": [Intervention.of(random_like(vector, i), "resid_post@1", 1.0)] for i in range(3)}
-    noise = {name: torch.randn(8, 16, generator=torch.Generator().manual_seed(seed)) for seed, name in enumerate("pn")}
-    letters = {"b": (["A", "B"] * 4, ["B", "A"] * 4)}
-    planes = [activation_plane({"b": (noise["p"], noise["n"] + 9)}, kind, letters) for kind in ("pca", "lda")]
-    several = {"v": vector, "noise": random_like(vector, 1)}
-    return {
-        "tokens": found.tokens,
-        "agreement": found.agreement,
-        "residual": residual_lens(llama, TEXTS, ["a", "t"], runs),
-        "atlas": cosine_atlas(several),
-        "planes": pd.concat(planes),
-        "norms": norm_profile(several),
-        "energy": energy_profile(several, draws=20),
-    }
-
-
-@pytest.mark.parametrize("name", DRAWN)
-def test_a_figure_and_its_caption_are_written_twice_the_same_as_wide_as_a_column(
-    name: str, frames: dict[str, pd.DataFrame], tmp_path: Path
-) -> None:
-    draw, describe = DRAWN[name]
-    before, open_before = dict(mpl.rcParams), pyplot.get_fignums()
-    written = []
-    for folder in ("one", "two"):
-        figure = draw(frames[name], width=SINGLE_COLUMN)
-        written.append(figures.save_figure(figure, frames[name], tmp_path / folder, name, describe(frames[name])))
-    widths = [figure.get_figwidth(), draw(frames[name], width=DOUBLE_COLUMN).get_figwidth()]
-    assert widths == [SINGLE_COLUMN, DOUBLE_COLUMN]
-    assert dict(mpl.rcParams) == before and pyplot.get_fignums() == open_before
-    assert [path.suffix for path in written[0]] == [".png", ".pdf", ".csv", ".txt"]
-    for first, second in zip(*written, strict=True):
-        assert first.read_bytes() == second.read_bytes() and first.stat().st_size > 40
-    text = written[0][3].read_text()
-    assert all(f"{word}: " in text for word in ("N", "Interval", "Control", "Strength"))
-
-
-@pytest.mark.parametrize("name", DRAWN)
-def test_an_empty_frame_one_that_lacks_a_column_and_one_of_two_models_are_refused(
-    name: str, frames: dict[str, pd.DataFrame]
-) -> None:
-    draw, frame = DRAWN[name][0], frames[name]
-    with pytest.raises(ScoreError, match="a frame of 0 rows; a figure needs rows"):
-        draw(frame.iloc[:0])
-    column = {"planes": "side", "norms": "relative", "energy": "share", "residual": "change"}.get(name, "null_low")
-    with pytest.raises(ScoreError, match="without"):
-        draw(frame.drop(columns=[column if name != "atlas" else "p_holm"]))
-    with pytest.raises(MismatchError, match="one figure of 2 models"):
-        draw(pd.concat([frame.assign(model="one"), frame.assign(model="two")]))
+    return analysed(llama, vector)
 
 
 def test_the_lens_panel_shows_each_token_with_its_value_and_bold_beyond_the_controls(
     frames: dict[str, pd.DataFrame],
 ) -> None:
-    frame = frames["tokens"].assign(null_low=-np.inf, null_high=np.inf)
+    frame = frames["lens_panel"].assign(null_low=-np.inf, null_high=np.inf)
     first = (frame["reading"] == "raw") & (frame["site"] == "resid_post@0") & (frame["rank"] == 1)
     frame.loc[first, ["null_low", "null_high"]] = 0.0
     axis = figures.lens_panel(frame).axes[0]
@@ -105,22 +36,22 @@ def test_the_lens_panel_shows_each_token_with_its_value_and_bold_beyond_the_cont
     bold = [text.get_text() for text in axis.texts if text.get_weight() == "bold"]
     ends = rows[(rows["site"] == "resid_post@0") & (rows["rank"] == 1)]["label"]
     assert bold == [visible(label) for label in ends] and len(axis.texts) == 3 * 6
-    with pytest.raises(ScoreError, match="a lens panel of 2 vectors"):
+    with pytest.raises(ScoreError, match="a lens panel of more than one vector"):
         figures.lens_panel(pd.concat([frame, frame.assign(vector="other")]))
 
 
 def test_agreement_is_drawn_with_the_band_of_its_controls(frames: dict[str, pd.DataFrame]) -> None:
-    axis = figures.agreement_curves(frames["agreement"]).axes[0]
-    want = frames["agreement"].query("first == 'raw' and second == 'contextual' and measure == 'spearman'")
+    axis = figures.agreement_curves(frames["agreement_curves"]).axes[0]
+    want = frames["agreement_curves"].query("first == 'raw' and second == 'contextual' and measure == 'spearman'")
     lines = {line.get_label(): line.get_ydata() for line in axis.lines}
     np.testing.assert_allclose(lines["raw"], want["value"])
     assert len(axis.collections) == 1
     with pytest.raises(ScoreError, match="with the reading 'jacobian'"):
-        figures.agreement_curves(frames["agreement"], against="jacobian")
+        figures.agreement_curves(frames["agreement_curves"], against="jacobian")
 
 
 def test_the_steered_lens_is_centred_on_zero_and_needs_one_steered_run(frames: dict[str, pd.DataFrame]) -> None:
-    frame = frames["residual"]
+    frame = frames["residual_lens_heatmap"]
     change = figures.residual_lens_heatmap(frame).axes[2].images[0]
     low, high = change.get_clim()
     assert low == -high and np.abs(change.get_array()).max() == pytest.approx(high)
@@ -131,7 +62,7 @@ def test_the_steered_lens_is_centred_on_zero_and_needs_one_steered_run(frames: d
 def test_the_atlas_is_symmetric_with_dots_where_chance_reaches_and_corrections_below(
     frames: dict[str, pd.DataFrame],
 ) -> None:
-    frame = frames["atlas"]
+    frame = frames["cosine_atlas_map"]
     axis = figures.cosine_atlas_map(frame).axes[0]
     grid = np.asarray(axis.images[0].get_array())
     np.testing.assert_allclose(grid, grid.T)
@@ -142,7 +73,7 @@ def test_the_atlas_is_symmetric_with_dots_where_chance_reaches_and_corrections_b
 
 
 def test_points_held_in_the_fit_are_left_out_and_sides_are_filled_or_hollow(frames: dict[str, pd.DataFrame]) -> None:
-    frame = frames["planes"]
+    frame = frames["plane_scatter"]
     axes = figures.plane_scatter(frame).axes
     drawn = [sum(len(part.get_offsets()) for part in axis.collections) for axis in axes]
     assert drawn == [16, 8]
@@ -154,13 +85,13 @@ def test_points_held_in_the_fit_are_left_out_and_sides_are_filled_or_hollow(fram
 
 
 def test_norms_and_energy_are_those_of_the_frame(frames: dict[str, pd.DataFrame]) -> None:
-    above, below = figures.norm_curves(frames["norms"]).axes
-    want = frames["norms"].query("vector == 'v'")
+    above, below = figures.norm_curves(frames["norm_curves"]).axes
+    want = frames["norm_curves"].query("vector == 'v'")
     lines = {line.get_label(): line.get_ydata() for line in above.lines}
     np.testing.assert_allclose(lines["v"], want["norm"])
     np.testing.assert_allclose(below.lines[0].get_ydata(), want["relative"])
-    axis = figures.energy_curves(frames["energy"]).axes[0]
-    share = frames["energy"].query("vector == 'v' and site == 'resid_post@0'")["share"]
+    axis = figures.energy_curves(frames["energy_curves"]).axes[0]
+    share = frames["energy_curves"].query("vector == 'v' and site == 'resid_post@0'")["share"]
     np.testing.assert_allclose(axis.lines[0].get_ydata(), share)
 
 

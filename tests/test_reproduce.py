@@ -49,7 +49,7 @@ def test_reproduce_writes_figures_their_data_and_full_provenance(quick: None, tm
     done = CliRunner().invoke(cli.app, ["reproduce", "--out", str(tmp_path)], catch_exceptions=False)
     assert done.exit_code == 0 and "sycophancy" in done.output
     for name in FIGURES:
-        assert all((tmp_path / f"{name}.{kind}").stat().st_size > 0 for kind in ("png", "pdf", "csv"))
+        assert all((tmp_path / f"{name}.{kind}").stat().st_size > 0 for kind in ("png", "pdf", "csv", "txt"))
     record = json.loads((tmp_path / "run.json").read_text())
     assert record["model"]["name"] == "lab" and record["settings"]["n_random"] == 2
     assert set(record["chosen"]) == set(record["data"]) and len(record["data"]) == 5

@@ -1,7 +1,12 @@
 """Figures from results alone: each function takes a tidy frame and returns a matplotlib figure.
 
 Nothing here runs a model, shows a window or changes global matplotlib settings. `save_figure` writes PNG, PDF, the data
-behind them and, where it is given, the stub of a caption.
+behind them, and the stub of a caption.
+
+To add a figure: a public function in a module of its own, with its name below. It begins with `drawable` for each of
+its frames (and `of_one`, where it would lay one vector over the other), draws under `mpl.rc_context(STYLE)` no wider
+than `DOUBLE_COLUMN`, and ends with `figure.caption`, from a function in `captions`. A small frame of it in
+`tests/small_frames.py` puts it to the same tests as all others, which fail until it is there.
 """
 
 from lens_steer.figures.attribution import attribution_bars as attribution_bars

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from lens_steer.figures.style import CONTROL, DOUBLE_COLUMN, STEERED, STYLE, Figure, words
+from lens_steer.figures.captions.attribution import bars_caption, components_caption, persistence_caption
+from lens_steer.figures.style import CONTROL, DOUBLE_COLUMN, STEERED, STYLE, Figure, drawable, of_one, words
 
 KINDS = {
     "edit": "#000000",
@@ -25,6 +26,7 @@ LABELS = {"head": "heads", "attention": "attention", "mlp": "MLPs", "norm": "nor
 NAMES = {"head": "head", "attention": "attention", "mlp": "MLP"}
 ALWAYS = ("edit", "embedding", "norm")
 MEASURES = {"query": "query", "key": "key", "ov": "OV", "toward": "OV, toward the answer", "mlp": "MLP"}
+SUMMARY = ("quantity", "component", "kind", "layer", "head", "value", "low", "high", "measured", "n", "additive")
 TRACES = {
     "along_relative": "along the edit\n(of the stream's norm)",
     "orthogonal_relative": "orthogonal to it\n(of the stream's norm)",
@@ -43,7 +45,12 @@ def attribution_bars(summary: pd.DataFrame, most: int = 14) -> Figure:
     Returns:
         The figure; whiskers are the intervals over items, the dashed line is the whole that was measured. An edit, the
         embedding and the norm's scale are always shown; by layer, parts that do not add up are drawn one by one.
+
+    Raises:
+        ScoreError: the frame is empty, lacks a column or holds several quantities.
+        MismatchError: results of different models.
     """
+    of_one(drawable(summary, SUMMARY), ("quantity",), "attribution bars")
     with mpl.rc_context(STYLE):
         additive = bool(summary["additive"].iloc[0])
         ranked = summary.sort_values("value", key=abs, ascending=False, kind="stable")
@@ -62,6 +69,7 @@ def attribution_bars(summary: pd.DataFrame, most: int = 14) -> Figure:
         handles = [Patch(color=KINDS[kind], label=LABELS.get(kind, kind)) for kind in kinds]
         line = Line2D([], [], color="black", lw=0.8, ls="--", label=f"measured: {whole:.3g}")
         figure.legend(handles=[*handles, line], loc="outside upper center", ncols=6, frameon=False)
+        figure.caption = bars_caption(summary)
         return figure
 
 
@@ -76,16 +84,22 @@ def component_map(rows: pd.DataFrame, value: str = "value", label: str | None = 
 
     Returns:
         The figure, on one colour scale centred on 0; a cell with a dot has no value.
+
+    Raises:
+        ScoreError: the frame has no heads or MLPs, lacks a column, or holds several vectors, sites or quantities.
+        MismatchError: results of different models.
     """
+    columns = ("component", "layer", "head", "kind", value)
+    rows = drawable(pd.DataFrame(rows[drawable(rows, columns)["kind"].isin(("head", "mlp"))]), columns)
+    of_one(rows, ("vector", "site", "quantity"), "a map of components")
     with mpl.rc_context(STYLE):
-        rows = pd.DataFrame(rows[rows["kind"].isin(("head", "mlp"))])
-        rows = rows if "measure" in rows else rows.assign(measure="")
+        caption, rows = components_caption(rows, value), rows if "measure" in rows else rows.assign(measure="")
         names = list(rows["measure"].unique())
         layers = list(range(int(rows["layer"].min()), int(rows["layer"].max()) + 1))
         grids = {name: _grid(pd.DataFrame(rows[rows["measure"] == name]), value, layers) for name in names}
         widths = [len(grid.columns) for grid in grids.values()]
         cell = min(0.24, 5.6 / sum(widths))
-        height = max(1.4, 0.95 + max(cell, 0.12) * len(layers))
+        height = max(1.8, 0.95 + max(cell, 0.12) * len(layers))
         size = (min(DOUBLE_COLUMN, 1.35 + 0.25 * len(names) + cell * sum(widths)), height)
         figure = Figure(figsize=size, layout="constrained")
         axes = list(np.atleast_1d(figure.subplots(1, len(names), sharey=True, width_ratios=widths)))
@@ -108,6 +122,7 @@ def component_map(rows: pd.DataFrame, value: str = "value", label: str | None = 
         quantity = rows["quantity"].iloc[0] if "quantity" in rows else named.get(value, words(value))
         if image is not None:
             figure.colorbar(image, ax=axes, label=label or _wrapped(str(quantity)), pad=0.03)
+        figure.caption = caption
         return figure
 
 
@@ -122,18 +137,24 @@ def persistence_curves(summary: pd.DataFrame, over: str = "layer") -> Figure:
     Returns:
         The figure; the blue band is the interval over sequences, the grey one the 2.5th to 97.5th percentile of the
         same edit in random directions.
+
+    Raises:
+        ScoreError: the frame is empty, lacks a column or has no steering vector.
+        MismatchError: results of different models.
     """
+    columns = ("vector", over, "along_relative", "orthogonal_relative")
+    drawable(summary, (*columns, "off_manifold_unsteered") if "off_manifold" in summary.columns else columns)
+    line = drawable(summary[summary["vector"] == "steering"].sort_values(over), columns)
     with mpl.rc_context(STYLE):
         traces = [name for name in TRACES if name in summary]
-        figure = Figure(figsize=(2.3 * len(traces), 2.15), layout="constrained")
+        figure = Figure(figsize=(DOUBLE_COLUMN / 3 * len(traces), 2.15), layout="constrained")
         axes = list(np.atleast_1d(figure.subplots(1, len(traces))))
-        line = summary[summary["vector"] == "steering"].sort_values(over)
         control = summary[summary["vector"] != "steering"].groupby(over)
         for axis, name in zip(axes, traces, strict=True):
             if len(control):
                 low, high = control[name].quantile(0.025), control[name].quantile(0.975)
                 axis.fill_between(low.index, low, high, color=CONTROL, alpha=0.4, lw=0, label="random, same norm")
-            if f"{name}_low" in line:
+            if {f"{name}_low", f"{name}_high"} <= set(line.columns):
                 axis.fill_between(line[over], line[f"{name}_low"], line[f"{name}_high"], color=STEERED, alpha=0.2, lw=0)
             axis.plot(line[over], line[name], color=STEERED, marker="o", ms=2.5, lw=1.2, label="steering vector")
             if name == "off_manifold":
@@ -144,6 +165,7 @@ def persistence_curves(summary: pd.DataFrame, over: str = "layer") -> Figure:
         figure.supxlabel("layer" if over == "layer" else f"{over}s after the prompt's last token", fontsize=8)
         handles = {text: h for axis in axes for h, text in zip(*axis.get_legend_handles_labels(), strict=True)}
         figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False)
+        figure.caption = persistence_caption(summary, over)
         return figure
 
 

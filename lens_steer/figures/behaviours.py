@@ -7,7 +7,25 @@ A curve is drawn with its interval and its control band; a collapsed point is dr
 import matplotlib as mpl
 import pandas as pd
 
-from lens_steer.figures.style import COLLAPSED, CONTROL, STEERED, STYLE, Figure, outer_labels, panels, ticks, words
+from lens_steer.errors import ScoreError
+from lens_steer.figures.captions.steering import curves_caption, map_caption
+from lens_steer.figures.style import (
+    COLLAPSED,
+    CONTROL,
+    STEERED,
+    STYLE,
+    Figure,
+    drawable,
+    of_one,
+    outer_labels,
+    panels,
+    ticks,
+    words,
+)
+
+CURVES = ("behaviour", "vector", "site", "positions", "strength", "scale", "matching_rate", "rate_low", "rate_high")
+QUARTERS = (0, 0.25, 0.5, 0.75, 1)
+CELLS = ("behaviour", "positions", "layer", "strength", "scale", "matching_rate", "collapsed", "chosen")
 
 
 def steering_curves(curves: pd.DataFrame) -> Figure:
@@ -20,35 +38,33 @@ def steering_curves(curves: pd.DataFrame) -> Figure:
 
     Returns:
         The figure; crosses are collapsed points.
+
+    Raises:
+        ScoreError: the frame is empty or lacks a column; a behaviour has no steering vector, or several sites or rules.
+        MismatchError: results of different models.
     """
+    of_one(drawable(curves, (*CURVES, "collapsed")), ("scale",), "steering curves")
     with mpl.rc_context(STYLE):
         figure, axes = panels(curves["behaviour"].unique(), share_y=True)
         for axis, (name, rows) in zip(axes, curves.groupby("behaviour", sort=False), strict=True):
-            line = rows[rows["vector"] == "steering"].sort_values("strength")
+            line = drawable(rows[rows["vector"] == "steering"].sort_values("strength"), CURVES)
+            of_one(line, ("site", "positions"), f"a steering curve of {name}")
             control = rows[rows["vector"] != "steering"].groupby("strength")["matching_rate"]
             if len(control):
                 low, high = control.quantile(0.025), control.quantile(0.975)
                 axis.fill_between(low.index, low, high, color=CONTROL, alpha=0.35, lw=0, label="random, same norm")
             axis.fill_between(line["strength"], line["rate_low"], line["rate_high"], color=STEERED, alpha=0.25, lw=0)
-            axis.plot(
-                line["strength"],
-                line["matching_rate"],
-                color=STEERED,
-                lw=1.2,
-                marker="o",
-                ms=2.5,
-                label="steering vector",
-            )
-            fallen = line[line["collapsed"]]
-            axis.plot(
-                fallen["strength"], fallen["matching_rate"], "x", color=COLLAPSED, ms=5, label="collapsed", zorder=3
-            )
+            look = {"color": STEERED, "lw": 1.2, "marker": "o", "ms": 2.5, "label": "steering vector"}
+            axis.plot(line["strength"], line["matching_rate"], **look)
+            fallen, cross = line[line["collapsed"]], {"color": COLLAPSED, "ms": 5, "label": "collapsed", "zorder": 3}
+            axis.plot(fallen["strength"], fallen["matching_rate"], "x", **cross)
             axis.axhline(0.5, color="black", lw=0.4, ls=":")
             where = f"{line['site'].iloc[0]}, positions {line['positions'].iloc[0]}"
-            axis.set(title=f"{words(str(name))}\n{where}", ylim=(-0.03, 1.03))
+            axis.set(title=f"{words(str(name))}\n{where}", ylim=(-0.03, 1.03), yticks=QUARTERS)
         outer_labels(figure, axes, f"strength ({curves['scale'].iloc[0]})", "matching rate")
         handles = {label: h for axis in axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
         figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False)
+        figure.caption = curves_caption(curves)
         return figure
 
 
@@ -61,7 +77,15 @@ def layer_strength_map(cells: pd.DataFrame) -> Figure:
 
     Returns:
         The figure; a cross marks a collapsed cell, a square the chosen point.
+
+    Raises:
+        ScoreError: the frame is empty or lacks a column, or a behaviour has no chosen point.
+        MismatchError: results of different models.
     """
+    of_one(drawable(cells, CELLS), ("scale",), "a map of strengths")
+    unchosen = [name for name, rows in cells.groupby("behaviour", sort=False) if not rows["chosen"].any()]
+    if unchosen:
+        raise ScoreError(f"no chosen point of {', '.join(map(str, unchosen))}; mark one of each behaviour's rows.")
     with mpl.rc_context(STYLE):
         figure, axes = panels(cells["behaviour"].unique(), share_y=True)
         image = None
@@ -82,5 +106,6 @@ def layer_strength_map(cells: pd.DataFrame) -> Figure:
             axis.set(title=f"{words(str(name))}\npositions {rule}")
         outer_labels(figure, axes, f"strength ({cells['scale'].iloc[0]})", "layer")
         if image is not None:
-            figure.colorbar(image, ax=axes, label="matching rate", shrink=0.8, pad=0.01)
+            figure.colorbar(image, ax=axes, label="matching rate", ticks=QUARTERS, shrink=0.8, pad=0.01)
+        figure.caption = map_caption(cells)
         return figure

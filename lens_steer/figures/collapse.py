@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from lens_steer.figures.style import COLLAPSED, DOUBLE_COLUMN, STYLE, Figure
+from lens_steer.figures.captions.steering import collapse_caption
+from lens_steer.figures.style import COLLAPSED, DOUBLE_COLUMN, STYLE, Figure, drawable, of_one
 
 INK = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
+ONSET = ("direction", "strength", "low", "high", "censored")
 ANSWERS = (
     {"matching_rate": "matching rate"},
     {"modal_letter_share": "modal share", "letter_mass": "letter mass", "faulty_share": "faulty"},
@@ -31,7 +33,15 @@ def collapse_diagnostics(strengths: pd.DataFrame, thresholds: pd.DataFrame) -> F
     Returns:
         The figure: shading begins at the onset of collapse, whose interval is the bar at the top of each panel (up to
         the edge where it is censored); crosses are collapsed points.
+
+    Raises:
+        ScoreError: a frame is empty or lacks a column.
+        MismatchError: results of different models.
     """
+    shown = [column for part in (*ANSWERS, *GENERATION) for column in part]
+    drawable(strengths, ("strength", "scale", "answers_collapsed", "generation_collapsed", *shown))
+    of_one(strengths, ("scale",), "diagnostics of collapse")
+    drawable(thresholds, ("rule", *ONSET))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(DOUBLE_COLUMN, 3.4), layout="constrained")
         grid = figure.subplots(2, 3, sharex=True)
@@ -46,6 +56,7 @@ def collapse_diagnostics(strengths: pd.DataFrame, thresholds: pd.DataFrame) -> F
         grid[0, 0].set_xlim(strengths["strength"].min(), strengths["strength"].max())
         scale = strengths["scale"].iloc[0]
         figure.supxlabel(f"strength ({scale}); shaded: collapsed, bars: interval of the onset", fontsize=8)
+        figure.caption = collapse_caption(strengths, thresholds)
         return figure
 
 
@@ -61,8 +72,7 @@ def _panel(axis: Axes, rows: pd.DataFrame, columns: dict[str, str], collapsed: n
 
 def _shade(axis: Axes, thresholds: pd.DataFrame, strengths: pd.Series) -> None:
     """Shades from each onset outwards, and draws its interval at the top."""
-    columns = ["direction", "strength", "low", "high", "censored"]
-    for direction, begins, low, high, censored in thresholds[columns].itertuples(index=False):
+    for direction, begins, low, high, censored in thresholds[list(ONSET)].itertuples(index=False):
         if censored:
             continue
         edge = float(strengths.max() if direction == "adding" else strengths.min())

@@ -8,7 +8,19 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from lens_steer.figures.style import CONTROL, DOUBLE_COLUMN, INK, SINGLE_COLUMN, STYLE, Figure, drawable, evenly, words
+from lens_steer.figures.captions.vectors import atlas_caption, energy_caption, norm_caption, plane_caption
+from lens_steer.figures.style import (
+    CONTROL,
+    DOUBLE_COLUMN,
+    INK,
+    SINGLE_COLUMN,
+    STYLE,
+    Figure,
+    drawable,
+    evenly,
+    number_size,
+    words,
+)
 
 NUMBERS_UP_TO = 12
 LEVEL = 0.05
@@ -44,20 +56,21 @@ def cosine_atlas_map(atlas: pd.DataFrame, width: float = SINGLE_COLUMN) -> Figur
         figure = Figure(figsize=(width, 0.8 * width + 0.2), layout="constrained")
         axis = figure.subplots()
         image = axis.imshow(np.clip(grid, -1, 1), cmap="RdBu_r", vmin=-1, vmax=1)
-        size = min(6.0, 26 * width / 3.35 / len(names))
+        size = number_size(0.6 * width, len(names))
         for (i, j), value in np.ndenumerate(grid):
-            if len(names) <= NUMBERS_UP_TO and i != j and not np.isnan(value):
+            if size and i != j and not np.isnan(value):
                 colour = "white" if abs(value) > 0.6 else "black"
                 text = f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
                 axis.text(j, i, text, ha="center", va="center", fontsize=size, color=colour)
-        far = 0.3 if len(names) <= NUMBERS_UP_TO else 0.0
-        axis.plot([j + far for _, j in chance], [i - far for i, _ in chance], "o", color="black", ms=size / 3, mew=0)
+        far, dot = 0.3 if size else 0.0, min(2.0, 2.6 * width / len(names))
+        axis.plot([j + far for _, j in chance], [i - far for i, _ in chance], "o", color="black", ms=dot, mew=0)
         _axes_of(axis, names)
         figure.colorbar(image, ax=axis, label="cosine", shrink=0.8, pad=0.02)
         said = ["dot: not told from random"] if chance else []
         said += ["in each block: sites in order"] if len(names) > NUMBERS_UP_TO else []
         said += ["lower: corrected for noise"] if frame["corrected"].notna().any() else []
         figure.supxlabel("; ".join(said), fontsize=7)
+        figure.caption = atlas_caption(atlas)
         return figure
 
 
@@ -98,6 +111,7 @@ def plane_scatter(planes: pd.DataFrame, width: float = DOUBLE_COLUMN) -> Figure:
         handles += [_mark(marker[letter], "black", "none", letter) for letter in letters if letter]
         handles += [_mark("o", "black", "black", "positive"), _mark("o", "black", "none", "negative")]
         figure.legend(handles=handles, loc="outside upper center", ncols=int(width / 0.95), frameon=False)
+        figure.caption = plane_caption(planes)
         return figure
 
 
@@ -135,6 +149,7 @@ def norm_curves(profile: pd.DataFrame, width: float = DOUBLE_COLUMN) -> Figure:
         figure.supxlabel("layer", fontsize=8)
         handles, labels = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=max(2, int(width / 1.15)), frameon=False)
+        figure.caption = norm_caption(profile)
         return figure
 
 
@@ -152,7 +167,7 @@ def energy_curves(profile: pd.DataFrame, width: float = DOUBLE_COLUMN) -> Figure
         ScoreError: the frame is empty or lacks a column.
         MismatchError: results of different models.
     """
-    frame = drawable(profile, ("vector", "site", "k", "share", "null_low", "null_high"))
+    frame = drawable(profile, ("vector", "site", "k", "share", "null_low", "null_high", "n_random"))
     sites = evenly(list(frame["site"].unique()), max(1, int(width / 1.6)))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, 2.1), layout="constrained")
@@ -174,6 +189,7 @@ def energy_curves(profile: pd.DataFrame, width: float = DOUBLE_COLUMN) -> Figure
         figure.supxlabel("largest dimensions", fontsize=8)
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=max(2, int(width / 1.3)), frameon=False)
+        figure.caption = energy_caption(profile)
         return figure
 
 

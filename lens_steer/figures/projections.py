@@ -8,7 +8,9 @@ from matplotlib import cm, colors
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from lens_steer.figures.style import DOUBLE_COLUMN, STYLE, Figure
+from lens_steer.errors import ScoreError
+from lens_steer.figures.captions.attribution import strip_caption
+from lens_steer.figures.style import DOUBLE_COLUMN, STYLE, Figure, drawable, of_one
 
 LINE, CHARACTERS, FONT = 0.17, 92, 6.2
 NAMES = {"z": "z against neutral text", "projection": "projection (units of the site)", "cosine": "cosine"}
@@ -25,12 +27,20 @@ def projection_strip(tokens: pd.DataFrame, value: str = "z", skip_first: bool = 
 
     Returns:
         The figure, on one colour scale centred on 0; its ends are the largest size of all runs.
+
+    Raises:
+        ScoreError: the frame is empty, lacks a column, holds several texts, vectors or sites, or has no such values.
+        MismatchError: results of different models.
     """
+    drawable(tokens, ("vector", "site", "position", "piece", "steered", value))
+    of_one(tokens, ("text", "vector", "site"), "a projection strip")
+    counted = tokens[tokens["position"] > 0] if skip_first else tokens
+    if not counted[value].notna().any():
+        raise ScoreError(f"{value} of no token; z needs neutral texts, or give value='projection'.")
     with mpl.rc_context(STYLE):
         runs = [(name, rows.sort_values("position")) for name, rows in tokens.groupby("steered")]
         lines = {steered: _lines(rows["piece"]) for steered, rows in runs}
         heights = [1 + max(line for line, *_ in lines[steered]) for steered, _ in runs]
-        counted = tokens[tokens["position"] > 0] if skip_first else tokens
         most = float(counted[value].abs().max()) or 1.0
         figure = Figure(figsize=(DOUBLE_COLUMN, LINE * sum(heights) + 0.27 * len(runs) + 0.55), layout="constrained")
         axes = list(np.atleast_1d(figure.subplots(len(runs), 1, height_ratios=heights)))
@@ -38,8 +48,9 @@ def projection_strip(tokens: pd.DataFrame, value: str = "z", skip_first: bool = 
         for axis, (steered, rows), height in zip(axes, runs, heights, strict=True):
             _strip(axis, rows, lines[steered], height, value, scale, skip_first)
             axis.set_title("steered" if steered else "unsteered", loc="left", pad=2)
-        label = f"{NAMES[value]}: {tokens['vector'].iloc[0]} at {tokens['site'].iloc[0]}"
+        label = f"{NAMES.get(value, value)}: {tokens['vector'].iloc[0]} at {tokens['site'].iloc[0]}"
         figure.colorbar(scale, ax=axes, label=label, orientation="horizontal", aspect=60, shrink=0.6, pad=0.02)
+        figure.caption = strip_caption(tokens, value)
         return figure
 
 

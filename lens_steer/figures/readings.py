@@ -10,8 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from lens_steer.errors import ScoreError
+from lens_steer.figures.captions.vectors import agreement_caption, lens_caption, residual_caption
 from lens_steer.figures.labels import visible
-from lens_steer.figures.style import CONTROL, DOUBLE_COLUMN, INK, STYLE, Figure, drawable, evenly, words
+from lens_steer.figures.style import CONTROL, DOUBLE_COLUMN, INK, STYLE, Figure, drawable, evenly, of_one, words
 
 CELL = 0.72
 """The least width of a cell with a token in it, inches."""
@@ -40,9 +41,7 @@ def lens_panel(tokens: pd.DataFrame, k: int = 4, width: float = DOUBLE_COLUMN) -
         MismatchError: results of different models.
     """
     columns = ("vector", "site", "reading", "end", "rank", "label", "value", "unit", "null_low", "null_high")
-    frame = drawable(tokens, columns)
-    if frame["vector"].nunique() > 1:
-        raise ScoreError(f"a lens panel of {frame['vector'].nunique()} vectors; draw one a figure.")
+    frame = of_one(drawable(tokens, (*columns, "n", "n_random", "note")), ("vector",), "a lens panel")
     sites = evenly(list(frame["site"].unique()), int((width - 0.8) / CELL))
     frame, readings = frame[frame["site"].isin(sites)], list(frame["reading"].unique())
     k = min(k, int(frame["rank"].max()))
@@ -60,6 +59,7 @@ def lens_panel(tokens: pd.DataFrame, k: int = 4, width: float = DOUBLE_COLUMN) -
         figure.suptitle(words(str(frame["vector"].iloc[0])), fontsize=8)
         if frame["null_high"].notna().any():
             figure.supxlabel("bold: beyond 97.5 % of random directions at its rank", fontsize=7)
+        figure.caption = lens_caption(tokens)
         return figure
 
 
@@ -78,7 +78,8 @@ def agreement_curves(agreement: pd.DataFrame, against: str = "contextual", width
         ScoreError: the frame is empty, lacks a column or has no such reading.
         MismatchError: results of different models.
     """
-    frame = drawable(agreement, ("vector", "site", "first", "second", "measure", "value", "null_low", "null_high", "k"))
+    columns = ("vector", "site", "first", "second", "measure", "value", "null_low", "null_high", "k", "n_random")
+    frame = drawable(agreement, columns)
     frame = frame[(frame["first"] == against) | (frame["second"] == against)]
     if frame.empty or frame["vector"].nunique() > 1:
         raise ScoreError(f"no agreement of one vector with the reading {against!r}; give one that was read.")
@@ -105,6 +106,7 @@ def agreement_curves(agreement: pd.DataFrame, against: str = "contextual", width
         figure.supxlabel(_sites_label(sites), fontsize=8)
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=3 if narrow else 6, frameon=False)
+        figure.caption = agreement_caption(agreement)
         return figure
 
 
@@ -122,7 +124,7 @@ def residual_lens_heatmap(lens: pd.DataFrame, width: float = DOUBLE_COLUMN) -> F
         ScoreError: the frame is empty, lacks a column, or does not hold one steered run beside the unsteered one.
         MismatchError: results of different models.
     """
-    frame = drawable(lens, ("run", "depth", "token_id", "label", "rank", "change"))
+    frame = drawable(lens, ("run", "depth", "token_id", "label", "rank", "change", "n"))
     random = frame["run"].str.startswith("random")
     runs = [run for run in frame.loc[~random, "run"].unique() if run != "unsteered"]
     if len(runs) != 1 or "unsteered" not in set(frame["run"]):
@@ -153,6 +155,7 @@ def residual_lens_heatmap(lens: pd.DataFrame, width: float = DOUBLE_COLUMN) -> F
         depths = list(change.columns)
         axes[2].set_xticks(range(len(depths)), ["emb." if not depth else str(depth - 1) for depth in depths])
         axes[2].set_xlabel("after block" + (" (dot: within the random runs)" if random.any() else ""))
+        figure.caption = residual_caption(lens)
         return figure
 
 

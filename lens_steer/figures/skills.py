@@ -6,10 +6,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from lens_steer.figures.style import CONTROL, SINGLE_COLUMN, STYLE, Figure, words
+from lens_steer.errors import ScoreError
+from lens_steer.figures.captions.steering import kept_caption, selectivity_caption
+from lens_steer.figures.style import CONTROL, DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, Figure, drawable, of_one, words
 
 READINGS = {"faithful": "#E69F00", "corrected": "#0072B2"}
 PERMUTED = "#CC79A7"
+LEGEND = {"loc": "outside upper center", "ncols": 3, "frameon": False, "handlelength": 1.2, "columnspacing": 1.0}
+CURVES = ("target", "reading", "vector", "site", "strength", "skill", "relative_top1")
+ENDS = ("relative_top1_low", "relative_top1_high")
+KEPT = ("target", "reading", "vector", "site", "level", "kept", "low", "high")
+POINTS = ("target", "reading", "direction", "site")
 
 
 def selectivity_curves(curves: pd.DataFrame) -> Figure:
@@ -23,12 +30,17 @@ def selectivity_curves(curves: pd.DataFrame) -> Figure:
 
     Returns:
         The figure; above the diagonal steering is selective. The control's site is drawn with its intervals.
+
+    Raises:
+        ScoreError: the frame is empty or lacks a column, or holds several parts.
+        MismatchError: results of different models.
     """
-    upward = pd.DataFrame(curves[curves["strength"] >= 0])
+    of_one(drawable(curves, (*CURVES, *ENDS)), ("part",), "curves of skills")
+    upward = drawable(pd.DataFrame(curves[curves["strength"] >= 0]), CURVES)
     with mpl.rc_context(STYLE):
         targets, readings = upward["target"].unique(), upward["reading"].unique()
-        size = (SINGLE_COLUMN * len(targets) / 2 + 0.1, 1.55 * len(readings) + 0.75)
-        figure = Figure(figsize=size, layout="constrained")
+        width = SINGLE_COLUMN if len(targets) <= 2 else DOUBLE_COLUMN
+        figure = Figure(figsize=(width, 1.55 * len(readings) + 0.75), layout="constrained")
         grid = np.atleast_2d(figure.subplots(len(readings), len(targets), sharex=True, sharey=True, squeeze=False))
         for row, reading in zip(grid, readings, strict=True):
             for axis, target in zip(row, targets, strict=True):
@@ -38,7 +50,8 @@ def selectivity_curves(curves: pd.DataFrame) -> Figure:
         figure.supxlabel("skill kept (% of its top-1)", fontsize=8)
         figure.supylabel("text kept (% of its top-1)", fontsize=8)
         handles = {label: h for axis in grid.flat for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False)
+        figure.legend(handles.values(), handles.keys(), **LEGEND)
+        figure.caption = selectivity_caption(curves)
         return figure
 
 
@@ -53,7 +66,13 @@ def kept_bars(kept: pd.DataFrame, points: pd.DataFrame) -> Figure:
     Returns:
         The figure: bars with intervals; grey strips from the lowest to the highest random direction of the same norm,
         where all of them reach the level.
+
+    Raises:
+        ScoreError: a frame is empty or lacks a column, holds several parts, or has no point that lowers.
+        MismatchError: results of different models.
     """
+    of_one(drawable(kept, KEPT), ("part",), "bars of what text keeps")
+    lowering = drawable(points, POINTS).query("direction == 'lower'")
     with mpl.rc_context(STYLE):
         targets, readings = points["target"].unique(), points["reading"].unique()
         figure = Figure(figsize=(SINGLE_COLUMN, 1.3 * len(targets) + 0.7), layout="constrained")
@@ -62,7 +81,9 @@ def kept_bars(kept: pd.DataFrame, points: pd.DataFrame) -> Figure:
         for axis, target in zip(axes, targets, strict=True):
             sites = []
             for place, reading in enumerate(readings):
-                chosen = points.query("target == @target and reading == @reading and direction == 'lower'")
+                chosen = lowering.query("target == @target and reading == @reading")
+                if chosen.empty:
+                    raise ScoreError(f"no point that lowers {target}, {reading}; give one of each target and reading.")
                 site = chosen["site"].iloc[0]
                 rows = kept[kept["target"].eq(target) & kept["reading"].eq(reading) & kept["site"].eq(site)]
                 _bars(axis, rows, (place - len(readings) / 2) * width, width, str(reading))
@@ -73,9 +94,8 @@ def kept_bars(kept: pd.DataFrame, points: pd.DataFrame) -> Figure:
         axes[-1].set_xlabel("skill kept (% of its top-1)")
         handles, labels = axes[0].get_legend_handles_labels()
         shown = dict(sorted(zip(labels, handles, strict=True), key=lambda pair: pair[0].startswith("random")))
-        figure.legend(
-            shown.values(), shown.keys(), loc="outside upper center", ncols=3, frameon=False, handlelength=1.2
-        )
+        figure.legend(shown.values(), shown.keys(), **LEGEND)
+        figure.caption = kept_caption(kept, points)
         return figure
 
 

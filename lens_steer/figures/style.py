@@ -39,21 +39,10 @@ STEERED, CONTROL, COLLAPSED = "#0072B2", "#999999", "#D55E00"
 INK = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 """For lines and points of several sorts; after these, they begin again."""
 TOP, BOTTOM = "#0072B2", "#E69F00"
-PANEL_WIDTH, PANEL_HEIGHT, PER_ROW = 1.75, 1.75, 5
-
-
+PANEL_HEIGHT, PER_ROW = 1.75, 4
+LEAST_FONT = 5.5
+"""In points; a number in a cell that would be smaller is left out."""
 SCREEN_DPI = 120
-
-
-class Figure(matplotlib.figure.Figure):
-    """A matplotlib figure that Jupyter shows by itself; pyplot's global state is not needed for it."""
-
-    def _repr_png_(self) -> bytes:
-        """What a notebook shows."""
-        held = io.BytesIO()
-        with mpl.rc_context(STYLE):
-            self.savefig(held, format="png", dpi=SCREEN_DPI)
-        return held.getvalue()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,17 +65,29 @@ class Caption:
         return " ".join([self.shown, *(f"{name.capitalize()}: {said}." for name, said in parts.items())]) + "\n"
 
 
+class Figure(matplotlib.figure.Figure):
+    """A matplotlib figure that carries its caption, and that Jupyter shows by itself without pyplot's global state."""
+
+    caption: Caption | None = None
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        held = io.BytesIO()
+        with mpl.rc_context(STYLE):
+            self.savefig(held, format="png", dpi=SCREEN_DPI)
+        return held.getvalue()
+
+
 def save_figure(
-    figure: Figure, data: pd.DataFrame, folder: str | Path, name: str, caption: Caption | None = None
+    figure: matplotlib.figure.Figure, data: pd.DataFrame, folder: str | Path, name: str
 ) -> tuple[Path, ...]:
-    """Writes `name.png`, `name.pdf`, behind them `name.csv`, and `name.txt`, the stub of a caption.
+    """Writes `name.png`, `name.pdf`, behind them `name.csv`, and `name.txt`, the stub of the figure's caption.
 
     Args:
-        figure: what to write.
+        figure: what to write; one of matplotlib's own has no caption, and no text is written of it.
         data: the tidy rows that it was drawn from.
         folder: where to; made where it is missing.
         name: the files' stem.
-        caption: what must be said; no text is written where absent.
 
     Returns:
         The three paths, or four. The same figure and data give the same bytes.
@@ -98,9 +99,9 @@ def save_figure(
         figure.savefig(image, dpi=200, metadata={"Software": None})
         figure.savefig(page, metadata={"CreationDate": None, "Producer": None})
     table = write_whole(folder / f"{name}.csv", data.to_csv(index=False, float_format="%.6g").encode())
-    if caption is None:
+    if not isinstance(figure, Figure) or figure.caption is None:
         return image, page, table
-    return image, page, table, write_whole(folder / f"{name}.txt", caption.text().encode())
+    return image, page, table, write_whole(folder / f"{name}.txt", figure.caption.text().encode())
 
 
 def drawable(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -118,10 +119,10 @@ def drawable(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         MismatchError: it holds results of different models.
     """
     missing = [column for column in columns if column not in frame.columns]
+    named = f", with the columns {', '.join(columns)}" if columns else ""
     if frame.empty or missing:
         raise ScoreError(
-            f"a frame of {len(frame)} rows{f' without {missing}' if missing else ''}; a figure needs rows, with the "
-            f"columns {', '.join(columns)}."
+            f"a frame of {len(frame)} rows{f' without {missing}' if missing else ''}; a figure needs rows{named}."
         )
     models = list(frame["model"].unique()) if "model" in frame.columns else []
     if len(models) > 1:
@@ -129,8 +130,29 @@ def drawable(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return frame
 
 
+def of_one(frame: pd.DataFrame, columns: Sequence[str], what: str) -> pd.DataFrame:
+    """A frame of one vector, one site, one text, ...: of several, a figure would lay one over the other.
+
+    Args:
+        frame: the rows.
+        columns: what there may be one of; those that the frame lacks are left out.
+        what: the figure, in words.
+
+    Returns:
+        The frame.
+
+    Raises:
+        ScoreError: a column has several values.
+    """
+    for column in [name for name in columns if name in frame.columns]:
+        found = list(map(str, frame[column].unique()))
+        if len(found) > 1:
+            raise ScoreError(f"{what} of more than one {words(column)} ({', '.join(found)}); draw one a figure.")
+    return frame
+
+
 def panels(names: Any, *, height: float = PANEL_HEIGHT, share_y: bool) -> tuple[Figure, list[Axes]]:
-    """A row or more of equal panels, as many as there are names.
+    """Rows of equal panels, as many as there are names: one in a single column, more in a double one.
 
     Args:
         names: one panel each.
@@ -141,9 +163,10 @@ def panels(names: Any, *, height: float = PANEL_HEIGHT, share_y: bool) -> tuple[
         The figure, and the axes in order.
     """
     count = len(names)
-    columns = min(count, PER_ROW)
-    rows = math.ceil(count / columns)
-    figure = Figure(figsize=(PANEL_WIDTH * columns + 0.6, (height + 0.45) * rows + 0.3), layout="constrained")
+    rows = math.ceil(count / PER_ROW)
+    columns = math.ceil(count / rows)
+    width = SINGLE_COLUMN if columns == 1 else DOUBLE_COLUMN
+    figure = Figure(figsize=(width, (height + 0.45) * rows + 0.3), layout="constrained")
     grid = np.atleast_1d(figure.subplots(rows, columns, sharey=share_y)).ravel()
     for axis in grid[count:]:
         axis.set_visible(False)
@@ -169,6 +192,17 @@ def evenly(entries: list[Any], most: int) -> list[Any]:
         return entries
     places = np.linspace(0, len(entries) - 1, max(most, 1)).round().astype(int)
     return [entries[place] for place in places]
+
+
+def number_size(width: float, count: int) -> float:
+    """The size in points of numbers such as -0.25 in cells side by side; 0 where they would be too small to read.
+
+    Args:
+        width: of all cells, inches.
+        count: of cells.
+    """
+    size = min(6.0, 72 * width / (3.2 * count))
+    return size if size >= LEAST_FONT else 0.0
 
 
 def words(name: str) -> str:

@@ -5,8 +5,23 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
+from lens_steer.errors import ScoreError
+from lens_steer.figures.captions.steering import methods_caption
+from lens_steer.figures.captions.vectors import cosines_caption, tokens_caption
 from lens_steer.figures.labels import visible
-from lens_steer.figures.style import BOTTOM, STYLE, TOP, Figure, outer_labels, panels, words
+from lens_steer.figures.style import (
+    BOTTOM,
+    DOUBLE_COLUMN,
+    STYLE,
+    TOP,
+    Figure,
+    drawable,
+    number_size,
+    of_one,
+    outer_labels,
+    panels,
+    words,
+)
 
 
 def cosine_heatmap(cosines: pd.DataFrame) -> Figure:
@@ -17,36 +32,33 @@ def cosine_heatmap(cosines: pd.DataFrame) -> Figure:
 
     Returns:
         The figure, on a colour scale centred on 0.
+
+    Raises:
+        ScoreError: the frame is empty or lacks a column.
+        MismatchError: results of different models.
     """
+    drawable(cosines, ("first", "second", "site", "cosine"))
     with mpl.rc_context(STYLE):
-        sites = list(cosines["site"].unique())
-        figure = Figure(figsize=(2.7 * len(sites) + 0.9, 2.9), layout="constrained")
-        axes = list(np.atleast_1d(figure.subplots(1, len(sites), sharey=True)))
+        figure, axes = panels(cosines["site"].unique(), height=2.45, share_y=True)
+        inches = (figure.get_figwidth() - 1.5) / axes[0].get_gridspec().ncols
         image = None
         for axis, (site, rows) in zip(axes, cosines.groupby("site", sort=False), strict=True):
             names = list(rows["first"].unique())
             grid = rows.pivot(index="first", columns="second", values="cosine").loc[names, names]
             image = axis.imshow(grid, cmap="RdBu_r", vmin=-1, vmax=1)
-            labels = [words(name) for name in names]
+            labels, size = [words(name) for name in names], number_size(inches, len(names))
             axis.set_xticks(range(len(names)), labels, rotation=45, ha="right", rotation_mode="anchor")
             axis.set_yticks(range(len(names)), labels)
-            for i, row in enumerate(grid.to_numpy()):
-                for j, value in enumerate(row):
-                    colour = "white" if abs(value) > 0.6 else "black"
-                    axis.text(
-                        j,
-                        i,
-                        f"{value:.2f}".replace("-0.00", "0.00"),
-                        ha="center",
-                        va="center",
-                        fontsize=6,
-                        color=colour,
-                    )
+            for (i, j), value in np.ndenumerate(grid.to_numpy()):
+                text, colour = f"{value:.2f}".replace("-0.00", "0.00"), "white" if abs(value) > 0.6 else "black"
+                if size:
+                    axis.text(j, i, text, ha="center", va="center", fontsize=size, color=colour)
             axis.set(title=str(site))
             axis.spines[:].set_visible(False)
             axis.tick_params(length=0)
         if image is not None:
             figure.colorbar(image, ax=axes, label="cosine", shrink=0.85, pad=0.02)
+        figure.caption = cosines_caption(cosines)
         return figure
 
 
@@ -59,9 +71,14 @@ def method_heatmap(table: pd.DataFrame) -> Figure:
 
     Returns:
         The figure, on a colour scale centred on 0.
+
+    Raises:
+        ScoreError: the table is empty, or holds no number.
     """
+    if not drawable(table, ()).notna().any(axis=None):
+        raise ScoreError("a table without one effect; give what effect_table makes of methods that reach the damage.")
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(6.6, 0.22 * len(table) + 0.9), layout="constrained")
+        figure = Figure(figsize=(DOUBLE_COLUMN, max(2.0, 0.22 * len(table) + 0.9)), layout="constrained")
         axis = figure.subplots()
         values = table.to_numpy(dtype=float)
         most = float(np.nanmax(np.abs(values)))
@@ -73,6 +90,7 @@ def method_heatmap(table: pd.DataFrame) -> Figure:
             shade = "white" if abs(value) > 0.6 * most else "black"
             axis.text(column, row, "-" if np.isnan(value) else f"{value:.2f}", ha="center", va="center", color=shade)
         figure.colorbar(image, label="effect at equal KL (nats)", shrink=0.8)
+        figure.caption = methods_caption(table)
         return figure
 
 
@@ -84,18 +102,23 @@ def lens_bars(tokens: pd.DataFrame) -> Figure:
 
     Returns:
         The figure: horizontal bars of the lens's logits, highest at the top.
+
+    Raises:
+        ScoreError: the frame is empty or lacks a column, or a behaviour has several sites.
+        MismatchError: results of different models.
     """
+    drawable(tokens, ("behaviour", "site", "end", "token", "logit"))
     with mpl.rc_context(STYLE):
         rows_each = int(tokens.groupby("behaviour", sort=False).size().max())
         figure, axes = panels(tokens["behaviour"].unique(), height=0.45 + 0.13 * rows_each, share_y=False)
         for axis, (name, rows) in zip(axes, tokens.groupby("behaviour", sort=False), strict=True):
-            rows = rows.sort_values("logit").reset_index(drop=True)
-            axis.barh(
-                rows.index, rows["logit"], color=[TOP if end == "top" else BOTTOM for end in rows["end"]], height=0.75
-            )
+            rows = of_one(rows, ("vector", "site"), f"a lens of {name}").sort_values("logit").reset_index(drop=True)
+            inks = [TOP if end == "top" else BOTTOM for end in rows["end"]]
+            axis.barh(rows.index, rows["logit"], color=inks, height=0.75)
             axis.set_yticks(rows.index, [visible(token) for token in rows["token"]], fontsize=6)
             axis.axvline(0, color="black", lw=0.5)
             axis.set(title=f"{words(str(name))}\n{rows['site'].iloc[0]}", ylim=(-0.6, len(rows) - 0.4))
             axis.tick_params(axis="y", length=0)
         outer_labels(figure, axes, "logit of the direction", "")
+        figure.caption = tokens_caption(tokens)
         return figure

@@ -217,7 +217,7 @@ def test_the_summary_averages_over_items_and_bars_carry_intervals() -> None:
 
 
 def test_bad_questions_are_refused_with_what_to_do(llama: Any) -> None:
-    with pytest.raises(DataError, match=r"'Which do you take' is \d+ tokens; give one token's text"):
+    with pytest.raises(DataError, match=r"'Which do you take' is \d+ tokens .*; give the text of one token"):
         token_contrast(llama, TEXTS, "Which do you take")
     with pytest.raises(DataError, match="token 9999: the vocabulary has the ids 0 to 299"):
         token_contrast(llama, TEXTS, 9999)

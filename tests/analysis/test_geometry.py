@@ -77,8 +77,10 @@ def test_the_atlas_holds_each_pair_of_sites_and_vectors_once_with_its_null(vecto
     assert rest["p_holm"].tolist() == pytest.approx(holm(rest["p"].tolist()))
 
 
-def test_in_the_lab_the_anti_correlated_pair_alone_has_a_negative_cosine_beyond_random_directions(lab: Any) -> None:
-    last = {name: v.only(LAST) for name, v in lab.vectors.items()}
+def test_in_the_lab_the_anti_correlated_pair_alone_has_a_negative_cosine_beyond_random_directions(
+    read_lab: Any,
+) -> None:
+    last = {name: v.only(LAST) for name, v in read_lab.vectors.items()}
     controls = {f"random {name}": random_like(v, seed) for seed, (name, v) in enumerate(last.items())}
     frame = cosine_atlas(last).set_index(["first", "second"])
     pair = frame.loc[("agreeableness", "anti_immigration")]
@@ -88,11 +90,11 @@ def test_in_the_lab_the_anti_correlated_pair_alone_has_a_negative_cosine_beyond_
     assert (random["p_holm"].dropna() > 0.05).all()
 
 
-def test_noise_is_corrected_by_halves_and_the_null_of_the_data_is_wider(lab: Any) -> None:
+def test_noise_is_corrected_by_halves_and_the_null_of_the_data_is_wider(read_lab: Any) -> None:
     mean_difference = METHODS["mean_difference"].function
     names = ("agreeableness", "anti_immigration")
-    sides = {name: read_sides(lab.model, lab.contrasts[name], LAST) for name in names}
-    last = {name: lab.vectors[name].only(LAST) for name in names}
+    sides = {name: read_sides(read_lab.model, read_lab.contrasts[name], LAST) for name in names}
+    last = {name: read_lab.vectors[name].only(LAST) for name in names}
     halves = {name: half_directions(sides[name], mean_difference) for name in names}
     rows = {name: {LAST: sides[name][LAST][0] - sides[name][LAST][1]} for name in names}
     frame = cosine_atlas(last, halves=halves, null_rows=rows).set_index(["first", "second"])
@@ -159,10 +161,10 @@ def test_profiles_say_the_vectors_own_norms_and_a_spike_is_beyond_random_directi
     assert energy.loc[("noise", "resid_post@1", 16), "share"] == pytest.approx(1)
 
 
-def test_planes_hold_every_row_with_its_side_and_letter(lab: Any) -> None:
+def test_planes_hold_every_row_with_its_side_and_letter(read_lab: Any) -> None:
     names = ("myopic", "sycophancy")
-    sides = {name: read_sides(lab.model, lab.contrasts[name], LAST)[LAST] for name in names}
-    letters = {name: pair_letters(lab.contrasts[name]) for name in sides}
+    sides = {name: read_sides(read_lab.model, read_lab.contrasts[name], LAST)[LAST] for name in names}
+    letters = {name: pair_letters(read_lab.contrasts[name]) for name in sides}
     pca, lda = (activation_plane(sides, kind, letters) for kind in ("pca", "lda"))
     assert len(pca) == len(lda) == sum(len(side) for both in sides.values() for side in both)
     assert pca["held_out"].all() and lda["held_out"].mean() == pytest.approx(0.5)

@@ -13,12 +13,11 @@ from lens_steer.analysis.lens import (
     agreement_table,
     contextual_reading,
     fit_jacobian_lens,
-    one_token,
     read_vector,
     static_readings,
-    token_label,
     token_table,
 )
+from lens_steer.analysis.tokens import one_token, token_label
 from lens_steer.errors import DataError, ScoreError
 from lens_steer.lab.lexicon import LEXICON
 from lens_steer.lab.truth import BEHAVIOURS
@@ -37,38 +36,40 @@ def words(behaviour: str, pole: int) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def read(lab: Any) -> dict[str, Any]:
-    contexts = Contexts(texts=lab.contexts, strength=0.5)
-    return {name: contextual_reading(lab.model, v, SITE, contexts) for name, v in lab.vectors.items()}
+def read(read_lab: Any) -> dict[str, Any]:
+    contexts = Contexts(texts=read_lab.contexts, strength=0.5)
+    return {name: contextual_reading(read_lab.model, v, SITE, contexts) for name, v in read_lab.vectors.items()}
 
 
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)
 def test_in_context_a_vector_raises_three_of_its_own_words_or_more_and_none_of_the_other_poles(
-    lab: Any, read: dict[str, Any], behaviour: str
+    read_lab: Any, read: dict[str, Any], behaviour: str
 ) -> None:
-    frame = token_table(lab.model, [read[behaviour]], k=K)
+    frame = token_table(read_lab.model, [read[behaviour]], k=K)
     ends = {end: set(frame.loc[frame["end"] == end, "token"]) for end in ("top", "bottom")}
     own, others = words(behaviour, 0), words(behaviour, 1)
     assert len(ends["top"] & own) >= 3 and not ends["bottom"] & own
     assert not ends["top"] & others
 
 
-def test_random_directions_name_hardly_any_of_those_words(lab: Any) -> None:
-    contexts, vector = Contexts(texts=lab.contexts[:3], strength=0.5), lab.vectors["myopic"]
+def test_random_directions_name_hardly_any_of_those_words(read_lab: Any) -> None:
+    contexts, vector = Contexts(texts=read_lab.contexts[:3], strength=0.5), read_lab.vectors["myopic"]
     found = []
     for seed in range(4):
-        reading = contextual_reading(lab.model, random_like(vector, seed), SITE, contexts)
-        frame = token_table(lab.model, [reading], k=K)
+        reading = contextual_reading(read_lab.model, random_like(vector, seed), SITE, contexts)
+        frame = token_table(read_lab.model, [reading], k=K)
         found.append(len(set(frame.loc[frame["end"] == "top", "token"]) & words("myopic", 0)))
     assert np.mean(found) < 1
 
 
-def test_the_static_lens_of_the_last_layer_reads_what_steering_there_does_and_of_the_first_does_not(lab: Any) -> None:
-    lens = fit_jacobian_lens(lab.model, lab.contexts[:1], "neutral", layers=[0])
-    contexts = Contexts(texts=lab.contexts, strength=0.2)
-    vector = lab.vectors["sycophancy"]
+def test_the_static_lens_of_the_last_layer_reads_what_steering_there_does_and_of_the_first_does_not(
+    read_lab: Any,
+) -> None:
+    lens = fit_jacobian_lens(read_lab.model, read_lab.contexts[:1], "neutral", layers=[0])
+    contexts = Contexts(texts=read_lab.contexts, strength=0.2)
+    vector = read_lab.vectors["sycophancy"]
     alone = vector.only("resid_post@0", LAST)
-    found = read_vector(lab.model, alone, contexts=contexts, jacobian=lens, k=K // 2, n_random=4).agreement
+    found = read_vector(read_lab.model, alone, contexts=contexts, jacobian=lens, k=K // 2, n_random=4).agreement
     assert set(found["first"]) == {"raw", "folded", "ln_final", "jacobian"} and found["n_random"].eq(4).all()
     static = found.query("first == 'folded' and second == 'contextual'").set_index(["measure", "site"])
     assert static.loc[("spearman", LAST), "value"] > 0.9 and static.loc[("spearman", "resid_post@0"), "value"] < 0.4
@@ -95,9 +96,9 @@ def test_the_rows_are_the_ends_of_the_reading_with_the_controls_of_their_rank(
     assert frame["model"].unique().tolist() == [vector.fingerprint.label]
 
 
-def test_a_contextual_row_has_an_interval_over_contexts_and_both_changes(lab: Any, read: dict[str, Any]) -> None:
-    row = token_table(lab.model, [read["myopic"]], k=1).iloc[0]
-    assert row["low"] < row["value"] < row["high"] and row["n"] == len(lab.contexts)
+def test_a_contextual_row_has_an_interval_over_contexts_and_both_changes(read_lab: Any, read: dict[str, Any]) -> None:
+    row = token_table(read_lab.model, [read["myopic"]], k=1).iloc[0]
+    assert row["low"] < row["value"] < row["high"] and row["n"] == len(read_lab.contexts)
     assert row["value"] == pytest.approx((row["raised"] - row["lowered"]) / 2, abs=1e-6)
 
 
@@ -126,11 +127,12 @@ def test_every_token_of_a_byte_level_vocabulary_has_a_printable_label(llama: Any
 
 
 def test_wanted_words_are_one_token_each_or_ids(llama: Any) -> None:
-    assert one_token(llama, ["a", 7]) == [*llama.tokenizer("a", add_special_tokens=False)["input_ids"], 7]
-    with pytest.raises(DataError, match="give words of one token"):
-        one_token(llama, ["zebra"])
-    with pytest.raises(DataError, match="no wanted tokens"):
-        one_token(llama, [])
+    assert [one_token(llama, "a")] == llama.tokenizer("a", add_special_tokens=False)["input_ids"]
+    assert one_token(llama, 7) == 7
+    with pytest.raises(DataError, match=r"'zebra' is 5 tokens \(.*'z'.*\); give the text of one token"):
+        one_token(llama, "zebra")
+    with pytest.raises(DataError, match="token 300: the vocabulary has the ids 0 to 299"):
+        one_token(llama, 300)
 
 
 def test_the_changes_of_a_reading_are_kept_for_every_context(read: dict[str, Any]) -> None:

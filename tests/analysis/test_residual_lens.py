@@ -42,11 +42,13 @@ def test_a_steered_run_changes_nothing_before_its_site_and_gives_the_steered_out
     assert (end["change_low"] <= end["change"]).all() and end["n"].eq(len(texts)).all()
 
 
-def test_in_the_lab_the_vectors_words_rise_where_it_is_written_and_random_directions_raise_them_less(lab: Any) -> None:
-    vector, names = lab.vectors["myopic"], [" Quickly", " Hastily", " Slowly", " Patiently"]
+def test_in_the_lab_the_vectors_words_rise_where_it_is_written_and_random_directions_raise_them_less(
+    read_lab: Any,
+) -> None:
+    vector, names = read_lab.vectors["myopic"], [" Quickly", " Hastily", " Slowly", " Patiently"]
     runs = {"steering": [Intervention.of(vector, "resid_post@3", 1.0)]}
     runs |= {f"random {i}": [Intervention.of(random_like(vector, i), "resid_post@3", 1.0)] for i in range(5)}
-    frame = residual_lens(lab.model, lab.contexts, names, runs)
+    frame = residual_lens(read_lab.model, read_lab.contexts, names, runs)
     at = frame[frame["site"] == "resid_post@3"].pivot(index="run", columns="label", values="change")
     assert at.loc["steering", names[:2]].min() > 2 and at.loc["steering", names[2:]].max() < -2
     random = at.drop(index=["steering", "unsteered"])

@@ -155,11 +155,14 @@ def measure_cost(model: Any, rounds: int) -> dict[str, list[tuple[int, float, fl
     return found
 
 
-def draw_cost(cost: dict[str, list[tuple[int, float, float]]], path: Path) -> None:
+def draw_cost(cost: dict[str, list[tuple[int, float, float]]], folder: Path) -> None:
     """Measured and modelled seconds against each axis."""
-    from matplotlib.figure import Figure
+    import pandas as pd
 
-    figure = Figure(figsize=(7.2, 2.4), layout="constrained")
+    from lens_steer.figures import Caption, save_figure
+    from lens_steer.figures.style import DOUBLE_COLUMN, Figure
+
+    figure = Figure(figsize=(DOUBLE_COLUMN, 2.3), layout="constrained")
     for axis, (name, rows) in zip(figure.subplots(1, len(cost), sharey=True), cost.items(), strict=True):
         values, measured, modelled = zip(*rows, strict=True)
         axis.plot(values, measured, "o-", label="measured")
@@ -168,9 +171,16 @@ def draw_cost(cost: dict[str, list[tuple[int, float, float]]], path: Path) -> No
         axis.grid(alpha=0.3)
     figure.axes[0].set(ylabel="processor seconds", ylim=(0, None))
     figure.axes[0].legend(fontsize=7)
-    figure.suptitle("Exact sweep: 8 prompts of 100 tokens, 12 layers, 5 strengths, last token", fontsize=9)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, metadata={"Software": None})
+    figure.caption = Caption(
+        shown="Cost of the exact sweep against layers, strengths and prompt length, beside what its token-layers cost.",
+        n="8 prompts of 100 tokens, 12 layers, 5 strengths, last token, but for what is varied",
+        interval="none: the median of repeats",
+        control="none",
+        strength_scale="none: cost does not depend on it",
+    )
+    table = [(name, *row) for name, rows in cost.items() for row in rows]
+    frame = pd.DataFrame(table, columns=["varied", "value", "measured_seconds", "modelled_seconds"])
+    save_figure(figure, frame, folder, "sweep_cost")
 
 
 def main() -> None:
@@ -200,7 +210,7 @@ def main() -> None:
         print(f"\n{axis:>10} {'measured':>9} {'modelled':>9}   processor seconds of the exact sweep")
         for value, measured, modelled in rows:
             print(f"{value:10} {measured:9.3f} {modelled:9.3f}")
-    draw_cost(cost, given.out / "sweep_cost.png")
+    draw_cost(cost, given.out)
     result: dict[str, float] = {"largest_logit_difference": worst}
     for name, slow, fast in (
         ("steering_vectors", "steering-vectors, naive loop", "lens_steer, exact sweep"),

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lens_steer.analysis.tokens import one_token
 from lens_steer.data.choices import ChoiceItem, ChoiceTemplate
 from lens_steer.errors import DataError
 from lens_steer.model import SteerableModel, tokenize
@@ -107,27 +108,3 @@ def token_contrast(
         raised=torch.full((len(prompts),), first),
         lowered=second,
     )
-
-
-def one_token(model: SteerableModel, token: str | int) -> int:
-    """The id of a token that is given by its id or its text.
-
-    Args:
-        model: a loaded model.
-        token: an id, or a text of exactly one token.
-
-    Returns:
-        The id.
-
-    Raises:
-        DataError: the text is not one token, or the vocabulary has no such id.
-    """
-    if isinstance(token, int):
-        vocabulary = int(model.original_model.get_input_embeddings().weight.shape[0])
-        if not 0 <= token < vocabulary:
-            raise DataError(f"token {token}: the vocabulary has the ids 0 to {vocabulary - 1}.")
-        return token
-    ids = tokenize(model, [token], bos=False)[0]
-    if len(ids) != 1:
-        raise DataError(f"{token!r} is {len(ids)} tokens; give one token's text (mind the space in front), or its id.")
-    return ids[0]

@@ -23,8 +23,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lens_steer.analysis.attribution.contrast import one_token
 from lens_steer.analysis.attribution.runs import later_components, written
+from lens_steer.analysis.tokens import one_token
 from lens_steer.errors import AttributionError
 from lens_steer.model import SteerableModel, block_inputs, fingerprint, output_weights, read_out
 from lens_steer.sites import Site, SiteLike

@@ -10,8 +10,6 @@ from lens_steer.analysis.lens.residuals import residual_lens as residual_lens
 from lens_steer.analysis.lens.stream import in_stream as in_stream
 from lens_steer.analysis.lens.tables import agreement_table as agreement_table
 from lens_steer.analysis.lens.tables import token_table as token_table
-from lens_steer.analysis.lens.tokens import one_token as one_token
-from lens_steer.analysis.lens.tokens import token_label as token_label
 from lens_steer.analysis.lens.vectors import VectorReadings as VectorReadings
 from lens_steer.analysis.lens.vectors import read_vector as read_vector
 from lens_steer.analysis.lens.vectors import vector_lens as vector_lens

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from lens_steer.analysis.lens.contextual import over_contexts
 from lens_steer.analysis.lens.tables import RESAMPLES
-from lens_steer.analysis.lens.tokens import one_token, token_label
-from lens_steer.errors import ScoreError
+from lens_steer.analysis.tokens import one_token, token_label
+from lens_steer.errors import DataError, ScoreError
 from lens_steer.metrics.statistics import bootstrap_mean
 from lens_steer.model import SteerableModel, fingerprint
 from lens_steer.record import record, token_rows
@@ -60,7 +60,9 @@ def residual_lens(
     """
     if UNSTEERED in runs:
         raise ScoreError(f"a run is called {UNSTEERED!r}; it is always there, so give this one another name.")
-    ids = one_token(model, tokens)
+    if not tokens:
+        raise DataError("no wanted tokens; give at least one, such as ' left'.")
+    ids = [one_token(model, token) for token in tokens]
     _prove(model, next(iter(token_rows(model, contexts))))
     sites = [Site("resid_pre", 0), *(Site("resid_post", layer) for layer in range(int(model.cfg.n_layers)))]
     rows, before, label = [], None, fingerprint(model).label

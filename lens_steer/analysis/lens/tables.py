@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from lens_steer.analysis.lens.readings import Reading
-from lens_steer.analysis.lens.tokens import token_label, token_text
+from lens_steer.analysis.tokens import token_label, token_text
 from lens_steer.errors import ScoreError
 from lens_steer.metrics.ranking import overlap, rank_correlation
 from lens_steer.metrics.statistics import bootstrap_mean

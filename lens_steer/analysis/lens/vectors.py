@@ -18,7 +18,7 @@ from torch import Tensor
 from lens_steer.analysis.lens.contextual import Contexts, contextual_reading, unsteered_log_probs
 from lens_steer.analysis.lens.readings import Reading, jacobian_reading, static_readings
 from lens_steer.analysis.lens.tables import agreement_table, token_table
-from lens_steer.analysis.lens.tokens import token_text
+from lens_steer.analysis.tokens import token_text
 from lens_steer.errors import ScoreError
 from lens_steer.model import SteerableModel, fingerprint
 from lens_steer.sites import Site, SiteLike, parse_sites

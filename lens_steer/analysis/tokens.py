@@ -4,7 +4,6 @@
 "\\xe2\\x80"   a part of a character, by its bytes        "#50300"   an id that the tokenizer has no text for
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from lens_steer.errors import DataError
@@ -44,28 +43,28 @@ def token_text(model: SteerableModel, token: int) -> str:
     return "" if tokenizer is None else tokenizer.decode([token])
 
 
-def one_token(model: SteerableModel, words: Sequence[str | int]) -> list[int]:
-    """The ids of words that are one token each.
+def one_token(model: SteerableModel, token: str | int) -> int:
+    """The id of a token that is given by its text or its id.
 
     Args:
         model: a loaded model with a tokenizer.
-        words: texts, with the leading space where one belongs to them; or ids.
+        token: a text that is exactly one token (mind the space in front), or an id.
 
     Returns:
-        One id a word.
+        The id.
 
     Raises:
-        DataError: there are no words, or a word is not one token.
+        DataError: the text is not one token, or the vocabulary has no such id.
     """
-    if not words:
-        raise DataError("no wanted tokens; give at least one, such as ' left'.")
-    found = []
-    for word in words:
-        row = [word] if isinstance(word, int) else tokenize(model, [word], bos=False)[0]
-        if len(row) != 1:
-            raise DataError(
-                f"{word!r} is {len(row)} tokens ({[token_label(model, token) for token in row]}); give words of one "
-                "token, with their leading space, or token ids."
-            )
-        found.append(row[0])
-    return found
+    if isinstance(token, int):
+        vocabulary = int(model.original_model.get_input_embeddings().weight.shape[0])
+        if not 0 <= token < vocabulary:
+            raise DataError(f"token {token}: the vocabulary has the ids 0 to {vocabulary - 1}.")
+        return token
+    ids = tokenize(model, [token], bos=False)[0]
+    if len(ids) != 1:
+        raise DataError(
+            f"{token!r} is {len(ids)} tokens ({[token_label(model, part) for part in ids]}); give the text of one "
+            "token, with its leading space, or its id."
+        )
+    return ids[0]

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
-
 from lens_steer.data.contrast import ContrastSet, contrast_from_choices
 from lens_steer.extract import extract
 from lens_steer.lab import world
@@ -28,8 +26,7 @@ class Lab:
     contexts: tuple[str, ...]
 
 
-@pytest.fixture(scope="session")
-def lab() -> Lab:
+def prepare() -> Lab:
     """Vectors of answer texts at four layers, and six contexts of neutral sentences, after which a voice goes on."""
     model, rng = load_model("lab"), random.Random(0)
     contrasts = {

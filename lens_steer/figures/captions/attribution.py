@@ -1,0 +1,62 @@
+# pyright: reportGeneralTypeIssues=false, reportArgumentType=false, reportAttributeAccessIssue=false
+"""Captions of what carries an effect: attributions, maps of components, persistence, projections."""
+
+import pandas as pd
+
+from lens_steer.figures.captions.common import NO_STRENGTH, UNKNOWN, compared, names, of_model, steered
+from lens_steer.figures.style import Caption, words
+
+
+def bars_caption(summary: pd.DataFrame) -> Caption:
+    """Of `attribution_bars`."""
+    additive = bool(summary["additive"].iloc[0])
+    parts = "add up to the whole" if additive else "are found one by one, and do not add up"
+    return Caption(
+        shown=f"What each component{of_model(summary)} contributes to the {names(summary['quantity'])}, "
+        f"{float(summary['measured'].iloc[0]):.3g} in all (dashed); the parts {parts}.",
+        n=f"{int(summary['n'].iloc[0])} items, {len(summary)} components",
+        interval="95 % bootstrap over items" if summary["low"].notna().any() else "none",
+        control="none",
+        strength_scale=UNKNOWN,
+    )
+
+
+def components_caption(rows: pd.DataFrame, value: str) -> Caption:
+    """Of `component_map`: of `Contributions.summary`, or of `Readings.to_frame`."""
+    of = f" of the vector {names(rows['vector'])} at {names(rows['site'])}" if "vector" in rows.columns else ""
+    what = names(rows["quantity"]) if "quantity" in rows.columns else words(value)
+    counted = {"n": f"{int(rows['n'].max())} items"} if "n" in rows.columns else {}
+    return Caption(
+        shown=f"Every head and MLP{of_model(rows)} by layer: {what}{of}; a dot is a component without a value.",
+        n=counted.get("n", f"{rows['component'].nunique()} components"),
+        interval="none drawn",
+        control=compared(rows, "read in the same way") if "n_random" in rows.columns else "none",
+        strength_scale=UNKNOWN if counted else NO_STRENGTH,
+    )
+
+
+def persistence_caption(summary: pd.DataFrame, over: str) -> Caption:
+    """Of `persistence_curves`."""
+    line = summary[summary["vector"] == "steering"]
+    distance = ", and the distance from unsteered activations" if "off_manifold" in summary.columns else ""
+    return Caption(
+        shown=f"What is left of an edit{of_model(summary)} along itself, and what later layers have made of it "
+        f"orthogonal to it, by {over}{distance}.",
+        n=f"{int(line['n'].max())} sequences" if "n" in line.columns else f"sequences: {UNKNOWN}",
+        interval="95 % bootstrap over sequences" if "along_relative_low" in line.columns else "none",
+        control=steered(summary, "each along itself; the band is their 95 %"),
+        strength_scale=UNKNOWN,
+    )
+
+
+def strip_caption(tokens: pd.DataFrame, value: str) -> Caption:
+    """Of `projection_strip`."""
+    runs = "unsteered and steered" if tokens["steered"].nunique() > 1 else "one run"
+    return Caption(
+        shown=f"The {value} of every token of a text{of_model(tokens)} on the vector {names(tokens['vector'])} at "
+        f"{names(tokens['site'])}, {runs}, on one colour scale.",
+        n=f"1 text of {tokens['position'].nunique()} tokens",
+        interval="none",
+        control="tokens of neutral text, whose mean and spread make z" if value == "z" else "none",
+        strength_scale=UNKNOWN if tokens["steered"].any() else NO_STRENGTH,
+    )

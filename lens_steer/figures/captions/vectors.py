@@ -1,0 +1,122 @@
+# pyright: reportGeneralTypeIssues=false, reportArgumentType=false, reportAttributeAccessIssue=false
+"""Captions of what vectors are and say: lenses, agreement, cosines, planes, norms, energy."""
+
+import pandas as pd
+
+from lens_steer.figures.captions.common import NO_STRENGTH, UNKNOWN, compared, directions, names, of_model
+from lens_steer.figures.style import Caption
+
+
+def lens_caption(tokens: pd.DataFrame) -> Caption:
+    """Of `lens_panel`."""
+    contextual = tokens[tokens["reading"] == "contextual"]
+    strength, n = NO_STRENGTH, "the whole vocabulary"
+    if len(contextual):
+        strength = f"contextual: {contextual['note'].iloc[0]}; the others: {NO_STRENGTH}"
+        n += f"; {int(contextual['n'].iloc[0])} contexts of the contextual reading"
+    return Caption(
+        shown=f"Tokens that the vector {names(tokens['vector'])}{of_model(tokens)} raises and lowers most, "
+        f"by {names(tokens['reading'])} reading and by site.",
+        n=n,
+        interval="none drawn; in the data, 95 % bootstrap over contexts",
+        control=compared(tokens, "at the same end and rank; bold tokens are beyond their 95 %"),
+        strength_scale=strength,
+    )
+
+
+def agreement_caption(agreement: pd.DataFrame) -> Caption:
+    """Of `agreement_curves`."""
+    return Caption(
+        shown=f"Agreement between readings of the vector {names(agreement['vector'])}{of_model(agreement)}: rank "
+        f"correlation over the vocabulary, and common tokens of the {int(agreement['k'].iloc[0])} at either end.",
+        n="the whole vocabulary",
+        interval="none: nothing is sampled but the contexts",
+        control=compared(agreement, "read the second way; the band is their 95 %"),
+        strength_scale="that of the contextual reading, where there is one",
+    )
+
+
+def residual_caption(lens: pd.DataFrame) -> Caption:
+    """Of `residual_lens_heatmap`; its frame does not say how strongly was steered."""
+    random = lens.loc[lens["run"].str.startswith("random"), "run"].nunique()
+    return Caption(
+        shown=f"Logit lens of the residual stream{of_model(lens)} at the last token: median rank of wanted "
+        "tokens unsteered and steered, and the mean change of their log-probability.",
+        n=f"{int(lens['n'].iloc[0])} contexts",
+        interval="none drawn; in the data, 95 % bootstrap over contexts",
+        control=directions(random, "dots are changes within their range"),
+        strength_scale=UNKNOWN,
+    )
+
+
+def atlas_caption(atlas: pd.DataFrame) -> Caption:
+    """Of `cosine_atlas_map`."""
+    rows = "directions with the covariance of the vectors' own data" if "rows" in set(atlas["null"]) else "isotropic"
+    corrected = "; below the diagonal corrected for noise by split halves" if atlas["corrected"].notna().any() else ""
+    return Caption(
+        shown=f"Cosines between directions{of_model(atlas)}{corrected}.",
+        n=f"{atlas['p_holm'].notna().sum()} pairs",
+        interval="none",
+        control=f"random directions ({rows}); dots: two-sided p of at least 0.05 after Holm's correction",
+        strength_scale=NO_STRENGTH,
+    )
+
+
+def plane_caption(planes: pd.DataFrame) -> Caption:
+    """Of `plane_scatter`."""
+    counts = planes[planes["held_out"]].groupby("kind", sort=False).size()
+    return Caption(
+        shown=f"Activations of {names(planes['behaviour'])} on two axes ({names(planes['kind'])}); filled: positive.",
+        n=", ".join(f"{count} activations ({kind})" for kind, count in counts.items()),
+        interval="none",
+        control="discriminants are fitted on other rows than are shown",
+        strength_scale=NO_STRENGTH,
+    )
+
+
+def norm_caption(profile: pd.DataFrame) -> Caption:
+    """Of `norm_curves`."""
+    return Caption(
+        shown=f"Norms of the vectors {names(profile['vector'])}{of_model(profile)}, and the median norm of "
+        "their training tokens' activations.",
+        n=f"{profile['vector'].nunique()} vectors",
+        interval="none",
+        control="none",
+        strength_scale="raw: the vectors as they were made",
+    )
+
+
+def energy_caption(profile: pd.DataFrame) -> Caption:
+    """Of `energy_curves`."""
+    return Caption(
+        shown=f"Share of the squared norm of the vectors {names(profile['vector'])}{of_model(profile)} in "
+        "their largest dimensions.",
+        n=f"{profile['vector'].nunique()} vectors",
+        interval="none",
+        control=compared(profile, "the band is their 95 %"),
+        strength_scale=NO_STRENGTH,
+    )
+
+
+def cosines_caption(cosines: pd.DataFrame) -> Caption:
+    """Of `cosine_heatmap`."""
+    chance = cosines["chance"].max() if "chance" in cosines.columns else None
+    return Caption(
+        shown=f"Cosines between the vectors of {names(cosines['first'])}{of_model(cosines)}, by site.",
+        n=f"{cosines['first'].nunique()} vectors, {cosines['site'].nunique()} sites",
+        interval="none",
+        control="none" if chance is None else f"random directions have a cosine of {chance:.2g} in size",
+        strength_scale=NO_STRENGTH,
+    )
+
+
+def tokens_caption(tokens: pd.DataFrame) -> Caption:
+    """Of `lens_bars`."""
+    return Caption(
+        shown=f"The tokens that the vector of each behaviour ({names(tokens['behaviour'])}){of_model(tokens)} raises "
+        "and lowers most, read through the unembedding.",
+        n="the whole vocabulary",
+        interval="none",
+        control="none",
+        strength_scale=NO_STRENGTH,
+    )

@@ -1,0 +1,195 @@
+# pyright: reportArgumentType=false, reportReturnType=false
+"""A small frame of every sort that a figure is drawn from, by the figure's name.
+
+`FRAMES` holds what was written by hand; `analysed` gives what analyses make of a model and a vector.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lens_steer import Intervention
+from lens_steer.analysis.geometry import activation_plane, cosine_atlas, energy_profile, norm_profile
+from lens_steer.analysis.lens import Contexts, read_vector, residual_lens
+from lens_steer.vector import SteeringVector, random_like
+
+TEXTS = ["The cat sat.", "Which do you take?"]
+STRENGTHS = (-1.0, 0.0, 1.0)
+
+
+def curves(names: tuple[str, ...] = ("a", "b_c")) -> pd.DataFrame:
+    rows = []
+    for name in names:
+        for vector in ("steering", "random 0", "random 1"):
+            for strength in STRENGTHS:
+                rate = 0.5 + (0.4 * strength if vector == "steering" else 0.05)
+                rows.append(
+                    {
+                        "behaviour": name,
+                        "vector": vector,
+                        "site": "resid_post@1",
+                        "positions": "all",
+                        "layer": 1,
+                        "strength": strength,
+                        "scale": "raw",
+                        "matching_rate": rate,
+                        "rate_low": rate - 0.1,
+                        "rate_high": rate + 0.1,
+                        "collapsed": vector == "steering" and strength == 1.0,
+                        "chosen": vector == "steering" and strength == 1.0,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def cosines() -> pd.DataFrame:
+    rows = [("resid_post@1", x, y, 1.0 if x == y else -0.25) for x in "ab" for y in "ab"]
+    return pd.DataFrame(rows, columns=["site", "first", "second", "cosine"])
+
+
+def tokens() -> pd.DataFrame:
+    rows = [(n, "resid_post@1", e, 1, t, v) for n in "ab" for e, t, v in (("top", " $x", 2.0), ("bottom", "\n", -1.0))]
+    return pd.DataFrame(rows, columns=["behaviour", "site", "end", "rank", "token", "logit"])
+
+
+def cells() -> pd.DataFrame:
+    return curves()[lambda frame: frame["vector"] == "steering"]
+
+
+def skills(vectors: tuple[str, ...] = ("steering", "random 0", "random 1", "permuted 0")) -> pd.DataFrame:
+    rows = []
+    for reading in ("faithful", "corrected"):
+        for vector in vectors:
+            for site in ("resid_post@1", "resid_post@0 + resid_post@1") if vector == "steering" else ("resid_post@1",):
+                for strength, target, text in ((-1.0, 1.1, 1.0), (0.0, 1.0, 1.0), (1.0, 0.6, 0.9), (2.0, 0.1, 0.5)):
+                    for skill, value in (("target", target), ("text", text if vector == "steering" else target)):
+                        bounds = {"relative_top1_low": value - 0.05, "relative_top1_high": value + 0.05}
+                        row = {"target": "code", "reading": reading, "vector": vector, "site": site, "skill": skill}
+                        rows.append(row | {"strength": strength, "relative_top1": value, **bounds})
+    return pd.DataFrame(rows)
+
+
+def kept() -> pd.DataFrame:
+    values = {("steering", 0.5): 0.9, ("steering", 0.2): 0.6, ("random 0", 0.5): 0.5, ("random 1", 0.5): 0.4}
+    values |= {("random 0", 0.2): 0.2, ("random 1", 0.2): float("nan")}
+    rows = [
+        {"target": target, "reading": reading, "vector": vector, "site": "resid_post@1", "level": level}
+        | {"kept": value, "low": value - 0.1, "high": value + 0.05}
+        for target in ("code", "python")
+        for reading in ("faithful", "corrected")
+        for (vector, level), value in values.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def points() -> pd.DataFrame:
+    return kept()[["target", "reading", "site"]].drop_duplicates().assign(direction="lower")
+
+
+def collapsing() -> pd.DataFrame:
+    numbers = "matching_rate modal_letter_share letter_mass faulty_share answer_entropy gold_entropy distinct_n"
+    numbers += " cross_prompt_similarity repetition_share looping_share ngram_entropy step_entropy"
+    rows = {"strength": STRENGTHS, "scale": "raw", "answers_collapsed": (False, False, True)}
+    rows |= {"generation_collapsed": (True, False, False), **dict.fromkeys(numbers.split(), (0.2, 0.5, 1.0))}
+    return pd.DataFrame(rows)
+
+
+def thresholds() -> pd.DataFrame:
+    onsets = [("answers", "adding", 0.5, 0.4, 0.6, False), ("generation", "subtracting", -0.5, -np.inf, -0.4, False)]
+    onsets += [("answers", "subtracting", -np.inf, -np.inf, -np.inf, True)]
+    return pd.DataFrame(onsets, columns=["rule", "direction", "strength", "low", "high", "censored"])
+
+
+def effects() -> pd.DataFrame:
+    rows = {"mean_difference": (1.3, 0.4), "pca": (float("nan"), -0.2), "random (largest of 5)": (0.1, 0.2)}
+    return pd.DataFrame(rows.values(), index=list(rows), columns=["myopic", "mean"])
+
+
+def contributions(additive: bool = True) -> pd.DataFrame:
+    parts = [("edit resid_post@0", "edit", 0, -1, 0.02), ("z@1.0", "head", 1, 0, 1.0), ("z@1.1", "head", 1, 1, -0.5)]
+    parts += [("mlp_out@1", "mlp", 1, -1, 0.25), ("z@2.0", "head", 2, 0, 0.1), ("z@2.1", "head", 2, 1, 0.05)]
+    parts += [("mlp_out@2", "mlp", 2, -1, -0.2), ("norm scale", "norm", -1, -1, 0.3)]
+    frame = pd.DataFrame(parts, columns=["component", "kind", "layer", "head", "value"])
+    bounds = {"low": frame["value"] - 0.1, "high": frame["value"] + 0.1, "measured": frame["value"].sum()}
+    return frame.assign(quantity="logit difference (nats)", n=8, additive=additive, **bounds)
+
+
+def readings() -> pd.DataFrame:
+    rows = [
+        {"component": f"z@{layer}.{head}", "kind": "head", "layer": layer, "head": head, "measure": measure, "z": z}
+        for layer in (1, 2, 3)
+        for head in (0, 1)
+        for measure, z in (("query", layer - 2.0), ("ov", 3.0 * head))
+    ]
+    mlps = [
+        {"component": f"mlp_out@{k}", "kind": "mlp", "layer": k, "head": -1, "measure": "mlp", "z": 1.0} for k in (1, 3)
+    ]
+    return pd.DataFrame(rows + mlps)
+
+
+def lasting() -> pd.DataFrame:
+    rows = []
+    for name in ("steering", "random 0", "random 1"):
+        for layer in range(4):
+            row = {
+                "vector": name,
+                "layer": layer,
+                "along_relative": 1 / (1 + layer),
+                "orthogonal_relative": 0.1 * layer,
+            }
+            row |= {"off_manifold": 2.0, "off_manifold_unsteered": 1.0}
+            rows.append(row | ({"along_relative_low": 0.1, "along_relative_high": 0.9} if name == "steering" else {}))
+    return pd.DataFrame(rows)
+
+
+def projections() -> pd.DataFrame:
+    pieces = ["<bos>", "A", " $cat$", " sat", ".\n", " on", "\x00"]
+    rows = [
+        {"vector": "myopic", "site": "resid_post@1", "text": 0, "position": place, "piece": piece, "steered": steered}
+        | {"z": 50.0 if place == 0 else place * (1 + steered) - 3.0, "projection": 0.1}
+        for steered in (False, True)
+        for place, piece in enumerate(pieces)
+    ]
+    return pd.DataFrame(rows)
+
+
+def analysed(model: Any, vector: SteeringVector) -> dict[str, pd.DataFrame]:
+    """One frame of each analysis of vectors, by the name of the figure that draws it."""
+    found = read_vector(model, vector, contexts=Contexts(texts=TEXTS), k=3, n_random=4)
+    runs = {"steering": [Intervention.of(vector, "resid_post@1", 1.0)]}
+    runs |= {f"random {i}": [Intervention.of(random_like(vector, i), "resid_post@1", 1.0)] for i in range(3)}
+    noise = {name: torch.randn(8, 16, generator=torch.Generator().manual_seed(seed)) for seed, name in enumerate("pn")}
+    letters = {"b": (["A", "B"] * 4, ["B", "A"] * 4)}
+    planes = [activation_plane({"b": (noise["p"], noise["n"] + 9)}, kind, letters) for kind in ("pca", "lda")]
+    several = {"v": vector, "noise": random_like(vector, 1)}
+    return {
+        "lens_panel": found.tokens,
+        "agreement_curves": found.agreement,
+        "residual_lens_heatmap": residual_lens(model, TEXTS, ["a", "t"], runs),
+        "cosine_atlas_map": cosine_atlas(several),
+        "plane_scatter": pd.concat(planes),
+        "norm_curves": norm_profile(several),
+        "energy_curves": energy_profile(several, draws=20),
+    }
+
+
+FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
+    "attribution_bars": (contributions(),),
+    "collapse_diagnostics": (collapsing(), thresholds()),
+    "component_map": (contributions(),),
+    "cosine_heatmap": (cosines(),),
+    "kept_bars": (kept(), points()),
+    "layer_strength_map": (cells(),),
+    "lens_bars": (tokens(),),
+    "method_heatmap": (effects(),),
+    "persistence_curves": (lasting(),),
+    "projection_strip": (projections(),),
+    "selectivity_curves": (skills(),),
+    "steering_curves": (curves(),),
+}
+ANALYSED = (
+    "lens_panel", "agreement_curves", "residual_lens_heatmap", "cosine_atlas_map", "plane_scatter", "norm_curves",
+    "energy_curves",
+)  # fmt: skip
