@@ -5,7 +5,9 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +37,9 @@ from transformers import (
 from lens_steer.data.choices import ChoiceItem
 from lens_steer.data.contrast import ContrastSet, contrast_from_choices
 from lens_steer.extract import extract
+from lens_steer.lab import world
+from lens_steer.lab.items import open_items
+from lens_steer.lab.truth import BEHAVIOURS
 from lens_steer.model import load_model
 from lens_steer.vector import SteeringVector
 
@@ -42,6 +47,7 @@ settings.register_profile("same examples", deadline=None, derandomize=True, data
 settings.load_profile("same examples")
 
 WIDTH, CONTEXT = 16, 1024
+LAB_SITES = ["resid_post@0", "resid_post@3", "resid_post@6", "resid_post@7"]
 LINES = ["Which do you take?\n(A) one dollar today\n(B) ten dollars later\nAnswer: (A) one dollar", "The cat sat."] * 5
 
 
@@ -285,3 +291,28 @@ def texts() -> list[str]:
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Switches off the shape checks that only tests have, so that what a user meets is tested."""
     return lambda: monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lab:
+    """The lab, ready to be read."""
+
+    model: Any
+    contrasts: Mapping[str, ContrastSet]
+    vectors: Mapping[str, SteeringVector]
+    contexts: tuple[str, ...]
+
+
+@pytest.fixture(scope="session")
+def lab() -> Lab:
+    """Vectors of answer texts at four layers, and six contexts of neutral sentences, after which a voice goes on."""
+    model, rng = load_model("lab"), random.Random(0)
+    contrasts = {
+        name: contrast_from_choices(name, open_items(name, 20, split="train"), answer="text") for name in BEHAVIOURS
+    }
+    return Lab(
+        model=model,
+        contrasts=contrasts,
+        vectors={name: extract(model, contrast, LAB_SITES) for name, contrast in contrasts.items()},
+        contexts=tuple(" ".join(world.neutral_voice(rng) for _ in range(2)) for _ in range(6)),
+    )
