@@ -1,21 +1,25 @@
 """The search over sites and strengths of several vectors: measure, expect, step; nothing but arrays and two callables.
 
     spent      = points measured + 4 for every slope            a slope costs about as much as four measured points
-    ladder       the first-order solution at the unsteered model, at 1/16, 1/4 and 1 of the budget
-    starts       all wanted signs at one site, for the sites that promise most; at 1/4 and 1 of the budget
-    rounds       around the best point so far: steps of half, one and two radii, all sites chosen anew, one vector moved
-                 to another site, one vector dropped;  the radius doubles, stays or halves with the step that was best
-    path         rounds begin with a small part of the budget, which is doubled from round to round: a first-order
-                 expectation holds best near where it was taken, and the front is traced on the way
+    ladder       the first-order solution at the unsteered model, at 1/8 and all of the budget
+    starts       all wanted signs at one site, for the sites that promise most; at 1/4 and all of the budget
+    rounds       around the most promising point so far, scaled back to the budget: steps of half, one and two radii,
+                 all sites chosen anew, one vector moved to another site, one vector dropped;  the radius
+                 is halved each time that a point is still the most promising
+    promise      objective x min(1, budget / damage): what a point may be worth when it is scaled back
+    turns        every third round has half or a quarter of the budget, so that the front is traced as well
 
 The best point is the sound one of largest objective within the budget (of all, where none is sound). Every measured
 point is kept. It is deterministic, finds a local optimum, and knows no model: see `optimiser_surrogate` for formulas.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 
 from lens_steer.errors import ScoreError
@@ -27,25 +31,29 @@ from lens_steer.experiments.optimiser_surrogate import (
     best_step,
     fit_curvature,
     quadratic,
+    scaled_back,
 )
 
 SLOPE_COST = 4
 """What a slope costs: a forward and a backward pass that reuse nothing, in points."""
 
-LADDER, STARTS, RISE = (1 / 16, 1 / 4, 1.0), 3, 3
-RADIUS, SMALLEST, LARGEST = 0.5, 0.02, 2.0
-_FACTORS = {"half step": 0.5, "step": 1.0, "double step": 2.0}
-_SAME = 1e-3
+LADDER, STARTS, TURNS = (1 / 8, 1.0), 3, (1.0, 1.0, 1 / 2, 1.0, 1.0, 1 / 4)
+RADIUS = 0.5
+_STEPS = {"half step": 0.5, "step": 1.0, "double step": 2.0}
+_SAME, _SETTLE = 1e-3, 3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outcome:
-    """What a point did: the change of each behaviour's mean logit difference (nats), its damage, and whether it is
-    sound, that is, nothing has collapsed that had not before."""
+    """What a point did: the change of each behaviour's mean logit difference (nats), its damage, and whether it counts.
+
+    `rows` is what else was seen, one row a behaviour, for tables; the search does not read it.
+    """
 
     change: Float[np.ndarray, " behaviour"]
     damage: float
     sound: bool
+    rows: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,6 +80,8 @@ class _Search:
     slopes: Slopes
     left: int
     tried: list[Tried] = field(default_factory=list)
+    seen: dict[int, Surrogate] = field(default_factory=dict)
+    visits: Counter[int] = field(default_factory=Counter)
 
     def run(self, moves: Sequence[tuple[str, Point]], round_: int) -> None:
         """Measures points that are new, as far as can be paid for."""
@@ -87,21 +97,32 @@ class _Search:
             for (move, point), outcome in zip(new, outcomes, strict=True):
                 self.tried.append(Tried(point=point, outcome=outcome, move=move, round=round_))
 
-    def slopes_at(self, entry: Tried | None) -> Surrogate | None:
-        """The expectation around a point, or around the unsteered model; None where it cannot be paid for."""
-        if self.left <= SLOPE_COST:
-            return None
-        self.left -= SLOPE_COST
-        point = np.zeros((len(self.aim.targets), len(self.gram))) if entry is None else entry.point
-        change = np.zeros(len(self.aim.targets)) if entry is None else entry.outcome.change
-        return Surrogate(point=point, change=change, slopes=self.slopes(point), curvature=self.gram)
+    def around(self, index: int | None) -> Surrogate | None:
+        """The expectation around a point that was tried, or the unsteered model; None where it cannot be paid for."""
+        key = -1 if index is None else index
+        if key not in self.seen:
+            if self.left <= SLOPE_COST:
+                return None
+            self.left -= SLOPE_COST
+            point = np.zeros((len(self.aim.targets), len(self.gram))) if index is None else self.tried[index].point
+            change = np.zeros(len(self.aim.targets)) if index is None else self.tried[index].outcome.change
+            self.seen[key] = Surrogate(
+                point=point, change=change, slopes=self.slopes(point), curvature=self.gram
+            )
+        return self.seen[key]
 
-    def fitted(self, surrogate: Surrogate, here: Tried | None) -> Surrogate:
-        """The same expectation with the damage fitted to all that was tried, and right at a point."""
-        points, damages = [e.point for e in self.tried], [e.outcome.damage for e in self.tried]
-        curvature = fit_curvature(self.gram, points, damages)
-        if here is not None:
-            curvature *= max(here.outcome.damage, LEAST_DAMAGE) / quadratic(curvature, here.point)
+    def promising(self, budget: float) -> int:
+        """The point that is worth most when it is scaled back to a budget."""
+        return max(range(len(self.tried)), key=lambda index: _promise(self.tried[index], self.aim, budget))
+
+    def fitted(self, surrogate: Surrogate, budget: float) -> Surrogate:
+        """The same expectation, its damage fitted to all that was tried and right at the point nearest to the start."""
+        curvature = fit_curvature(self.gram, [e.point for e in self.tried], [e.outcome.damage for e in self.tried])
+        if self.tried and np.any(surrogate.point):
+            for _ in range(_SETTLE):
+                start = scaled_back(replace(surrogate, curvature=curvature), budget)
+                near = min(self.tried, key=lambda entry: quadratic(curvature, entry.point - start))
+                curvature *= max(near.outcome.damage, LEAST_DAMAGE) / quadratic(curvature, near.point)
         return replace(surrogate, curvature=curvature)
 
 
@@ -133,7 +154,7 @@ def search(
             f"or -1, a budget above 0, and more than {SLOPE_COST} cells."
         )
     state = _Search(aim=aim, gram=gram, measure=measure, slopes=slopes, left=cells)
-    origin = state.slopes_at(None)
+    origin = state.around(None)
     if origin is not None:
         _begin(state, origin)
         _rounds(state)
@@ -185,9 +206,9 @@ def _begin(state: _Search, origin: Surrogate) -> None:
     """The ladder and the starts, before the rounds."""
     aim, everywhere = state.aim, np.ones(origin.point.shape, dtype=bool)
     for share in LADDER:
-        expected = state.fitted(origin, None)
+        expected = state.fitted(origin, aim.budget)
         state.run([("ladder", best_step(expected, aim, share * aim.budget, 1.0, origin.point, everywhere))], 0)
-    expected, starts = state.fitted(origin, None), []
+    expected, starts = state.fitted(origin, aim.budget), []
     for site in range(len(state.gram)):
         point = np.zeros(origin.point.shape)
         point[:, site] = aim.targets
@@ -197,50 +218,51 @@ def _begin(state: _Search, origin: Surrogate) -> None:
 
 
 def _rounds(state: _Search) -> None:
-    """Steps around the best point so far, until all is spent or no step is left to take."""
-    radius, number, stay = RADIUS, 0, 0
-    here: Tried | None = None
-    around: Surrogate | None = None
-    while state.left > 0 and radius >= SMALLEST:
-        number += 1
-        budget = state.aim.budget * 0.5 ** max(RISE + 1 - number, 0)
-        before = best(state.tried, state.aim, budget)
-        if before is not here:
-            here, around, stay = before, state.slopes_at(before), 0
-        if around is None or here is None:
+    """Steps around the most promising point so far, until all is spent or nothing is left to try."""
+    idle = 0
+    for number in count():
+        budget = state.aim.budget * TURNS[number % len(TURNS)]
+        here, before = state.promising(budget), len(state.tried)
+        around = state.around(here)
+        if around is None:
             return
-        moves = list(_moves(state.fitted(around, here), state.aim, budget, radius, stay))
-        state.run(moves, number)
-        after, stay = best(state.tried, state.aim, budget), stay + 1
-        factor = _FACTORS.get(after.move, 1.0) if after is not here else 0.5
-        radius = min(radius * factor, LARGEST)
+        expected = state.fitted(around, budget)
+        state.run(list(_moves(expected, state.aim, budget, state.visits[here])), number + 1)
+        state.visits[here] += 1
+        idle = idle + 1 if len(state.tried) == before else 0
+        if state.left <= 0 or idle > 2 * state.gram.shape[0] * state.gram.shape[1]:
+            return
 
 
-def _moves(
-    expected: Surrogate, aim: Aim, budget: float, radius: float, stay: int
-) -> Iterator[tuple[str, Point]]:
-    """What to try around a point; `stay` counts the rounds that it has been the best, and goes down the list."""
-    here = expected.point
+def _promise(entry: Tried, aim: Aim, budget: float) -> tuple[bool, float]:
+    """What a point would be worth scaled back to a budget, if its changes were linear; sound ones first."""
+    value, damage = aim.objective(entry.outcome.change), max(entry.outcome.damage, LEAST_DAMAGE)
+    return entry.outcome.sound, value * min(1.0, budget / damage)
+
+
+def _moves(expected: Surrogate, aim: Aim, budget: float, visits: int) -> Iterator[tuple[str, Point]]:
+    """What to try around a point; the more often it has been, the smaller the steps, and the further down the lists."""
+    radius = RADIUS * 0.5**visits
+    here = scaled_back(expected, budget)
     free = (here != 0) | ~here.any(axis=1, keepdims=True)
-    for move, factor in _FACTORS.items():
+    for move, factor in _STEPS.items():
         yield move, best_step(expected, aim, budget, radius * factor, here, free)
     yield "anew", best_step(expected, aim, budget, 1.0, np.zeros_like(here), np.ones(here.shape, dtype=bool))
-    for move, points in (("elsewhere", _elsewhere(expected)), ("dropped", _dropped(here))):
+    for move, points in (("elsewhere", _elsewhere(expected, here)), ("dropped", _dropped(here))):
         ranked = sorted(points, key=lambda point: -aim.objective(expected.changes(point)))
-        if stay < len(ranked):
-            used = ranked[stay] != 0
-            yield move, best_step(expected, aim, budget, radius, ranked[stay], used)
+        if visits < len(ranked):
+            yield move, best_step(expected, aim, budget, RADIUS, ranked[visits], ranked[visits] != 0)
 
 
-def _elsewhere(expected: Surrogate) -> Iterator[Point]:
+def _elsewhere(expected: Surrogate, here: Point) -> Iterator[Point]:
     """One vector at another site, of either sign, at the same damage."""
     sizes = np.sqrt(np.einsum("lii->il", expected.curvature))
-    for vector, old in zip(*np.nonzero(expected.point), strict=True):
-        for site in range(expected.point.shape[1]):
+    for vector, old in zip(*np.nonzero(here), strict=True):
+        for site in range(here.shape[1]):
             if site != old:
-                strength = abs(expected.point[vector, old]) * sizes[vector, old] / sizes[vector, site]
+                strength = abs(here[vector, old]) * sizes[vector, old] / sizes[vector, site]
                 for sign in (-1, 1):
-                    moved = expected.point.copy()
+                    moved = here.copy()
                     moved[vector] = 0.0
                     moved[vector, site] = sign * strength
                     yield moved

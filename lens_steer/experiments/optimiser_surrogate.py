@@ -8,7 +8,7 @@
     step        argmax objective(x)    such that    d(x) <= budget,    d(x - centre) <= (radius^2) budget
 
 c_l >= 0 is fitted to everything measured so far (non-negative least squares on relative errors, with a weak prior that
-all sites are alike), and k makes the damage right at x0. KL is quadratic in a small edit and saturates in a large one;
+all sites are alike), and k makes the damage right at the measured point that is nearest to where the step begins. KL is quadratic in a small edit and saturates in a large one;
 what a step really does is measured, never taken from here. Source of the scheme: sequential linear programming in a
 trust region (Fletcher & Sainz de la Maza 1989; Conn, Gould & Toint 2000). It knows no model.
 """
@@ -28,7 +28,7 @@ LEAST_DAMAGE = 1e-4
 """Damage at or below this counts as this; measured damage can be 0, or below, by chance."""
 
 _PRIOR = 0.01
-_NOTHING = 0.01
+_NOTHING, _AIMED = 0.01, 0.99
 _ITERATIONS = 200
 
 
@@ -83,6 +83,12 @@ def quadratic(curvature: Float[np.ndarray, "site vector vector"], point: Point) 
     return float(np.einsum("il,lij,jl->", point, curvature, point))
 
 
+def scaled_back(surrogate: Surrogate, budget: float) -> Point:
+    """The surrogate's own point, scaled back to a budget where its expected damage is above it."""
+    expected = surrogate.damage(surrogate.point)
+    return surrogate.point * min(1.0, np.sqrt(budget / expected)) if expected > 0 else surrogate.point
+
+
 def fit_curvature(
     gram: Float[np.ndarray, "site vector vector"], points: Sequence[Point], damages: Sequence[float]
 ) -> Float[np.ndarray, "site vector vector"]:
@@ -134,7 +140,7 @@ def best_step(
     sizes = np.abs(point) * np.sqrt(np.einsum("lii->il", surrogate.curvature))
     point = np.where(sizes > _NOTHING * sizes.max(), point, 0.0)
     expected = surrogate.damage(point)
-    return point * min(1.0, np.sqrt(budget / expected)) if expected > 0 else point
+    return point * min(1.0, np.sqrt(_AIMED * budget / expected)) if expected > 0 else point
 
 
 def _solve(
