@@ -106,9 +106,7 @@ class _Search:
             self.left -= SLOPE_COST
             point = np.zeros((len(self.aim.targets), len(self.gram))) if index is None else self.tried[index].point
             change = np.zeros(len(self.aim.targets)) if index is None else self.tried[index].outcome.change
-            self.seen[key] = Surrogate(
-                point=point, change=change, slopes=self.slopes(point), curvature=self.gram
-            )
+            self.seen[key] = Surrogate(point=point, change=change, slopes=self.slopes(point), curvature=self.gram)
         return self.seen[key]
 
     def promising(self, budget: float) -> int:

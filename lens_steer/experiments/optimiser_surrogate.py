@@ -8,9 +8,10 @@
     step        argmax objective(x)    such that    d(x) <= budget,    d(x - centre) <= (radius^2) budget
 
 c_l >= 0 is fitted to everything measured so far (non-negative least squares on relative errors, with a weak prior that
-all sites are alike), and k makes the damage right at the measured point that is nearest to where the step begins. KL is quadratic in a small edit and saturates in a large one;
-what a step really does is measured, never taken from here. Source of the scheme: sequential linear programming in a
-trust region (Fletcher & Sainz de la Maza 1989; Conn, Gould & Toint 2000). It knows no model.
+all sites are alike), and k makes the damage right at the measured point that is nearest to where the step begins. KL is
+quadratic in a small edit and saturates in a large one; what a step really does is measured, never taken from here.
+Source of the scheme: sequential linear programming in a trust region (Fletcher & Sainz de la Maza 1989; Conn, Gould &
+Toint 2000). It knows no model.
 """
 
 from collections.abc import Sequence
@@ -115,7 +116,12 @@ def fit_curvature(
 
 
 def best_step(
-    surrogate: Surrogate, aim: Aim, budget: float, radius: float, centre: Point, allowed: Bool[np.ndarray, "vector site"]
+    surrogate: Surrogate,
+    aim: Aim,
+    budget: float,
+    radius: float,
+    centre: Point,
+    allowed: Bool[np.ndarray, "vector site"],
 ) -> Point:
     """The point of best expected objective within the budget and the trust region, one site a vector.
 
@@ -144,7 +150,12 @@ def best_step(
 
 
 def _solve(
-    surrogate: Surrogate, aim: Aim, budget: float, radius: float, centre: Point, allowed: Bool[np.ndarray, "vector site"]
+    surrogate: Surrogate,
+    aim: Aim,
+    budget: float,
+    radius: float,
+    centre: Point,
+    allowed: Bool[np.ndarray, "vector site"],
 ) -> Point:
     """The convex problem over the allowed entries, each in units of the strength that alone would spend the budget.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 
@@ -76,14 +77,12 @@ class Task:
             change=np.nan_to_num(change, nan=0.0, posinf=0.0, neginf=0.0),
             damage=damage.kl if self.damage == "kl" else 1 - damage.relative_top1,
             sound=not any(self._fallen(measured, cell, index) for index in range(len(self.targets))),
-            rows=frame[frame["cell"] == cell].drop(columns="cell"),
+            rows=pd.DataFrame(frame[frame["cell"] == cell]).drop(columns="cell"),
         )
 
     def _fallen(self, measured: Measured, cell: int, behaviour: int) -> bool:
         """Whether a behaviour's answers have collapsed; of one left alone, whether steering has done it."""
-        before = not self.targets[behaviour] and bool(
-            measured.unsteered.collapse(behaviour).collapsed
-        )
+        before = not self.targets[behaviour] and bool(measured.unsteered.collapse(behaviour).collapsed)
         return measured.cells[cell].collapse(behaviour).collapsed and not before
 
     def slopes(self, point: Point) -> Float[np.ndarray, "behaviour vector site"]:

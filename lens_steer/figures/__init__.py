@@ -7,6 +7,7 @@ data behind them.
 from lens_steer.figures.behaviours import layer_strength_map as layer_strength_map
 from lens_steer.figures.behaviours import steering_curves as steering_curves
 from lens_steer.figures.collapse import collapse_diagnostics as collapse_diagnostics
+from lens_steer.figures.optimiser import pareto_front as pareto_front
 from lens_steer.figures.skills import kept_bars as kept_bars
 from lens_steer.figures.skills import selectivity_curves as selectivity_curves
 from lens_steer.figures.style import save_figure as save_figure

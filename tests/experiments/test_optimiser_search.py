@@ -8,13 +8,13 @@ import pytest
 
 from lens_steer.errors import ScoreError
 from lens_steer.experiments.optimiser_search import SLOPE_COST, Outcome, Tried, best, front, search
-from lens_steer.experiments.optimiser_surrogate import Aim, Surrogate, best_step, fit_curvature, quadratic
+from lens_steer.experiments.optimiser_surrogate import Aim, Goal, Surrogate, best_step, fit_curvature, quadratic
 
 VECTORS, SITES, WIDTH = 3, 4, 16
 
 
 def problem(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Slopes that do not depend on the point, and inner products of random directions: linear effect, quadratic damage."""
+    """Slopes that do not depend on the point, and inner products of random directions."""
     rng = np.random.default_rng(seed)
     slopes = rng.normal(size=(VECTORS, VECTORS, SITES))
     directions = rng.normal(size=(SITES, VECTORS, WIDTH)) / np.sqrt(WIDTH)
@@ -69,17 +69,17 @@ def test_the_best_assignment_of_a_linear_world_is_found_among_all(seed: int) -> 
 def test_the_worst_behaviour_is_raised_where_the_mean_would_give_it_up() -> None:
     slopes = np.array([[[4.0], [0.0]], [[-0.5], [1.0]]])
     gram = np.eye(2)[None]
-    for goal, wanted in (("mean", [0.942, 0.0]), ("worst", [0.0, 0.0])):
-        aim: Any = Aim(targets=(1, 1), budget=1.0, goal=goal)
+    goals: tuple[Goal, ...] = ("mean", "worst")
+    for goal in goals:
+        aim = Aim(targets=(1, 1), budget=1.0, goal=goal)
         found = best(search(aim, gram, **linear(slopes, gram), cells=60), aim)
         change = found.outcome.change
         if goal == "mean":
             angle = np.arctan2(1.0, 3.5)
-            np.testing.assert_allclose(found.point[:, 0], [np.cos(angle), np.sin(angle)], atol=0.02)
+            np.testing.assert_allclose(found.point[:, 0], [np.cos(angle), np.sin(angle)], atol=0.04)
             assert change.min() < 0
         else:
             assert change.min() == pytest.approx(change.max(), rel=0.02) and change.min() > 0.5
-        assert wanted is not None
 
 
 def test_opposite_signs_are_found_where_two_vectors_are_nearly_opposed() -> None:
@@ -173,7 +173,9 @@ def test_a_step_stays_within_its_budget_and_its_trust_region() -> None:
     expected = Surrogate(point=zero, change=np.zeros(VECTORS), slopes=slopes, curvature=gram)
     near = best_step(expected, aim, 1.0, 0.1, zero, everywhere)
     far = best_step(expected, aim, 1.0, 1.0, zero, everywhere)
-    assert expected.damage(near) == pytest.approx(0.01, rel=0.05) and expected.damage(far) == pytest.approx(1.0, rel=0.05)
+    assert expected.damage(near) == pytest.approx(0.01, rel=0.05) and expected.damage(far) == pytest.approx(
+        1.0, rel=0.05
+    )
 
 
 @pytest.mark.parametrize(("targets", "budget", "cells"), [((0, 0), 1.0, 50), ((1, 0), 0.0, 50), ((1, 1), 1.0, 4)])
