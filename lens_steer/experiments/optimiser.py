@@ -160,40 +160,48 @@ def optimise_assignment(
     """
     settings = settings or Optimise()
     _check(vectors, behaviours, targets, settings)
-    benches = {
-        part: BehaviourBench(
-            model=model,
-            items={name: getattr(splits, part) for name, splits in behaviours.items()},
-            texts=getattr(texts, part),
-            running=Running(batch_size=settings.batch_size, checkpoint=settings.checkpoint, progress=progress),
-            max_tokens=settings.max_tokens,
-        )
-        for part in ("validation", "test")
-    }
+    ordered = {name: targets[name] for name in behaviours}
     task = Task(
-        bench=benches["validation"],
+        bench=_bench(model, behaviours, texts, "validation", settings, progress),
         vectors={name: vectors[name] for name in behaviours},
         sites=tuple(parse_sites(settings.sites, int(model.cfg.n_layers), int(model.cfg.n_heads))),
-        targets=tuple(targets[name] for name in behaviours),
+        targets=tuple(ordered.values()),
         positions=settings.positions,
         scale=settings.scale,
         damage=settings.damage,
     )
     tried, aim = _all_tried(task, settings)
-    cells, tested, gains = _judged(task, benches["test"], tried, aim, settings)
-    doses = dose_rows(tried, dict(zip(behaviours, task.targets, strict=True)), task.sites)
+    test = _bench(model, behaviours, texts, "test", settings, progress)
+    cells, tested, gains = _judged(task, test, tried, aim, settings)
     facts = {
         "settings": asdict(settings) | {"checkpoint": None},
-        "targets": dict(zip(behaviours, task.targets, strict=True)),
+        "targets": ordered,
         "budget": aim.budget,
-        "sites": [str(site) for site in task.sites],
         "model": fingerprint(model).to_dict(),
         "behaviours": {name: splits.hash for name, splits in behaviours.items()},
-        "vectors": {name: vector.data_hash for name, vector in task.vectors.items()},
         "texts": texts.hash,
         "versions": versions(),
     }
+    doses = dose_rows(tried, ordered, task.sites)
     return OptimiseResult(cells=cells, doses=doses, tested=tested, gains=gains, facts=facts)
+
+
+def _bench(
+    model: SteerableModel,
+    behaviours: Mapping[str, Splits],
+    texts: Corpus,
+    part: str,
+    settings: Optimise,
+    progress: bool,
+) -> BehaviourBench:
+    """The items and texts of one part."""
+    return BehaviourBench(
+        model=model,
+        items={name: getattr(splits, part) for name, splits in behaviours.items()},
+        texts=getattr(texts, part),
+        running=Running(batch_size=settings.batch_size, checkpoint=settings.checkpoint, progress=progress),
+        max_tokens=settings.max_tokens,
+    )
 
 
 def _all_tried(task: Task, settings: Optimise) -> tuple[dict[str, tuple[Tried, ...]], Aim]:
@@ -204,13 +212,13 @@ def _all_tried(task: Task, settings: Optimise) -> tuple[dict[str, tuple[Tried, .
         goal=settings.goal,
         interference=settings.interference,
     )
-    tried: dict[str, tuple[Tried, ...]] = {}
+    aim, tried = free, {}
     for scheme in settings.schemes:
-        tried[scheme] = _scheme(task, scheme, free, settings)
-        if free.budget == float("inf"):
-            free = replace(free, budget=best(tried[scheme], free).outcome.damage)
-    found = search(free, task.gram(), task.outcomes, task.slopes, settings.cells)
-    return {OPTIMISED: found, **tried}, free
+        tried[scheme] = _scheme(task, scheme, aim, settings)
+        if aim is free and settings.budget is None:
+            aim = replace(free, budget=best(tried[scheme], free).outcome.damage)
+    found = search(aim, task.gram(), task.outcomes, task.slopes, settings.cells)
+    return {OPTIMISED: found, **tried}, aim
 
 
 def _scheme(task: Task, scheme: str, aim: Aim, settings: Optimise) -> tuple[Tried, ...]:

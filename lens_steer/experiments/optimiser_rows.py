@@ -7,15 +7,18 @@ Items of different behaviours are independent, so that resampling them together 
 percentile ones, since the smallest of several means is no mean. It measures nothing and chooses nothing.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from torch import Tensor
 
 from lens_steer.experiments.behaviour_bench import Measured
 from lens_steer.experiments.optimiser_search import Tried
 from lens_steer.experiments.optimiser_surrogate import Aim
+from lens_steer.metrics.statistics import bootstrap_ratio
 from lens_steer.sites import Site
 
 WHOLE = ("relative_top1", "relative_perplexity", "kl")
@@ -107,14 +110,13 @@ def tested_rows(measured: Measured, keys: Sequence[Key], aim: Aim, resamples: in
     rows = []
     for index, (scheme, cell) in enumerate(keys):
         changes = measured.changes(index).numpy()
-        mean, damage = changes.mean(axis=1), measured.damages[index].intervals(resamples=resamples, seed=seed)
+        mean, damage = changes.mean(axis=1), measured.damages[index]
         low, high = _bounds(_objectives(changes, aim, resamples, seed))
         row = {"scheme": scheme, "cell": cell, "objective": aim.objective(mean)}
         row |= {"objective_low": low, "objective_high": high}
         row |= {"effect": aim.effect(mean), "disturbance": aim.disturbance(mean)}
-        for name in ("kl", "relative_top1"):
-            found = damage[name]
-            row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+        row |= _ratio("kl", damage.kl_sum, damage.tokens, resamples, seed)
+        row |= _ratio("relative_top1", damage.right_steered, damage.right_unsteered, resamples, seed)
         row |= {f"change {name}": value for name, value in zip(measured.behaviours, mean.tolist(), strict=True)}
         rows.append(row | {"collapsed": measured.collapsed(index)})
     return pd.DataFrame(rows)
@@ -154,6 +156,16 @@ def gain_rows(
         row |= {"optimised": values[0], "other": values[1]}
         rows.append(row | {"kl_optimised": measured.damages[one].kl, "kl_other": measured.damages[other].kl})
     return pd.DataFrame(rows)
+
+
+def _ratio(
+    name: str, above: Float[Tensor, " n"], below: Float[Tensor, " n"], resamples: int, seed: int
+) -> dict[str, float]:
+    """A ratio of sums over texts with its interval; NaN where there is nothing below."""
+    if float(below.sum()) == 0:
+        return dict.fromkeys((name, f"{name}_low", f"{name}_high"), math.nan)
+    found = bootstrap_ratio(above, below, resamples=resamples, seed=seed)
+    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
 def _objectives(

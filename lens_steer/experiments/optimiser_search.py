@@ -2,7 +2,7 @@
 
     spent      = points measured + 4 for every slope            a slope costs about as much as four measured points
     ladder       the first-order solution at the unsteered model, at 1/8 and all of the budget
-    starts       all wanted signs at one site, for the sites that promise most; at 1/4 and all of the budget
+    starts       all wanted signs at one site, and at consecutive sites, where they promise most; at all of the budget
     rounds       around the most promising point so far, scaled back to the budget: steps of half, one and two radii,
                  all sites chosen anew, one vector moved to another site, one vector dropped;  the radius
                  is halved each time that a point is still the most promising
@@ -37,7 +37,7 @@ from lens_steer.experiments.optimiser_surrogate import (
 SLOPE_COST = 4
 """What a slope costs: a forward and a backward pass that reuse nothing, in points."""
 
-LADDER, STARTS, TURNS = (1 / 8, 1.0), 3, (1.0, 1.0, 1 / 2, 1.0, 1.0, 1 / 4)
+LADDER, STARTS, TURNS = (1 / 8, 1.0), 2, (1.0, 1.0, 1 / 2, 1.0, 1.0, 1 / 4)
 RADIUS = 0.5
 _STEPS = {"half step": 0.5, "step": 1.0, "double step": 2.0}
 _SAME, _SETTLE = 1e-3, 3
@@ -206,13 +206,24 @@ def _begin(state: _Search, origin: Surrogate) -> None:
     for share in LADDER:
         expected = state.fitted(origin, aim.budget)
         state.run([("ladder", best_step(expected, aim, share * aim.budget, 1.0, origin.point, everywhere))], 0)
-    expected, starts = state.fitted(origin, aim.budget), []
-    for site in range(len(state.gram)):
-        point = np.zeros(origin.point.shape)
-        point[:, site] = aim.targets
-        starts.append(point * np.sqrt(aim.budget / expected.damage(point)))
-    starts.sort(key=lambda point: -aim.objective(expected.changes(point)))
-    state.run([("start", point * np.sqrt(share)) for point in starts[:STARTS] for share in (1 / 4, 1)], 0)
+    expected = state.fitted(origin, aim.budget)
+    for places in _places(aim, len(state.gram)):
+        starts = [point * np.sqrt(aim.budget / expected.damage(point)) for point in places]
+        starts.sort(key=lambda point: -aim.objective(expected.changes(point)))
+        state.run([("start", point) for point in starts[:STARTS]], 0)
+
+
+def _places(aim: Aim, n_sites: int) -> Iterator[list[Point]]:
+    """All wanted signs at one site, for every site; then each at a site of its own, for every row of sites."""
+    targets = np.array(aim.targets)
+    used = np.flatnonzero(targets)
+    for steps in (np.zeros(len(used), dtype=int), np.arange(len(used))):
+        points = []
+        for first in range(n_sites - int(steps.max())):
+            point = np.zeros((len(targets), n_sites))
+            point[used, first + steps] = targets[used]
+            points.append(point)
+        yield points
 
 
 def _rounds(state: _Search) -> None:

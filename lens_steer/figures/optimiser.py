@@ -17,8 +17,8 @@ COLOURS = {
     "combined, signed": "#56B4E9",
 }
 MARKERS = {"optimised": "o", "simultaneous": "s", "combined": "^", "simultaneous, signed": "D", "combined, signed": "v"}
-REACH = 3.0
-"""Validation cells of more than this many budgets are left out of the axis."""
+REACH = 1.4
+"""Cells that do more damage than this many budgets are left out."""
 
 
 def pareto_front(cells: pd.DataFrame, tested: pd.DataFrame, budget: float) -> Figure:
@@ -27,7 +27,7 @@ def pareto_front(cells: pd.DataFrame, tested: pd.DataFrame, budget: float) -> Fi
     Args:
         cells: columns `scheme, objective, damage, collapsed, sound, front, chosen`, of validation.
         tested: columns `scheme, cell, objective, kl` with `_low` and `_high`, of test; rows whose `scheme` is `random`
-            are directions of the same norm in the place of the optimised ones.
+            are directions of the same norm in the place of the chosen optimised ones.
         budget: the damage that was allowed.
 
     Returns:
@@ -42,11 +42,22 @@ def pareto_front(cells: pd.DataFrame, tested: pd.DataFrame, budget: float) -> Fi
         random = tested[tested["scheme"] == "random"]
         below.plot(random["kl"], random["objective"], ".", color=CONTROL, ms=3, label="random, same norm", zorder=1)
         for scheme, rows in tested[tested["scheme"] != "random"].groupby("scheme", sort=False):
-            _test(below, str(scheme), rows.sort_values("kl"), int(chosen[scheme]))
+            _test(below, str(scheme), rows[rows["kl"] <= REACH * budget].sort_values("kl"), int(chosen[scheme]))
         for axis, part in ((above, "validation"), (below, "test, with 95 % intervals")):
             axis.axhline(0, color="black", lw=0.4, ls=":", zorder=0)
             axis.axvline(budget, color="black", lw=0.6, ls="--", zorder=0)
             axis.set_title(part)
+        above.annotate(
+            "budget",
+            (budget, 1),
+            xycoords=("data", "axes fraction"),
+            ha="right",
+            va="top",
+            fontsize=7,
+            rotation=90,
+            xytext=(-1, -2),
+            textcoords="offset points",
+        )
         below.set(xlabel="damage: KL on neutral text (nats a token)", xlim=(-0.03 * budget, REACH * budget))
         figure.supylabel("effect on the targets (nats)", fontsize=8)
         labelled = {}
@@ -83,4 +94,4 @@ def _test(axis: Axes, scheme: str, rows: pd.DataFrame, chosen: int) -> None:
         here["kl"], here["objective"], MARKERS.get(scheme, "."), color=colour, ms=6, mec="black", mew=0.6, zorder=4
     )
     fallen = rows[rows["collapsed"]]
-    axis.plot(fallen["kl"], fallen["objective"], "x", color=COLLAPSED, ms=5, mew=0.9, zorder=5)
+    axis.plot(fallen["kl"], fallen["objective"], "x", color=COLLAPSED, ms=4, mew=0.8, zorder=5)
