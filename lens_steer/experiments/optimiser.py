@@ -2,7 +2,8 @@
 
     effect      mean_b t_b change_b, or min_b t_b change_b, over behaviours b with target t_b = +1 or -1;  nats
     objective   effect - interference x mean_b |change_b| over behaviours with target 0
-    wanted      the assignment of largest objective with damage <= budget among the sound ones
+    wanted      the assignment of largest objective with damage <= budget among the sound ones; where no sound one is
+                better than doing nothing, the best of all is shown, as unsound
     damage      KL(unsteered || steered) on neutral text, nats a token; or 1 - relative top-1
     sound       no targeted behaviour's answers have collapsed, and no other's that had not unsteered
 
@@ -93,7 +94,7 @@ class OptimiseResult:
         """The doses of a scheme's chosen cell, one row a behaviour."""
         cell = self.cells.loc[self.cells["scheme"].eq(scheme) & self.cells["chosen"], "cell"].item()
         here = self.doses["scheme"].eq(scheme) & self.doses["cell"].eq(cell)
-        return self.doses[here].reset_index(drop=True)
+        return pd.DataFrame(self.doses[here]).reset_index(drop=True)
 
     def assignment(self, vectors: Mapping[str, SteeringVector]) -> Assignment:
         """The chosen assignment, ready to steer with.

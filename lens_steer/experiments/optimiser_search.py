@@ -4,13 +4,13 @@
     ladder       the first-order solution at the unsteered model, at 1/8 and all of the budget
     starts       all wanted signs at one site, and at consecutive sites, where they promise most; at all of the budget
     rounds       around the most promising point so far, scaled back to the budget: steps of half, one and two radii,
-                 all sites chosen anew, one vector moved to another site, one vector dropped;  the radius
+                 and in turn all sites chosen anew, one vector moved to another site, one vector dropped;  the radius
                  is halved each time that a point is still the most promising
     promise      objective x min(1, budget / damage): what a point may be worth when it is scaled back
     turns        every third round has half or a quarter of the budget, so that the front is traced as well
 
-The best point is the sound one of largest objective within the budget (of all, where none is sound). Every measured
-point is kept. It is deterministic, finds a local optimum, and knows no model: see `optimiser_surrogate` for formulas.
+The best point is the sound one of largest objective within the budget; of all, where no sound one is better than doing
+nothing. Every measured point is kept. It is deterministic, finds a local optimum, and knows no model: see `optimiser_surrogate` for formulas.
 """
 
 from collections import Counter
@@ -40,6 +40,7 @@ SLOPE_COST = 4
 LADDER, STARTS, TURNS = (1 / 8, 1.0), 2, (1.0, 1.0, 1 / 2, 1.0, 1.0, 1 / 4)
 RADIUS = 0.5
 _STEPS = {"half step": 0.5, "step": 1.0, "double step": 2.0}
+_MOVES = ("anew", "elsewhere", "dropped", "elsewhere")
 _SAME, _SETTLE = 1e-3, 3
 
 
@@ -168,18 +169,18 @@ def best(tried: Sequence[Tried], aim: Aim, budget: float | None = None) -> Tried
         budget: the aim's where absent.
 
     Returns:
-        The first of the best; where none within the budget is sound, the best unsound one; where none is within the
-        budget, the least damaging.
+        The first of the best; where no sound one within the budget is better than doing nothing, the best of all; where
+        none is within the budget, the least damaging.
     """
     most = aim.budget if budget is None else budget
     within = [entry for entry in tried if entry.outcome.damage <= most]
     if not within:
         return min(tried, key=lambda entry: entry.outcome.damage)
-    return max(within, key=lambda entry: (entry.outcome.sound, aim.objective(entry.outcome.change)))
+    return max(within, key=lambda entry: _worth(entry, aim))
 
 
 def front(tried: Sequence[Tried], aim: Aim) -> list[int]:
-    """The Pareto front: sound points than which no sound point has more objective for as little damage.
+    """The Pareto front: sound points than which neither doing nothing nor a sound point of less damage is better.
 
     Args:
         tried: points.
@@ -188,16 +189,19 @@ def front(tried: Sequence[Tried], aim: Aim) -> list[int]:
     Returns:
         Their indices, damage rising.
     """
-    order = sorted(
-        (index for index, entry in enumerate(tried) if entry.outcome.sound),
-        key=lambda index: (tried[index].outcome.damage, -aim.objective(tried[index].outcome.change)),
-    )
+    worth = [_worth(entry, aim) for entry in tried]
+    counted = [index for index, (good, _) in enumerate(worth) if good]
     kept: list[int] = []
-    for index in order:
-        value = aim.objective(tried[index].outcome.change)
-        if not kept or value > aim.objective(tried[kept[-1]].outcome.change):
+    for index in sorted(counted, key=lambda index: (tried[index].outcome.damage, -worth[index][1])):
+        if not kept or worth[index] > worth[kept[-1]]:
             kept.append(index)
     return kept
+
+
+def _worth(entry: Tried, aim: Aim) -> tuple[bool, float]:
+    """Whether a point is sound and better than doing nothing, and its objective."""
+    value = aim.objective(entry.outcome.change)
+    return entry.outcome.sound and value > 0, value
 
 
 def _begin(state: _Search, origin: Surrogate) -> None:
@@ -236,7 +240,7 @@ def _rounds(state: _Search) -> None:
         if around is None:
             return
         expected = state.fitted(around, budget)
-        state.run(list(_moves(expected, state.aim, budget, state.visits[here])), number + 1)
+        state.run(list(_moves(expected, state.aim, budget, state.visits[here], number)), number + 1)
         state.visits[here] += 1
         idle = idle + 1 if len(state.tried) == before else 0
         if state.left <= 0 or idle > 2 * state.gram.shape[0] * state.gram.shape[1]:
@@ -244,23 +248,25 @@ def _rounds(state: _Search) -> None:
 
 
 def _promise(entry: Tried, aim: Aim, budget: float) -> tuple[bool, float]:
-    """What a point would be worth scaled back to a budget, if its changes were linear; sound ones first."""
-    value, damage = aim.objective(entry.outcome.change), max(entry.outcome.damage, LEAST_DAMAGE)
-    return entry.outcome.sound, value * min(1.0, budget / damage)
+    """What a point may be worth scaled back to a budget."""
+    counts, value = _worth(entry, aim)
+    return counts, value * min(1.0, budget / max(entry.outcome.damage, LEAST_DAMAGE))
 
 
-def _moves(expected: Surrogate, aim: Aim, budget: float, visits: int) -> Iterator[tuple[str, Point]]:
-    """What to try around a point; the more often it has been, the smaller the steps, and the further down the lists."""
-    radius = RADIUS * 0.5**visits
+def _moves(expected: Surrogate, aim: Aim, budget: float, visits: int, turn: int) -> Iterator[tuple[str, Point]]:
+    """What to try around a point; with its visits, steps get smaller and the lists are gone down."""
     here = scaled_back(expected, budget)
     free = (here != 0) | ~here.any(axis=1, keepdims=True)
     for move, factor in _STEPS.items():
-        yield move, best_step(expected, aim, budget, radius * factor, here, free)
-    yield "anew", best_step(expected, aim, budget, 1.0, np.zeros_like(here), np.ones(here.shape, dtype=bool))
-    for move, points in (("elsewhere", _elsewhere(expected, here)), ("dropped", _dropped(here))):
-        ranked = sorted(points, key=lambda point: -aim.objective(expected.changes(point)))
-        if visits < len(ranked):
-            yield move, best_step(expected, aim, budget, RADIUS, ranked[visits], ranked[visits] != 0)
+        yield move, best_step(expected, aim, budget, RADIUS * factor * 0.5**visits, here, free)
+    move = _MOVES[turn % len(_MOVES)]
+    if move == "anew":
+        yield move, best_step(expected, aim, budget, 1.0, np.zeros_like(here), np.ones(here.shape, dtype=bool))
+        return
+    points = _elsewhere(expected, here) if move == "elsewhere" else _dropped(here)
+    ranked = sorted(points, key=lambda point: -aim.objective(expected.changes(point)))
+    if visits < len(ranked):
+        yield move, best_step(expected, aim, budget, RADIUS, ranked[visits], ranked[visits] != 0)
 
 
 def _elsewhere(expected: Surrogate, here: Point) -> Iterator[Point]:

@@ -149,9 +149,9 @@ def test_the_front_holds_the_sound_points_that_no_sound_point_beats() -> None:
     aim = Aim(targets=(1,), budget=1.0)
     points = [tried(0.3, 1.0), tried(0.1, 0.5), tried(0.2, 0.4), tried(0.05, 9.0, sound=False), tried(0.4, 1.0)]
     assert front(points, aim) == [1, 0]
-    assert best(points, aim, 0.15) is points[1] or best(points, aim, 0.15) is points[3]
-    assert best(points, aim, 0.15).outcome.sound
-    assert best(points, aim, 0.01) is points[3]
+    assert best(points, aim, 0.15) is points[1] and best(points, aim, 0.01) is points[3]
+    harmful = [tried(0.1, -0.5), tried(0.2, -0.1, sound=False)]
+    assert front(harmful, aim) == [] and best(harmful, aim) is harmful[1]
 
 
 def test_curvature_is_that_of_the_sites_where_it_was_measured_and_like_theirs_elsewhere() -> None:
