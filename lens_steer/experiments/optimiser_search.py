@@ -10,7 +10,8 @@
     turns        every third round has half or a quarter of the budget, so that the front is traced as well
 
 The best point is the sound one of largest objective within the budget; of all, where no sound one is better than doing
-nothing. Every measured point is kept. It is deterministic, finds a local optimum, and knows no model: see `optimiser_surrogate` for formulas.
+nothing. Every measured point is kept. It is deterministic, finds a local optimum, and knows no model: formulas are in
+`optimiser_surrogate`.
 """
 
 from collections import Counter
