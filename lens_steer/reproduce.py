@@ -27,9 +27,8 @@ from lens_steer.experiments.broad_skill import BroadSkill, BroadSkillResult, bro
 from lens_steer.experiments.collapse_check import CollapseCheck, CollapseResult, check_collapse
 from lens_steer.experiments.lab_many import LAB_MANY, lab_many
 from lens_steer.experiments.lab_methods import function_vector_table, lab_method_table
-from lens_steer.experiments.many_behaviours import ManyResult
 from lens_steer.experiments.method_comparison import effect_table
-from lens_steer.experiments.multi_behaviour import Individual, IndividualResult, individual_steering
+from lens_steer.experiments.multi_behaviour import Individual, IndividualResult, ManyResult, individual_steering
 from lens_steer.files import write_whole
 from lens_steer.lab.corpora import WRITERS, lab_corpus
 from lens_steer.lab.items import open_items

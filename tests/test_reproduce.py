@@ -12,8 +12,7 @@ from typer.testing import CliRunner
 from lens_steer import cli, reproduce
 from lens_steer.errors import DataError
 from lens_steer.experiments.broad_skill import BroadSkill, BroadSkillResult
-from lens_steer.experiments.many_behaviours import Many, ManyResult
-from lens_steer.experiments.multi_behaviour import Individual
+from lens_steer.experiments.multi_behaviour import Individual, Many, ManyResult
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "model-written-evals"
 QUICK = Individual(sites="resid_post@0:5", strengths=(-1.0, 1.0), positions=("all",), n_random=2, lens_tokens=2)

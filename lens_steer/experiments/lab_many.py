@@ -11,8 +11,7 @@ from dataclasses import replace
 
 from lens_steer.data.splits import Splits
 from lens_steer.errors import SiteError
-from lens_steer.experiments.many_behaviours import Many, ManyResult, many_behaviours
-from lens_steer.experiments.multi_behaviour import IndividualResult
+from lens_steer.experiments.multi_behaviour import IndividualResult, Many, ManyResult, many_behaviours
 from lens_steer.lab.corpora import lab_corpus
 from lens_steer.model import SteerableModel
 

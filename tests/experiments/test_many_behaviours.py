@@ -14,11 +14,10 @@ from lens_steer.data.choices import ChoiceItem
 from lens_steer.data.contrast import contrast_from_choices
 from lens_steer.data.splits import Splits
 from lens_steer.errors import DataError, ScoreError, SiteError
-from lens_steer.experiments.behaviour_bench import BehaviourBench
-from lens_steer.experiments.many_behaviours import Many, ManyResult, many_behaviours
-from lens_steer.experiments.many_interference import interference
-from lens_steer.experiments.many_points import best_strength
-from lens_steer.experiments.many_schemes import scheme_lines
+from lens_steer.experiments.multi_behaviour import BehaviourBench, Many, ManyResult, many_behaviours
+from lens_steer.experiments.multi_behaviour.interference import interference
+from lens_steer.experiments.multi_behaviour.points import best_strength
+from lens_steer.experiments.multi_behaviour.schemes import scheme_lines
 from lens_steer.extract import extract
 from lens_steer.lab.corpora import lab_corpus
 from lens_steer.lab.items import open_items

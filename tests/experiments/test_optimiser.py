@@ -14,11 +14,11 @@ from lens_steer.data.contrast import contrast_from_choices
 from lens_steer.data.corpora import Corpus
 from lens_steer.data.splits import Splits
 from lens_steer.errors import FormatError, ScoreError, SiteError
-from lens_steer.experiments.behaviour_bench import BehaviourBench
+from lens_steer.experiments.multi_behaviour import BehaviourBench
 from lens_steer.experiments.optimiser import FRAMES, Optimise, OptimiseResult, optimise_assignment
-from lens_steer.experiments.optimiser_schemes import SCHEMES, random_cells, refined_points, scheme_points
-from lens_steer.experiments.optimiser_search import SLOPE_COST
-from lens_steer.experiments.optimiser_task import Task
+from lens_steer.experiments.optimiser.schemes import SCHEMES, random_cells, refined_points, scheme_points
+from lens_steer.experiments.optimiser.search import SLOPE_COST
+from lens_steer.experiments.optimiser.task import Task
 from lens_steer.extract import extract
 from lens_steer.figures import pareto_front
 from lens_steer.lab.corpora import lab_corpus

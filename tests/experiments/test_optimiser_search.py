@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lens_steer.errors import ScoreError
-from lens_steer.experiments.optimiser_search import SLOPE_COST, Outcome, Tried, best, front, search
-from lens_steer.experiments.optimiser_surrogate import Aim, Goal, Surrogate, best_step, fit_curvature, quadratic
+from lens_steer.experiments.optimiser.search import SLOPE_COST, Outcome, Tried, best, front, search
+from lens_steer.experiments.optimiser.surrogate import Aim, Goal, Surrogate, best_step, fit_curvature, quadratic
 
 VECTORS, SITES, WIDTH = 3, 4, 16
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from lens_steer.compose import Assignment, combined
 from lens_steer.errors import ScoreError
-from lens_steer.experiments.optimiser_surrogate import Point
+from lens_steer.experiments.optimiser.surrogate import Point
 from lens_steer.positions import Positions
 from lens_steer.steer import Intervention, Scale
 from lens_steer.vector import random_like

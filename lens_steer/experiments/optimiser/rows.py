@@ -15,9 +15,9 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from lens_steer.experiments.behaviour_bench import Measured
-from lens_steer.experiments.optimiser_search import Tried
-from lens_steer.experiments.optimiser_surrogate import Aim
+from lens_steer.experiments.multi_behaviour.bench import Measured
+from lens_steer.experiments.optimiser.search import Tried
+from lens_steer.experiments.optimiser.surrogate import Aim
 from lens_steer.metrics.statistics import bootstrap_ratio
 from lens_steer.sites import Site
 

@@ -8,7 +8,7 @@
     sound       no targeted behaviour's answers have collapsed, and no other's that had not unsteered
 
 change_b is the mean over items of the logit difference (both option orders) minus that of the unsteered model. The
-search (`optimiser_search`) starts from the first-order sweep and takes slopes again where it has come to. The schemes
+search (`search`) starts from the first-order sweep and takes slopes again where it has come to. The schemes
 are those of van der Weij et al. 2024 (arXiv 2403.05767): `simultaneous`, the vectors on consecutive sites, and
 `combined`, all at one site, both with one global strength of either sign; and the same two with each behaviour's sign
 given by its target (`signed`). All get as many cells. Points are chosen on validation items and texts, and reported on
@@ -27,12 +27,12 @@ from lens_steer.compose import Assignment, assign, require_behaviours
 from lens_steer.data.corpora import Corpus
 from lens_steer.data.splits import Splits
 from lens_steer.errors import ScoreError
-from lens_steer.experiments.behaviour_bench import BehaviourBench
-from lens_steer.experiments.optimiser_rows import Key, cell_rows, dose_rows, gain_rows, tested_rows
-from lens_steer.experiments.optimiser_schemes import SCHEMES, random_cells, refined_points, scheme_points
-from lens_steer.experiments.optimiser_search import Tried, best, front, search
-from lens_steer.experiments.optimiser_surrogate import Aim, Goal
-from lens_steer.experiments.optimiser_task import DamageKind, Task
+from lens_steer.experiments.multi_behaviour.bench import BehaviourBench
+from lens_steer.experiments.optimiser.rows import Key, cell_rows, dose_rows, gain_rows, tested_rows
+from lens_steer.experiments.optimiser.schemes import SCHEMES, random_cells, refined_points, scheme_points
+from lens_steer.experiments.optimiser.search import Tried, best, front, search
+from lens_steer.experiments.optimiser.surrogate import Aim, Goal
+from lens_steer.experiments.optimiser.task import DamageKind, Task
 from lens_steer.model import SteerableModel, fingerprint, versions
 from lens_steer.sites import parse_sites
 from lens_steer.steer import Scale

@@ -11,7 +11,7 @@
 
 The best point is the sound one of largest objective within the budget; of all, where no sound one is better than doing
 nothing. Every measured point is kept. It is deterministic, finds a local optimum, and knows no model: formulas are in
-`optimiser_surrogate`.
+`surrogate`.
 """
 
 from collections import Counter
@@ -24,7 +24,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from lens_steer.errors import ScoreError
-from lens_steer.experiments.optimiser_surrogate import (
+from lens_steer.experiments.optimiser.surrogate import (
     LEAST_DAMAGE,
     Aim,
     Point,

@@ -22,8 +22,8 @@ from scipy.optimize import brentq
 from lens_steer.cells import Running
 from lens_steer.damage import measure_damages
 from lens_steer.errors import ScoreError
-from lens_steer.experiments.behaviour_bench import BehaviourBench, Measured, with_interval
-from lens_steer.experiments.many_schemes import FAITHFUL, Line
+from lens_steer.experiments.multi_behaviour.bench import BehaviourBench, Measured, with_interval
+from lens_steer.experiments.multi_behaviour.schemes import FAITHFUL, Line
 
 EACH = "each"
 """What `steered` says where individual lines are pooled: each behaviour alone, its own change."""

@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Float
 
 from lens_steer.compose import Assignment, Dose
-from lens_steer.experiments.behaviour_bench import BehaviourBench, Measured
-from lens_steer.experiments.optimiser_search import Outcome
-from lens_steer.experiments.optimiser_surrogate import Point
+from lens_steer.experiments.multi_behaviour.bench import BehaviourBench, Measured
+from lens_steer.experiments.optimiser.search import Outcome
+from lens_steer.experiments.optimiser.surrogate import Point
 from lens_steer.score import Asking
 from lens_steer.sites import Site
 from lens_steer.steer import Intervention, Scale
