@@ -1,6 +1,7 @@
 """From a model's name to a folder of figures: what `lens-steer reproduce` and `lens-steer lab methods` run.
 
-    individual steering of every behaviour; and, where the data are the lab's, broad skills and how steering collapses
+    individual steering of every behaviour; and, where the data are the lab's, several behaviours at once, broad skills,
+    and how steering collapses
 
 The folder gets, for each figure, PNG, PDF and the tidy data behind it; the test answers; the vectors; and `run.json`,
 which says what made all of it: command, settings, model, data, library versions, and the sha256 of every file. The
@@ -24,7 +25,9 @@ from lens_steer.data.splits import Splits, split_items
 from lens_steer.errors import DataError
 from lens_steer.experiments.broad_skill import BroadSkill, BroadSkillResult, broad_skill
 from lens_steer.experiments.collapse_check import CollapseCheck, CollapseResult, check_collapse
+from lens_steer.experiments.lab_many import LAB_MANY, lab_many
 from lens_steer.experiments.lab_methods import function_vector_table, lab_method_table
+from lens_steer.experiments.many_behaviours import ManyResult
 from lens_steer.experiments.method_comparison import effect_table
 from lens_steer.experiments.multi_behaviour import Individual, IndividualResult, individual_steering
 from lens_steer.files import write_whole
@@ -98,7 +101,8 @@ def reproduce_individual(
 ) -> IndividualResult:
     """Individual steering of every behaviour, drawn and written to a folder; of the lab's data, everything else too.
 
-    Where no files are given, broad skills are steered and collapse is looked for, on the lab's corpora and questions.
+    Where no files are given, behaviours are steered at once, broad skills are steered away, and collapse is looked for,
+    on the lab's corpora and questions.
 
     Args:
         model_name: what `load_model` takes.
@@ -123,8 +127,9 @@ def reproduce_individual(
     if not data:
         skills = broad_skill(model, lab_corpora(), replace(LAB_BROAD, seed=seed), progress=progress)
         collapse = _lab_collapse(model, result, behaviours, seed, progress)
-        written += write_broad(skills, out) + write_collapse(collapse, out)
-        further = {"broad_skill": _said(skills.facts), "collapse": _said(collapse.facts)}
+        many = lab_many(model, result, behaviours, seed, LAB_MANY)
+        written += write_broad(skills, out) + write_collapse(collapse, out) + write_many(many, out)
+        further = {"broad_skill": _said(skills.facts), "collapse": _said(collapse.facts), "many": _said(many.facts)}
     record = {
         "command": list(command),
         "experiment": "individual steering",
@@ -198,6 +203,29 @@ def write_collapse(result: CollapseResult, out: Path) -> list[Path]:
     """
     figure = figures.collapse_diagnostics(result.strengths, result.thresholds)
     return [*result.save(out / "collapse"), *figures.save_figure(figure, result.strengths, out, "collapse")]
+
+
+def write_many(result: ManyResult, out: Path) -> list[Path]:
+    """The figures of several behaviours at once, and the tables, of which `ManyResult.load` reads `out/many`.
+
+    Args:
+        result: what was found.
+        out: folder; made where it is missing.
+
+    Returns:
+        Every path written.
+    """
+    cells, points, pairs = result.cells, result.points, result.interference
+    drawn = {
+        "individual_bars": (figures.individual_bars(cells), cells),
+        "combined_bars": (figures.combined_bars(cells), cells),
+        "simultaneous": (figures.simultaneous_curve(cells, points), cells),
+        "schemes": (figures.scheme_intervals(points), points),
+        "interference": (figures.interference_matrices(pairs, result.agreement), pairs),
+        "detection": (figures.detection_points(cells), cells),
+    }
+    written = result.save(out / "many")
+    return written + [p for name, (figure, data) in drawn.items() for p in figures.save_figure(figure, data, out, name)]
 
 
 def reproduce_methods(out: Path, *, progress: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -12,14 +12,17 @@ from typer.testing import CliRunner
 from lens_steer import cli, reproduce
 from lens_steer.errors import DataError
 from lens_steer.experiments.broad_skill import BroadSkill, BroadSkillResult
+from lens_steer.experiments.many_behaviours import Many, ManyResult
 from lens_steer.experiments.multi_behaviour import Individual
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "model-written-evals"
-QUICK = Individual(sites="resid_post@1", strengths=(-1.0, 1.0), positions=("all",), n_random=2, lens_tokens=2)
+QUICK = Individual(sites="resid_post@0:5", strengths=(-1.0, 1.0), positions=("all",), n_random=2, lens_tokens=2)
 QUICK_BROAD = BroadSkill(
     sites="resid_post@1", strengths=(-1, 0, 4), n_random=1, n_permuted=1, max_tokens=24, resamples=9
 )
+QUICK_MANY = Many(site="", places={}, strengths=(0, 0.5, 1), n_random=2, resamples=9)
 FIGURES = ("steering_curves", "layer_strength_map", "cosine_map", "logit_lens", "selectivity", "text_kept", "collapse")
+FIGURES += ("individual_bars", "combined_bars", "simultaneous", "schemes", "interference", "detection")
 
 
 @pytest.fixture
@@ -28,6 +31,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reproduce, "LAB_SIZES", {"train": 6, "validation": 4, "test": 4})
     monkeypatch.setattr(reproduce, "LAB_DOCUMENTS", {"train": 4, "validation": 2, "test": 2})
     monkeypatch.setattr(reproduce, "LAB_BROAD", QUICK_BROAD)
+    monkeypatch.setattr(reproduce, "LAB_MANY", QUICK_MANY)
     monkeypatch.setattr(reproduce, "LAB_COLLAPSE", {"strengths": (-2, 0, 2), "new_tokens": 6})
 
 
@@ -56,6 +60,8 @@ def test_reproduce_writes_figures_their_data_and_full_provenance(quick: None, tm
     assert {"torch", "transformer-lens", "python"} <= set(record["versions"])
     assert set(record["broad_skill"]["corpora"]) == {"text", "code", "python", "javascript"}
     assert record["collapse"]["settings"]["new_tokens"] == 6
+    assert set(record["many"]["data"]) == set(record["data"])
+    assert ManyResult.load(tmp_path / "many").points["scheme"].nunique() == 9
     assert len(BroadSkillResult.load(tmp_path / "broad").points) == 8
     written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert written == {*record["written"], "run.json"}

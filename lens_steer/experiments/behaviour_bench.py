@@ -69,6 +69,10 @@ class Measured:
     damages: tuple[Damage, ...]
     path: str
 
+    def part(self, start: int, stop: int) -> "Measured":
+        """Some of the cells, in order."""
+        return replace(self, cells=self.cells[start:stop], damages=self.damages[start:stop])
+
     def changes(self, cell: int) -> Float[Tensor, "behaviour item"]:
         """What a cell adds to each item's logit difference, averaged over its two orders; nats."""
         return (self.cells[cell].differences - self.unsteered.differences).mean(dim=2)
@@ -89,6 +93,11 @@ class Measured:
     def collapsed(self, cell: int) -> bool:
         """Whether any behaviour's answers have collapsed under a cell."""
         return any(self.cells[cell].collapse(index).collapsed for index in range(len(self.behaviours)))
+
+    def newly_collapsed(self, cell: int) -> bool:
+        """Whether answers have collapsed under a cell that have not unsteered."""
+        pairs = ((self.cells[cell].collapse(i), self.unsteered.collapse(i)) for i in range(len(self.behaviours)))
+        return any(steered.collapsed and not before.collapsed for steered, before in pairs)
 
     def to_frame(self, resamples: int = 0, seed: int = 0) -> pd.DataFrame:
         """One row a cell and behaviour.

@@ -7,6 +7,12 @@ data behind them.
 from lens_steer.figures.behaviours import layer_strength_map as layer_strength_map
 from lens_steer.figures.behaviours import steering_curves as steering_curves
 from lens_steer.figures.collapse import collapse_diagnostics as collapse_diagnostics
+from lens_steer.figures.many import detection_points as detection_points
+from lens_steer.figures.many import interference_matrices as interference_matrices
+from lens_steer.figures.many import scheme_intervals as scheme_intervals
+from lens_steer.figures.many import simultaneous_curve as simultaneous_curve
+from lens_steer.figures.many_bars import combined_bars as combined_bars
+from lens_steer.figures.many_bars import individual_bars as individual_bars
 from lens_steer.figures.optimiser import pareto_front as pareto_front
 from lens_steer.figures.skills import kept_bars as kept_bars
 from lens_steer.figures.skills import selectivity_curves as selectivity_curves
