@@ -168,8 +168,18 @@ def test_a_result_is_read_back_as_it_was_written_and_a_run_that_goes_on_gives_th
         OptimiseResult.load(tmp_path)
 
 
+@pytest.mark.slow
+def test_the_damage_may_be_the_top1_that_text_loses() -> None:
+    """Random models predict nothing right, so that the lab's own is asked, at one site."""
+    settings = replace(LAB, sites="resid_post@0", damage="top1_loss", budget=0.1, cells=20, schemes=("combined",))
+    found = lab_run(("sycophancy", "agreeableness"), (1, 1), replace(settings, n_random=2, resamples=49))
+    np.testing.assert_allclose(found.cells["damage"], 1 - found.cells["relative_top1"])
+    np.testing.assert_allclose(found.tested["damage_low"], 1 - found.tested["relative_top1_high"])
+    assert found.cells.query("chosen")["damage"].max() <= 0.1
+
+
 def test_the_figure_shows_every_scheme_and_the_random_directions(result: OptimiseResult) -> None:
-    figure = pareto_front(result.cells, result.tested, result.facts["budget"])
+    figure = pareto_front(result.cells, result.tested, result.facts["budget"], result.facts["settings"]["damage"])
     labels = {text.get_text() for text in figure.legends[0].get_texts()}
     assert {"optimised", "simultaneous", "combined, signed", "random, same norm"} <= labels
     assert [axis.get_title() for axis in figure.axes] == ["validation", "test, with 95 % intervals"]
@@ -252,10 +262,11 @@ def test_at_the_damage_of_simultaneous_steering_the_optimised_effect_on_test_is_
 
 
 @pytest.mark.slow
-def test_two_alike_vectors_are_pulled_apart_as_no_global_sign_can() -> None:
-    settings = replace(LAB, goal="worst", budget=0.5, schemes=("simultaneous", "combined"))
-    found = lab_run(("agreeableness", "anti_immigration"), (1, -1), settings)
-    whole = found.gains[found.gains["budget"] == 0.5].set_index("scheme")
+def test_two_behaviours_are_pulled_apart_as_no_global_sign_can() -> None:
+    settings = replace(LAB, goal="worst", budget=0.3, schemes=("simultaneous", "combined"))
+    found = lab_run(("myopic", "wealth_seeking"), (1, -1), settings)
+    whole = found.gains[found.gains["budget"] == 0.3].set_index("scheme")
     assert (whole["gain_low"] > 0).all(), found.gains.to_string()
-    signs = np.sign(found.chosen()["strength"])
-    assert signs.nunique() == 2 or (found.chosen()["site"] == "").any()
+    assert found.chosen()["strength"].gt(0).tolist() == [True, False]
+    cells = found.cells[found.cells["chosen"]].set_index("scheme")
+    assert cells.loc["optimised", "sound"] and not cells.loc[["simultaneous", "combined"], "sound"].any()
