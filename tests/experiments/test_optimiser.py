@@ -23,6 +23,7 @@ from lens_steer.extract import extract
 from lens_steer.figures import pareto_front
 from lens_steer.lab.corpora import lab_corpus
 from lens_steer.lab.items import open_items
+from lens_steer.lab.truth import BEHAVIOURS
 from lens_steer.model import load_model
 from lens_steer.sites import parse_sites
 from lens_steer.vector import SteeringVector
@@ -168,8 +169,18 @@ def test_a_result_is_read_back_as_it_was_written_and_a_run_that_goes_on_gives_th
         OptimiseResult.load(tmp_path)
 
 
+@pytest.mark.slow
+def test_the_damage_may_be_the_top1_that_text_loses() -> None:
+    """Random models predict nothing right, so that the lab's own is asked, at one site."""
+    settings = replace(LAB, sites="resid_post@0", damage="top1_loss", budget=0.1, cells=20, schemes=("combined",))
+    found = lab_run({"sycophancy": 1, "agreeableness": 1}, replace(settings, n_random=2, resamples=49))
+    np.testing.assert_allclose(found.cells["damage"], 1 - found.cells["relative_top1"])
+    np.testing.assert_allclose(found.tested["damage_low"], 1 - found.tested["relative_top1_high"])
+    assert found.cells.query("chosen")["damage"].max() <= 0.1
+
+
 def test_the_figure_shows_every_scheme_and_the_random_directions(result: OptimiseResult) -> None:
-    figure = pareto_front(result.cells, result.tested, result.facts["budget"])
+    figure = pareto_front(result.cells, result.tested, result.facts["budget"], result.facts["settings"]["damage"])
     labels = {text.get_text() for text in figure.legends[0].get_texts()}
     assert {"optimised", "simultaneous", "combined, signed", "random, same norm"} <= labels
     assert [axis.get_title() for axis in figure.axes] == ["validation", "test, with 95 % intervals"]
@@ -218,44 +229,41 @@ def test_what_has_no_meaning_is_refused(
         optimise_assignment(llama, vectors, behaviours, corpus, targets, replace(SETTINGS, **change))
 
 
-def lab_run(names: tuple[str, ...], targets: tuple[int, ...], settings: Optimise) -> OptimiseResult:
+def lab_run(targets: dict[str, int], settings: Optimise) -> OptimiseResult:
     """The optimiser on some of the lab's behaviours."""
-    lab, sizes = load_model("lab"), {"train": 60, "validation": 8, "test": 24}
+    lab, sizes = load_model("lab"), {"train": 80, "validation": 12, "test": 30}
     behaviours = {
         name: Splits(**{part: open_items(name, n, split=part) for part, n in sizes.items()})  # pyright: ignore
-        for name in names
+        for name in targets
     }
-    sites = settings.sites
     vectors = {
-        name: extract(lab, contrast_from_choices(name, splits.train, answer="text"), sites)
+        name: extract(lab, contrast_from_choices(name, splits.train, answer="text"), settings.sites)
         for name, splits in behaviours.items()
     }
-    wanted = dict(zip(names, targets, strict=True))
-    return optimise_assignment(lab, vectors, behaviours, lab_corpus("text", 1, 6, 12), wanted, settings)
+    return optimise_assignment(lab, vectors, behaviours, lab_corpus("text", 1, 6, 12), targets, settings)
 
 
-LAB = Optimise(sites="resid_post@0:3", positions="0:20", cells=45, n_random=4, resamples=999)
+LAB = Optimise(positions="0:20", schemes=("simultaneous", "combined"), n_random=4, resamples=999)
 
 
 @pytest.mark.slow
 def test_at_the_damage_of_simultaneous_steering_the_optimised_effect_on_test_is_larger() -> None:
-    names = ("myopic", "wealth_seeking", "agreeableness")
-    found = lab_run(names, (1, 1, 1), replace(LAB, schemes=("simultaneous",)))
+    found = lab_run(dict.fromkeys(BEHAVIOURS, 1), LAB)
     whole = found.gains[found.gains["budget"] == found.facts["budget"]]
-    assert whole["gain_low"].item() > 0, found.gains.to_string()
+    assert (whole["gain_low"] > 0.5).all(), found.gains.to_string()
     cells = found.cells[found.cells["chosen"]].set_index("scheme")
-    assert cells.loc["optimised", "damage"] <= cells.loc["simultaneous", "damage"]
+    assert cells.loc["optimised", "damage"] <= found.facts["budget"] == cells.loc["simultaneous", "damage"]
     assert cells.loc["optimised", "sound"]
-    tested = found.tested.merge(cells.reset_index()[["scheme", "cell"]])
+    tested = found.tested.merge(cells.reset_index()[["scheme", "cell"]]).set_index("scheme")
     random = found.tested.loc[found.tested["scheme"] == "random", "objective"]
-    assert tested.set_index("scheme").loc["optimised", "objective_low"] > random.max()
+    assert tested.loc["optimised", "objective_low"] > random.max()
 
 
 @pytest.mark.slow
-def test_two_alike_vectors_are_pulled_apart_as_no_global_sign_can() -> None:
-    settings = replace(LAB, goal="worst", budget=0.5, schemes=("simultaneous", "combined"))
-    found = lab_run(("agreeableness", "anti_immigration"), (1, -1), settings)
-    whole = found.gains[found.gains["budget"] == 0.5].set_index("scheme")
+def test_two_behaviours_are_pulled_apart_as_no_global_sign_can() -> None:
+    settings = replace(LAB, goal="worst", budget=0.3, cells=60)
+    found = lab_run({"myopic": 1, "wealth_seeking": -1}, settings)
+    whole = found.gains[found.gains["budget"] == 0.3]
     assert (whole["gain_low"] > 0).all(), found.gains.to_string()
-    signs = np.sign(found.chosen()["strength"])
-    assert signs.nunique() == 2 or (found.chosen()["site"] == "").any()
+    assert found.chosen()["strength"].gt(0).tolist() == [True, False]
+    assert found.cells.query("scheme == 'optimised' and chosen")["sound"].item()

@@ -265,7 +265,7 @@ def _judged(
     ]
     return (
         cell_rows(tried, aim, fronts, {scheme: within[scheme, 1.0] for scheme in tried}),
-        tested_rows(measured, keys, aim, settings.resamples, settings.seed),
+        tested_rows(measured, keys, aim, settings.damage, settings.resamples, settings.seed),
         gain_rows(measured, keys, pairs, aim, settings.resamples, settings.seed),
     )
 

@@ -9,6 +9,7 @@ percentile ones, since the smallest of several means is no mean. It measures not
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from torch import Tensor
 from lens_steer.experiments.multi_behaviour.bench import Measured
 from lens_steer.experiments.optimiser.search import Tried
 from lens_steer.experiments.optimiser.surrogate import Aim
+from lens_steer.experiments.optimiser.task import DamageKind
 from lens_steer.metrics.statistics import bootstrap_ratio
 from lens_steer.sites import Site
 
@@ -93,19 +95,22 @@ def dose_rows(tried: Mapping[str, Sequence[Tried]], targets: Mapping[str, int], 
     return pd.concat(frames, ignore_index=True)
 
 
-def tested_rows(measured: Measured, keys: Sequence[Key], aim: Aim, resamples: int, seed: int) -> pd.DataFrame:
+def tested_rows(
+    measured: Measured, keys: Sequence[Key], aim: Aim, damage_kind: DamageKind, resamples: int, seed: int
+) -> pd.DataFrame:
     """One row a cell that was measured on test.
 
     Args:
         measured: of the cells.
         keys: what each is, in order.
         aim: by which they are judged.
+        damage_kind: which of the two is the damage.
         resamples: of the intervals.
         seed: of the bootstrap.
 
     Returns:
-        Columns: scheme, cell, objective, kl and relative_top1 with `_low` and `_high`, effect, disturbance, change of
-        each behaviour (`change <name>`), collapsed.
+        Columns: scheme, cell, objective, damage, kl and relative_top1 with `_low` and `_high`, effect, disturbance,
+        change of each behaviour (`change <name>`), collapsed.
     """
     rows = []
     for index, (scheme, cell) in enumerate(keys):
@@ -117,6 +122,7 @@ def tested_rows(measured: Measured, keys: Sequence[Key], aim: Aim, resamples: in
         row |= {"effect": aim.effect(mean), "disturbance": aim.disturbance(mean)}
         row |= _ratio("kl", damage.kl_sum, damage.tokens, resamples, seed)
         row |= _ratio("relative_top1", damage.right_steered, damage.right_unsteered, resamples, seed)
+        row |= _damage(row, damage_kind)
         row |= {f"change {name}": value for name, value in zip(measured.behaviours, mean.tolist(), strict=True)}
         rows.append(row | {"collapsed": measured.collapsed(index)})
     return pd.DataFrame(rows)
@@ -156,6 +162,14 @@ def gain_rows(
         row |= {"optimised": values[0], "other": values[1]}
         rows.append(row | {"kl_optimised": measured.damages[one].kl, "kl_other": measured.damages[other].kl})
     return pd.DataFrame(rows)
+
+
+def _damage(row: Mapping[str, Any], kind: DamageKind) -> dict[str, float]:
+    """The damage with its interval, of a row that has both kinds."""
+    if kind == "kl":
+        return {f"damage{end}": row[f"kl{end}"] for end in ("", "_low", "_high")}
+    turned = {"": "", "_low": "_high", "_high": "_low"}
+    return {f"damage{end}": 1 - row[f"relative_top1{other}"] for end, other in turned.items()}
 
 
 def _ratio(

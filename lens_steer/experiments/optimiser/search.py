@@ -1,11 +1,11 @@
 """The search over sites and strengths of several vectors: measure, expect, step; nothing but arrays and two callables.
 
     spent      = points measured + 4 for every slope            a slope costs about as much as four measured points
-    ladder       the first-order solution at the unsteered model, at 1/8 and all of the budget
-    starts       all wanted signs at one site, and at consecutive sites, where they promise most; at all of the budget
+    ladder       the first-order solution at the unsteered model, at 1/8 and 1 of the budget
+    starts       all wanted signs at one site, and at consecutive sites, where they promise most; at 1/4 and 1
     rounds       around the most promising point so far, scaled back to the budget: steps of half, one and two radii,
-                 and in turn all sites chosen anew, one vector moved to another site, one vector dropped;  the radius
-                 is halved each time that a point is still the most promising
+                 all sites chosen anew, and in turn one vector moved to another site or one dropped;  the radius is
+                 halved each time that a point is still the most promising
     promise      objective x min(1, budget / damage): what a point may be worth when it is scaled back
     turns        every third round has half or a quarter of the budget, so that the front is traced as well
 
@@ -41,7 +41,6 @@ SLOPE_COST = 4
 LADDER, STARTS, TURNS = (1 / 8, 1.0), 2, (1.0, 1.0, 1 / 2, 1.0, 1.0, 1 / 4)
 RADIUS = 0.5
 _STEPS = {"half step": 0.5, "step": 1.0, "double step": 2.0}
-_MOVES = ("anew", "elsewhere", "dropped", "elsewhere")
 _SAME, _SETTLE = 1e-3, 3
 
 
@@ -215,7 +214,7 @@ def _begin(state: _Search, origin: Surrogate) -> None:
     for places in _places(aim, len(state.gram)):
         starts = [point * np.sqrt(aim.budget / expected.damage(point)) for point in places]
         starts.sort(key=lambda point: -aim.objective(expected.changes(point)))
-        state.run([("start", point) for point in starts[:STARTS]], 0)
+        state.run([("start", point * np.sqrt(share)) for point in starts[:STARTS] for share in (1 / 4, 1)], 0)
 
 
 def _places(aim: Aim, n_sites: int) -> Iterator[list[Point]]:
@@ -260,11 +259,8 @@ def _moves(expected: Surrogate, aim: Aim, budget: float, visits: int, turn: int)
     free = (here != 0) | ~here.any(axis=1, keepdims=True)
     for move, factor in _STEPS.items():
         yield move, best_step(expected, aim, budget, RADIUS * factor * 0.5**visits, here, free)
-    move = _MOVES[turn % len(_MOVES)]
-    if move == "anew":
-        yield move, best_step(expected, aim, budget, 1.0, np.zeros_like(here), np.ones(here.shape, dtype=bool))
-        return
-    points = _elsewhere(expected, here) if move == "elsewhere" else _dropped(here)
+    yield "anew", best_step(expected, aim, budget, 1.0, np.zeros_like(here), np.ones(here.shape, dtype=bool))
+    move, points = ("dropped", _dropped(here)) if turn % 3 == 2 else ("elsewhere", _elsewhere(expected, here))
     ranked = sorted(points, key=lambda point: -aim.objective(expected.changes(point)))
     if visits < len(ranked):
         yield move, best_step(expected, aim, budget, RADIUS, ranked[visits], ranked[visits] != 0)
