@@ -36,11 +36,11 @@ BROAD = BroadSkill(
 COLLAPSE = {"strengths": (-4, -3, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4), "new_tokens": 24}
 COLLAPSE_OF, PROMPT_WORDS, PROMPTS_EACH = "sycophancy", 6, 4
 """Unsteered, the other behaviours' answers lean to one letter, which is not far from the rule's limit."""
-TOGETHER = Many(site="", places={}, strengths=(0, 0.125, 0.25, 0.5, 1, 2), n_random=6)
+TOGETHER = Many(site="", places={}, strengths=(0, 0.125, 0.25, 0.5, 1, 2), n_random=6, max_tokens=128)
 """Without its sites, which individual steering gives."""
-OPTIMISED = Optimise(sites="resid_post@0:5", schemes=("simultaneous", "combined"), cells=50, n_random=6)
+OPTIMISED = Optimise(sites="resid_post@0:5", schemes=("simultaneous", "combined"), cells=50, n_random=6, max_tokens=128)
 ITEMS = {"validation": 8, "test": 12}
-TEXTS = {"train": 1, "validation": 6, "test": 10}
+TEXTS = {"train": 1, "validation": 5, "test": 8}
 """Every cell is asked on all behaviours, so there are few items."""
 
 
