@@ -19,6 +19,13 @@ from lens_steer.figures.geometry import cosine_atlas_map as cosine_atlas_map
 from lens_steer.figures.geometry import energy_curves as energy_curves
 from lens_steer.figures.geometry import norm_curves as norm_curves
 from lens_steer.figures.geometry import plane_scatter as plane_scatter
+from lens_steer.figures.many import detection_points as detection_points
+from lens_steer.figures.many import interference_matrices as interference_matrices
+from lens_steer.figures.many import scheme_intervals as scheme_intervals
+from lens_steer.figures.many import simultaneous_curve as simultaneous_curve
+from lens_steer.figures.many_bars import combined_bars as combined_bars
+from lens_steer.figures.many_bars import individual_bars as individual_bars
+from lens_steer.figures.optimiser import pareto_front as pareto_front
 from lens_steer.figures.projections import projection_strip as projection_strip
 from lens_steer.figures.readings import agreement_curves as agreement_curves
 from lens_steer.figures.readings import lens_panel as lens_panel

@@ -5,7 +5,7 @@ where a folder lacks one of them, the experiment is left out.
 """
 
 from lens_steer.report.folder import Results
-from lens_steer.report.verdicts import broad, collapse, individual, methods
+from lens_steer.report.verdicts import broad, collapse, individual, methods, together
 from lens_steer.report.verdicts.finding import Experiment as Experiment
 from lens_steer.report.verdicts.finding import Finding as Finding
 
@@ -14,6 +14,9 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     broad.EXPERIMENT,
     broad.COMPARISON,
     collapse.EXPERIMENT,
+    together.SCHEMES,
+    together.INTERFERENCE,
+    together.OPTIMISER,
     methods.EXPERIMENT,
     methods.FUNCTION_VECTORS,
 )

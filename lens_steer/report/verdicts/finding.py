@@ -49,6 +49,11 @@ def percent(value: float, low: float | None = None, high: float | None = None) -
     return f"{said} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
+def nats(value: float, low: float, high: float) -> str:
+    """A signed change of logits with its interval: `+1.20 nats [+0.90, +1.50]`."""
+    return f"{value:+.2f}\N{NO-BREAK SPACE}nats [{low:+.2f}, {high:+.2f}]"
+
+
 def span(values: pd.Series, low: float = 0.0, high: float = 1.0) -> str:
     """The range of several shares, or of some percentiles of them: `14 to 93 %`."""
     ends = values.quantile(low), values.quantile(high)

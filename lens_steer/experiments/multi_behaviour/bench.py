@@ -1,0 +1,221 @@
+"""Cells measured on several behaviours at once, and on neutral text: the one place where schemes are scored.
+
+    cell          interventions that act together, such as those of a `compose.Assignment`
+    m             logit(matching letter) - logit(other letter), of each item and option order      natural-log units
+    change        mean over items of m under the cell - m unsteered                                paired by item
+    hit           the first letter is chosen where the matching option stands first                signal detection
+    false alarm   the first letter is chosen where it stands second
+
+The items of all behaviours are forwarded together, unsteered once and from the first edited token and block on for
+each cell. Numbers of each item are kept, so that everything is paired and can be resampled. A collapsed cell is a row
+like any other. It knows neither which cells there are nor what they are for.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lens_steer.cells import Cell, Numbers, Running, run_cells
+from lens_steer.damage import Damage, measure_damages
+from lens_steer.data.choices import ORDERS, ChoiceItem, ChoiceTemplate
+from lens_steer.errors import DataError
+from lens_steer.metrics.collapse import Collapse, collapse
+from lens_steer.metrics.detection import detection_of_choices
+from lens_steer.metrics.statistics import bootstrap_mean
+from lens_steer.model import SteerableModel
+from lens_steer.score import prepare_choices
+
+NUMBERS = ("logit_matching", "logit_other", "log_sum", "faulty")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answers:
+    """The answers to every behaviour's items, in both option orders (order 0: matching option first)."""
+
+    differences: Float[Tensor, "behaviour item order"]
+    letter_mass: Float[Tensor, "behaviour item order"]
+    faulty: Bool[Tensor, "behaviour item order"]
+
+    @property
+    def matches(self) -> Bool[Tensor, "behaviour item order"]:
+        """Whether the matching letter is preferred; a tie does not match."""
+        return self.differences > 0
+
+    @property
+    def chose_first(self) -> Bool[Tensor, "behaviour item order"]:
+        """Whether the first letter is the answer."""
+        return self.matches == torch.tensor(ORDERS)
+
+    def collapse(self, behaviour: int) -> Collapse:
+        """The collapse rule's verdict on one behaviour's answers."""
+        return collapse(self.chose_first[behaviour], self.letter_mass[behaviour], self.faulty[behaviour])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measured:
+    """What cells did: the answers unsteered and under each, and the damage to neutral text.
+
+    `path` says how they were computed: `reused`, or `naive` and why.
+    """
+
+    behaviours: tuple[str, ...]
+    unsteered: Answers
+    cells: tuple[Answers, ...]
+    damages: tuple[Damage, ...]
+    path: str
+
+    def part(self, start: int, stop: int) -> "Measured":
+        """Some of the cells, in order."""
+        return replace(self, cells=self.cells[start:stop], damages=self.damages[start:stop])
+
+    def changes(self, cell: int) -> Float[Tensor, "behaviour item"]:
+        """What a cell adds to each item's logit difference, averaged over its two orders; nats."""
+        return (self.cells[cell].differences - self.unsteered.differences).mean(dim=2)
+
+    def targeted(self, cell: int, targets: Mapping[str, float]) -> Float[Tensor, " item"]:
+        """The objective, by item: its mean over items is the mean over behaviours of target x change.
+
+        Args:
+            cell: which.
+            targets: +1 or -1 (or a weight) for each behaviour; 0 leaves one out.
+
+        Returns:
+            sum_b t_b change_b / sum_b |t_b| of the i-th items of all behaviours, nats.
+        """
+        signs = torch.tensor([targets[name] for name in self.behaviours], dtype=torch.float64)
+        return signs @ self.changes(cell) / signs.abs().sum()
+
+    def collapsed(self, cell: int) -> bool:
+        """Whether any behaviour's answers have collapsed under a cell."""
+        return any(self.cells[cell].collapse(index).collapsed for index in range(len(self.behaviours)))
+
+    def newly_collapsed(self, cell: int) -> bool:
+        """Whether answers have collapsed under a cell that have not unsteered."""
+        pairs = ((self.cells[cell].collapse(i), self.unsteered.collapse(i)) for i in range(len(self.behaviours)))
+        return any(steered.collapsed and not before.collapsed for steered, before in pairs)
+
+    def to_frame(self, resamples: int = 0, seed: int = 0) -> pd.DataFrame:
+        """One row a cell and behaviour.
+
+        Args:
+            resamples: of the intervals (95 %) of change and matching rate, over items with both orders together; 0
+                leaves them out (NaN).
+            seed: of the bootstrap.
+
+        Returns:
+            Columns: cell, behaviour, logit_difference, change with `_low` and `_high`, matching_rate with `_low` and
+            `_high`, hit_rate, false_alarm_rate, d_prime, criterion, modal_letter_share, letter_mass, faulty_share,
+            collapsed, reason; and of the whole cell relative_top1, relative_perplexity, kl.
+        """
+        rows = [
+            {"cell": cell, "behaviour": name, **self._row(cell, index, resamples, seed), **damage_columns(damage)}
+            for cell, damage in enumerate(self.damages)
+            for index, name in enumerate(self.behaviours)
+        ]
+        return pd.DataFrame(rows)
+
+    def _row(self, cell: int, behaviour: int, resamples: int, seed: int) -> dict[str, object]:
+        """One cell and behaviour."""
+        answers, changes = self.cells[cell], self.changes(cell)[behaviour]
+        verdict, split = answers.collapse(behaviour), detection_of_choices(answers.chose_first[behaviour])
+        rates = answers.matches[behaviour].double().mean(dim=1)
+        return {
+            "logit_difference": float(answers.differences[behaviour].mean()),
+            **with_interval("change", changes, resamples, seed),
+            **with_interval("matching_rate", rates, resamples, seed),
+            "hit_rate": split.hit_rate,
+            "false_alarm_rate": split.false_alarm_rate,
+            "d_prime": split.d_prime,
+            "criterion": split.criterion,
+            "modal_letter_share": verdict.modal_letter_share,
+            "letter_mass": verdict.mean_letter_mass,
+            "faulty_share": verdict.faulty_share,
+            "collapsed": verdict.collapsed,
+            "reason": verdict.reason,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BehaviourBench:
+    """What stays the same while cells are compared: the model, every behaviour's items of one part, neutral texts.
+
+    Raises:
+        DataError: no behaviours, behaviours of unequal size, or fewer than two items of each.
+    """
+
+    model: SteerableModel
+    items: Mapping[str, Sequence[ChoiceItem]]
+    texts: Sequence[str]
+    template: ChoiceTemplate = field(default_factory=ChoiceTemplate)
+    running: Running = field(default_factory=Running)
+    max_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        sizes = {name: len(items) for name, items in self.items.items()}
+        if len(set(sizes.values())) != 1 or min(sizes.values()) < 2:
+            raise DataError(
+                f"items of each behaviour: {sizes or 'none'}; give each behaviour the same number, at least two, so "
+                "that behaviours weigh the same."
+            )
+
+    def measure(self, cells: Sequence[Cell]) -> Measured:
+        """Asks every item of every behaviour, and predicts every text, under each cell.
+
+        Args:
+            cells: what steers, cell by cell; one without interventions is unsteered.
+
+        Returns:
+            The numbers of each item and text.
+
+        Raises:
+            OptionTokenError: the letters are not one token each after some prompt.
+            SteeringError: an intervention selects no token of any prompt or text.
+            DataError: no texts, or a text of fewer than two tokens.
+        """
+        prompts = prepare_choices(self.model, [item for items in self.items.values() for item in items], self.template)
+        letters = torch.stack([prompts.matching_tokens, prompts.other_tokens], dim=1)
+
+        def read(rows: list[int], _unsteered: Tensor) -> Numbers:
+            return lambda logits: _numbers(logits[:, 0].float().cpu(), letters[rows])
+
+        running = replace(self.running, meaning=f"{' '.join(NUMBERS)} {letters.tolist()}")
+        table = run_cells(self.model, prompts.rows, cells, read, running)
+        unsteered, *steered = (self._answers(numbers) for numbers in (table.unsteered, *table.cells))
+        return Measured(
+            behaviours=tuple(self.items),
+            unsteered=unsteered,
+            cells=tuple(steered),
+            damages=measure_damages(self.model, self.texts, cells, self.running, self.max_tokens),
+            path=table.path,
+        )
+
+    def _answers(self, numbers: Float[Tensor, "n number"]) -> Answers:
+        """The numbers of all prompts as answers, behaviour by behaviour."""
+        matching, other, log_sum, faulty = numbers.double().T.reshape(len(NUMBERS), len(self.items), -1, len(ORDERS))
+        mass = (matching - log_sum).exp() + (other - log_sum).exp()
+        return Answers(differences=matching - other, letter_mass=mass, faulty=faulty > 0)
+
+
+def with_interval(name: str, values: Float[Tensor, " item"], resamples: int, seed: int) -> dict[str, float]:
+    """A mean over items with its bootstrap interval in `_low` and `_high`: NaN without resamples or finite values."""
+    low = high = math.nan
+    if resamples and bool(values.isfinite().all()):
+        found = bootstrap_mean(values, resamples=resamples, seed=seed)
+        low, high = found.low, found.high
+    return {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
+
+
+def damage_columns(damage: Damage) -> dict[str, float]:
+    """What a cell does to neutral text, in three numbers."""
+    return {name: float(getattr(damage, name)) for name in ("relative_top1", "relative_perplexity", "kl")}
+
+
+def _numbers(logits: Float[Tensor, "n d_vocab"], letters: Tensor) -> Float[Tensor, "n number"]:
+    """`NUMBERS` of the logits right before each letter."""
+    faulty = (logits.argmax(dim=1, keepdim=True) != letters).all(dim=1, keepdim=True)
+    return torch.cat([logits.gather(1, letters), logits.logsumexp(1, keepdim=True), faulty.float()], dim=1)

@@ -1,0 +1,142 @@
+"""The ways of steering several behaviours at once, each as one assignment with one global strength over it.
+
+    mean, sum              one site:  s sum_i t_i v_i (the mean: / n)            t_i: target, +1 or -1
+    weighted               one site:  s sum_i t_i w_i v_i        w_i: the strength that was chosen for i alone
+    orthogonalised         one site:  s sum_i t_i u_i            u_i: Loewdin's orthogonal directions
+    gram                   one site:  s sum_i c_i v_i            c: least squares, effective doses t
+    simultaneous           a site each:  s t_i v_i
+    simultaneous gram      a site each:  s c_i v_i               the Gram matrix across sites
+
+mean, sum, weighted and simultaneous are those of van der Weij et al. 2024 (arXiv 2403.05767); there the first four had
+s = 1 and simultaneous 81 values of s on test items. Here all have the same grid. Every scheme has a line that adds (t)
+and one that subtracts (-t), so that s is never negative. This module measures nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lens_steer.compose import Assignment, assign, effective_doses, gram_doses, orthogonalised, simultaneous
+from lens_steer.sites import SiteLike
+from lens_steer.steer import Intervention, Scale
+from lens_steer.vector import SteeringVector
+
+DIRECTIONS = {"add": 1.0, "subtract": -1.0}
+FAITHFUL = ("mean", "sum", "mean weighted", "sum weighted")
+"""The schemes that the paper evaluated at s = 1 alone."""
+
+Weights = Mapping[str, Mapping[str, float]]
+"""For each direction, the strength (0 or more) that was chosen for each behaviour alone."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Line:
+    """One scheme in one direction; `assignment` is what global strength 1 writes, `steered` what it is to move.
+
+    `targets` are those of its direction; the behaviours of an individual line that are not steered have target 0.
+    """
+
+    scheme: str
+    steered: str
+    direction: str
+    assignment: Assignment
+    targets: Mapping[str, float]
+    positions: str
+    scale: Scale
+
+    def cell(self, strength: float) -> list[Intervention]:
+        """What steers at one global strength; nothing at 0."""
+        return self.assignment.scaled(strength).interventions(self.positions, self.scale)
+
+    @property
+    def key(self) -> dict[str, str]:
+        """What tells the line from others."""
+        return {"scheme": self.scheme, "steered": self.steered, "direction": self.direction}
+
+    def dose_rows(self) -> list[dict[str, object]]:
+        """One row a behaviour: site, strength and effective dose at global strength 1."""
+        effective = effective_doses(self.assignment, self.scale)
+        return [
+            {
+                **self.key,
+                "behaviour": dose.behaviour,
+                "site": str(dose.site),
+                "target": self.targets[dose.behaviour],
+                "strength": dose.strength,
+                "effective_dose": effective[dose.behaviour],
+            }
+            for dose in self.assignment.doses
+        ]
+
+
+def individual_lines(
+    vectors: Mapping[str, SteeringVector], site: SiteLike, targets: Mapping[str, float], positions: str, scale: Scale
+) -> list[Line]:
+    """Each behaviour alone at one site, in both directions."""
+    return [
+        Line(
+            scheme="individual",
+            steered=name,
+            direction=direction,
+            assignment=assign({name: vector}, site, sign * _sign(targets[name])),
+            targets=dict.fromkeys(vectors, 0.0) | {name: sign * _sign(targets[name])},
+            positions=positions,
+            scale=scale,
+        )
+        for name, vector in vectors.items()
+        for direction, sign in DIRECTIONS.items()
+    ]
+
+
+def scheme_lines(
+    vectors: Mapping[str, SteeringVector],
+    site: SiteLike,
+    places: Mapping[str, SiteLike],
+    targets: Mapping[str, float],
+    weights: Weights,
+    positions: str,
+    scale: Scale,
+    ridge: float,
+) -> list[Line]:
+    """Every scheme in both directions.
+
+    Args:
+        vectors: by behaviour.
+        site: of the combined schemes.
+        places: of the simultaneous schemes, one for each behaviour.
+        targets: +1 or -1 for each behaviour, or 0 for one that should stay as it is.
+        weights: for the weighted schemes.
+        positions: which tokens are edited.
+        scale: what strength 1 means.
+        ridge: of the least-squares doses.
+
+    Returns:
+        The lines.
+
+    Raises:
+        ScoreError: sites, targets or weights for other behaviours.
+        SiteError: a vector lacks its site, or two behaviours have the same place.
+        DirectionError: the vectors are linearly dependent.
+    """
+    lines = []
+    for direction, sign in DIRECTIONS.items():
+        wanted = {name: sign * target for name, target in targets.items()}
+        together, apart = assign(vectors, site, wanted), simultaneous(vectors, places, wanted)
+        weighted = together.with_strengths({name: wanted[name] * weights[direction][name] for name in wanted})
+        schemes = {
+            "mean": together.scaled(1 / len(vectors)),
+            "sum": together,
+            "mean weighted": weighted.scaled(1 / len(vectors)),
+            "sum weighted": weighted,
+            "orthogonalised": orthogonalised(together),
+            "gram": gram_doses(together, wanted, scale, ridge),
+            "simultaneous": apart,
+            "simultaneous gram": gram_doses(apart, wanted, scale, ridge),
+        }
+        common = {"steered": "all", "direction": direction, "targets": wanted, "positions": positions, "scale": scale}
+        lines += [Line(scheme=name, assignment=assignment, **common) for name, assignment in schemes.items()]
+    return lines
+
+
+def _sign(target: float) -> float:
+    """+1 or -1; +1 for a behaviour that should stay as it is, which alone is steered upwards."""
+    return -1.0 if target < 0 else 1.0

@@ -1,0 +1,276 @@
+"""Several behaviours at once: combined, orthogonalised, by least-squares doses, simultaneous; chosen once, tested once.
+
+    objective   mean over behaviours of target x change of the logit difference                    nats, paired by item
+    best        the strength of largest objective on validation with KL <= budget and nothing newly collapsed
+    equal       the strength that does exactly the budget's damage (KL on validation texts): schemes compared fairly
+    faithful    the paper's readings of the same lines: combined at strength 1 alone, simultaneous at every strength
+
+Source: van der Weij, Poesio & Schoots 2024 (arXiv 2403.05767), section on multiple behaviours. There simultaneous
+steering was swept on test items and combined steering had one strength; here every scheme (`schemes`) has the same
+grid of global strengths and one more cell, chosen on validation and measured on test once. Every cell is measured on
+all behaviours and on neutral text (`bench`). What geometry predicts of the behaviours' interference stands
+beside what is measured (`interference`). It knows nothing of the lab.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lens_steer.cells import Running
+from lens_steer.compose import require_behaviours
+from lens_steer.data.choices import ChoiceTemplate
+from lens_steer.data.corpora import Corpus
+from lens_steer.data.splits import PARTS, Splits
+from lens_steer.errors import DataError, ScoreError
+from lens_steer.experiments.multi_behaviour.bench import BehaviourBench
+from lens_steer.experiments.multi_behaviour.interference import interference, interference_agreement
+from lens_steer.experiments.multi_behaviour.points import Point, compared, further_points, measure_points, validate
+from lens_steer.experiments.multi_behaviour.schemes import DIRECTIONS, Line, Weights, individual_lines, scheme_lines
+from lens_steer.model import SteerableModel, fingerprint, versions
+from lens_steer.steer import Scale
+from lens_steer.tables import load_table, save_table
+from lens_steer.vector import SteeringVector
+
+FRAMES = ("cells", "points", "objective", "doses", "interference", "agreement")
+"""The tables of a result, each a file of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Many:
+    """How several behaviours are steered at once.
+
+    `site` is that of combined steering, `places` has one for each behaviour's simultaneous steering, `targets` +1, -1
+    or 0 for each (all +1 where empty). `strengths` are global ones, 0 and upwards: each is used to add and to subtract.
+    `kl` is the damage budget, nats a token on neutral text. `interference_strength` is that at which behaviours are
+    steered one by one to see what they do to each other.
+    """
+
+    site: str
+    places: Mapping[str, str]
+    targets: Mapping[str, float] = field(default_factory=dict)
+    strengths: tuple[float | int, ...] = (0, 0.125, 0.25, 0.5, 1, 2, 4)
+    positions: str = "all"
+    scale: Scale = "raw"
+    kl: float = 0.2
+    ridge: float = 1e-3
+    interference_strength: float = 1.0
+    n_random: int = 20
+    template: ChoiceTemplate = field(default_factory=ChoiceTemplate)
+    batch_size: int = 64
+    max_tokens: int | None = None
+    resamples: int = 999
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ManyResult:
+    """Everything that was found, as tidy frames.
+
+    `cells`: one row a part, scheme, direction, point (`grid`, `best`, `equal`, `faithful`), strength and behaviour.
+    `points`: one row a scheme, direction and point on test, with its objective, damage, and what has collapsed.
+    `objective`: the same by item, so that schemes can be compared in pairs. `doses`: strength and effective dose of
+    each behaviour at global strength 1. `interference`: one row an ordered pair, predicted and measured.
+    `agreement`: of the two. Points of the scheme `individual` that pool all behaviours have `steered` = `each`.
+    """
+
+    cells: pd.DataFrame
+    points: pd.DataFrame
+    objective: pd.DataFrame
+    doses: pd.DataFrame
+    interference: pd.DataFrame
+    agreement: pd.DataFrame
+    facts: Mapping[str, Any]
+
+    def compared(self, with_scheme: str = "simultaneous", point: str = "equal") -> pd.DataFrame:
+        """How much more than one scheme each of the others moves the behaviours, paired by item.
+
+        Args:
+            with_scheme: the one that is subtracted.
+            point: `equal` (damage) or `best`.
+
+        Returns:
+            One row a scheme and direction: `difference` in nats with `low` and `high` (95 %); schemes that have no such
+            point are left out.
+
+        Raises:
+            ScoreError: that scheme has no such point.
+        """
+        settings = self.facts["settings"]
+        return compared(self.objective, with_scheme, point, settings["resamples"], settings["seed"])
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Writes one file a frame; `ManyResult.load` reads them back."""
+        return [
+            save_table(Path(folder) / f"{name}.csv", f"many {name}", getattr(self, name), dict(self.facts))
+            for name in FRAMES
+        ]
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "ManyResult":
+        """Reads what `save` wrote.
+
+        Raises:
+            FormatError: a file is missing, truncated, edited, foreign or of a newer schema.
+        """
+        read = {name: load_table(Path(folder) / f"{name}.csv", f"many {name}") for name in FRAMES}
+        return cls(**{name: frame for name, (frame, _) in read.items()}, facts=read["points"][1])
+
+
+def many_behaviours(
+    model: SteerableModel,
+    vectors: Mapping[str, SteeringVector],
+    behaviours: Mapping[str, Splits],
+    texts: Corpus,
+    settings: Many,
+) -> ManyResult:
+    """Steers several behaviours at once in every scheme, and reports what each moves, breaks and gets in the way of.
+
+    Args:
+        model: the vectors' model.
+        vectors: by behaviour, such as those of `individual_steering`.
+        behaviours: the items of each behaviour in three parts, of which validation and test are used.
+        texts: neutral documents in three parts, of which validation and test are used.
+        settings: sites, strengths, targets, budget.
+
+    Returns:
+        Tidy frames.
+
+    Raises:
+        ScoreError: vectors, places or targets for other behaviours than the items, no target that is not 0, or a grid
+            without 0, below 0, or with nothing above it.
+        DataError: behaviours of unequal size, with one label only, or whose parts overlap.
+        SiteError: two behaviours have the same place, or a vector lacks its site.
+    """
+    targets = dict(settings.targets) or dict.fromkeys(vectors, 1.0)
+    _check(vectors, behaviours, targets, settings)
+    strengths = tuple(sorted(float(strength) for strength in settings.strengths))
+    validation, test = (_bench(model, behaviours, texts, part, settings) for part in ("validation", "test"))
+    alone = individual_lines(vectors, settings.site, targets, settings.positions, settings.scale)
+    found = [_alone(validation, alone, name, strengths, settings.kl) for name in vectors]
+    own = [point for _, points in found for point in points]
+    weights: Weights = {
+        direction: {
+            point.line.steered: point.strength
+            for point in own
+            if point.kind == "best" and point.line.direction == direction
+        }
+        for direction in DIRECTIONS
+    }
+    how = (settings.positions, settings.scale, settings.ridge)
+    lines = scheme_lines(vectors, settings.site, settings.places, targets, weights, *how)
+    grid, chosen = validate(validation, lines, strengths, settings.kl)
+    points = [*own, *chosen, *further_points(lines, strengths)]
+    tested, table, objective = measure_points(test, points, settings.resamples, settings.seed)
+    validated = pd.concat([*(frame for frame, _ in found), grid]).assign(part="validation")
+    cells = pd.concat([validated, tested.assign(part="test")], ignore_index=True)
+    pairs, agreements = _interference(test, vectors, settings)
+    return ManyResult(
+        cells=cells.assign(scale=settings.scale),
+        points=table,
+        objective=objective,
+        doses=pd.DataFrame([row for line in lines for row in line.dose_rows()]),
+        interference=pairs,
+        agreement=agreements,
+        facts=_facts(model, behaviours, texts, replace(settings, targets=targets)),
+    )
+
+
+def _bench(
+    model: SteerableModel, behaviours: Mapping[str, Splits], texts: Corpus, part: str, settings: Many
+) -> BehaviourBench:
+    """The bench of one part."""
+    return BehaviourBench(
+        model=model,
+        items={name: getattr(splits, part) for name, splits in behaviours.items()},
+        texts=getattr(texts, part),
+        template=settings.template,
+        running=Running(batch_size=settings.batch_size),
+        max_tokens=settings.max_tokens,
+    )
+
+
+def _alone(
+    bench: BehaviourBench, lines: list[Line], name: str, strengths: tuple[float, ...], kl: float
+) -> tuple[pd.DataFrame, list[Point]]:
+    """One behaviour alone, both ways: validated and chosen on its own items."""
+    own = replace(bench, items={name: bench.items[name]})
+    return validate(own, [line for line in lines if line.steered == name], strengths, kl)
+
+
+def _interference(
+    bench: BehaviourBench, vectors: Mapping[str, SteeringVector], settings: Many
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Predicted and measured, at the one site and at a site each; random directions at the one site.
+
+    Agreement has rows from three behaviours on. Damage plays no part: one text is enough.
+    """
+    asking = replace(bench, texts=bench.texts[:1])
+    pairs, agreements = [], []
+    for where, places, n_random in (
+        ("combined", settings.site, settings.n_random),
+        ("simultaneous", settings.places, 0),
+    ):
+        how = (settings.interference_strength, settings.positions, settings.scale, n_random, settings.seed)
+        frame, changes = interference(asking, vectors, places, *how)
+        pairs.append(frame.assign(where=where))
+        if len(vectors) >= 3:
+            found = interference_agreement(frame, changes, settings.resamples, settings.seed)
+            agreements.append(found.assign(where=where))
+    empty = pd.DataFrame(columns=["statistic", "value", "low", "high", "n", "where"])
+    return pd.concat(pairs, ignore_index=True), pd.concat(agreements, ignore_index=True) if agreements else empty
+
+
+def _check(
+    vectors: Mapping[str, SteeringVector],
+    behaviours: Mapping[str, Splits],
+    targets: Mapping[str, float],
+    settings: Many,
+) -> None:
+    """Refuses what cannot be compared."""
+    for given, what in ((vectors, "vectors"), (settings.places, "places"), (targets, "targets")):
+        require_behaviours(given, behaviours, what)
+    if not any(targets.values()):
+        raise ScoreError("every target is 0; give +1 or -1 to at least one behaviour.")
+    if 0 not in settings.strengths or min(settings.strengths) < 0 or max(settings.strengths) <= 0:
+        raise ScoreError(
+            f"strengths {list(settings.strengths)}; give 0, the unsteered model, and sizes above it: each is used to "
+            "add and to subtract."
+        )
+    seen: dict[tuple[str, str, str], tuple[str, str]] = {}
+    for name, splits in behaviours.items():
+        _require_two_labels(name, splits)
+        for part in PARTS:
+            for item in getattr(splits, part):
+                other, where = seen.setdefault(item.content, (name, part))
+                if where != part:
+                    raise DataError(
+                        f"item {item.id!r} of behaviour {name!r} is in its {part} part and in the {where} part of "
+                        f"{other!r}; vectors and strengths must not be judged on what they are made of."
+                    )
+
+
+def _require_two_labels(name: str, splits: Splits) -> None:
+    """Refuses items of which one and the same answer always matches: its vector would be that answer's."""
+    items = [item for part in PARTS for item in getattr(splits, part)]
+    options = {option.strip() for item in items for option in (item.matching, item.other)}
+    matching = {item.matching.strip() for item in items}
+    if len(items) > 1 and len(options) == 2 and len(matching) == 1:
+        raise DataError(
+            f"behaviour {name!r}: {matching.pop()!r} matches in all of its {len(items)} items; a vector of one label "
+            "only cannot be told from the answer itself. Add items in which the other answer matches."
+        )
+
+
+def _facts(model: SteerableModel, behaviours: Mapping[str, Splits], texts: Corpus, settings: Many) -> dict[str, Any]:
+    """What holds for all frames: settings, model, data, libraries."""
+    sizes = {name: {part: len(getattr(splits, part)) for part in PARTS} for name, splits in behaviours.items()}
+    return {
+        "settings": asdict(settings),
+        "model": fingerprint(model).to_dict(),
+        "data": {name: {"splits": splits.hash, **sizes[name]} for name, splits in behaviours.items()},
+        "texts": texts.hash,
+        "versions": versions(),
+    }

@@ -1,0 +1,186 @@
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+"""Figures of several behaviours at once: simultaneous curve, schemes at equal damage, interference, detection.
+
+All take the tables of `ManyResult`, test rows. Bars and points have 95 % intervals over items; what has collapsed is
+drawn with a cross, never left out.
+"""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+
+from lens_steer.figures.many_bars import (
+    ADD,
+    SUBTRACT,
+    behaviours_of,
+    legend_above,
+    own_rows,
+    test_rows,
+    unsteered_rows,
+)
+from lens_steer.figures.style import COLLAPSED, SINGLE_COLUMN, STYLE, Figure, words
+
+SHADES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
+
+
+def simultaneous_curve(cells: pd.DataFrame, points: pd.DataFrame) -> Figure:
+    """Matching rates over the global strength of simultaneous steering, with the alignment tax.
+
+    Args:
+        cells: of `ManyResult`.
+        points: of `ManyResult`.
+
+    Returns:
+        The figure: one line a behaviour with its interval, dotted the relative top-1 on neutral text with its.
+    """
+    test = test_rows(cells)
+    curve = test[test["scheme"].eq("simultaneous") & test["point"].eq("grid")]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(SINGLE_COLUMN, 2.7), layout="constrained")
+        axis = figure.subplots()
+        for name, colour in zip(behaviours_of(cells), SHADES * 9, strict=False):
+            rows = _signed(curve[curve["behaviour"] == name])
+            x, y = rows["signed"], rows["matching_rate"]
+            axis.fill_between(x, rows["matching_rate_low"], rows["matching_rate_high"], color=colour, alpha=0.13, lw=0)
+            axis.plot(x, y, color=colour, lw=1.1, marker="o", ms=2, label=words(str(name)))
+            axis.plot(x[rows["collapsed"]], y[rows["collapsed"]], "x", color=colour, ms=6, mew=1.2)
+        tax = _signed(points[points["scheme"].eq("simultaneous") & points["point"].eq("grid")])
+        axis.fill_between(
+            tax["signed"], tax["relative_top1_low"], tax["relative_top1_high"], color="0.3", alpha=0.2, lw=0
+        )
+        axis.plot(tax["signed"], tax["relative_top1"], color="black", lw=1.1, ls=":", label="top-1 kept on text")
+        axis.plot([], [], "x", color="0.3", ms=5, label="collapsed")
+        axis.axhline(0.5, color="black", lw=0.4, ls="--", zorder=0)
+        axis.axvline(0, color="black", lw=0.4, ls="--", zorder=0)
+        axis.set(xlabel=f"global strength ({cells['scale'].iloc[0]})", ylabel="matching rate", ylim=(-0.03, 1.05))
+        sizes = tax.loc[tax["signed"] > 0, "signed"].to_numpy()
+        axis.set_xscale("symlog", linthresh=float(sizes[0]))
+        shown = sizes[len(sizes) % 2 - 1 :: -2][::-1] if len(sizes) > 3 else sizes
+        spots = [*-shown[::-1], 0.0, *shown]
+        axis.set_xticks(spots, [f"{spot:g}" for spot in spots])
+        axis.minorticks_off()
+        figure.legend(**legend_above(figure), ncols=3)
+        return figure
+
+
+def scheme_intervals(points: pd.DataFrame, point: str = "equal") -> Figure:
+    """How far each scheme moves all behaviours, at one damage.
+
+    Args:
+        points: of `ManyResult`.
+        point: `equal` or `best`.
+
+    Returns:
+        The figure: the objective with its interval, adding and subtracting; a cross where answers have newly collapsed.
+    """
+    shown = points[points["point"].eq(point) & points["steered"].isin(("all", "each"))]
+    order = [name for name in dict.fromkeys(["individual", *points["scheme"]]) if name in set(shown["scheme"])]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(SINGLE_COLUMN, 0.24 * len(order) + 0.85), layout="constrained")
+        axis = figure.subplots()
+        for direction, colour, shift in (("add", ADD, -0.14), ("subtract", SUBTRACT, 0.14)):
+            rows = shown[shown["direction"] == direction].set_index("scheme").reindex(order)
+            y, value = np.arange(len(order)) + shift, rows["objective"].to_numpy()
+            ends = np.abs(rows[["objective_low", "objective_high"]].to_numpy().T - value)
+            label = "added" if direction == "add" else "subtracted"
+            axis.errorbar(value, y, xerr=ends, fmt="o", color=colour, ms=3, elinewidth=1, label=label)
+            fallen = rows["newly_collapsed"].eq(True).to_numpy()
+            axis.plot(value[fallen], y[fallen], "x", color=COLLAPSED, ms=7, zorder=4)
+        labels = ["individual (one at a time)" if name == "individual" else name for name in order]
+        axis.set_yticks(range(len(order)), labels)
+        axis.axvline(0, color="black", lw=0.5)
+        axis.set(ylim=(len(order) - 0.5, -0.5))
+        figure.supxlabel("mean change of the logit difference (nats)", fontsize=8)
+        figure.legend(**legend_above(figure), ncols=2)
+        return figure
+
+
+def interference_matrices(pairs: pd.DataFrame, agreement: pd.DataFrame, where: str = "combined") -> Figure:
+    """What steering each behaviour does to every other one: predicted of the geometry, and measured.
+
+    Args:
+        pairs: `interference` of `ManyResult`.
+        agreement: of `ManyResult`.
+        where: `combined` (one site) or `simultaneous` (a site each).
+
+    Returns:
+        The figure: nats in every cell, on one scale; measured cells in grey letters are within their random band or
+        have an interval that holds 0.
+    """
+    rows = pairs[pairs["where"] == where]
+    names = list(rows["steered"].unique())
+    most = float(rows[["predicted", "measured"]].abs().max().max())
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(SINGLE_COLUMN, 2.25), layout="constrained")
+        axes = figure.subplots(1, 2, sharey=True)
+        image = None
+        for axis, column in zip(axes, ("predicted", "measured"), strict=True):
+            grid = rows.pivot(index="steered", columns="read", values=column).loc[names, names]
+            image = axis.imshow(grid, cmap="RdBu_r", vmin=-most, vmax=most)
+            labels = [words(str(name)) for name in names]
+            axis.set_xticks(range(len(names)), labels, rotation=90, fontsize=6)
+            axis.set_yticks(range(len(names)), labels, fontsize=6)
+            axis.spines[:].set_visible(False)
+            axis.tick_params(length=0)
+            axis.set(title=column)
+            for _, row in rows.iterrows():
+                value, spot = row[column], (names.index(row["read"]), names.index(row["steered"]))
+                colour = "white" if abs(value) > 0.6 * most else "black"
+                if column == "measured" and _unsure(row):
+                    colour = "0.55"
+                axis.text(
+                    *spot, f"{value:.1f}".replace("-0.0", "0.0"), ha="center", va="center", fontsize=6, color=colour
+                )
+        axes[0].set_ylabel("steered")
+        figure.supxlabel("read", fontsize=8)
+        figure.colorbar(image, ax=axes, label="nats", shrink=0.5, pad=0.02)
+        found = agreement[agreement["where"].eq(where) & agreement["statistic"].eq("spearman")]
+        if len(found):
+            value, low, high = found[["value", "low", "high"]].iloc[0]
+            figure.suptitle(f"other behaviours: Spearman {value:.2f} [{low:.2f}, {high:.2f}]", fontsize=7)
+        return figure
+
+
+def detection_points(cells: pd.DataFrame, point: str = "best") -> Figure:
+    """Hit rate against false-alarm rate of each behaviour, unsteered and steered alone.
+
+    Args:
+        cells: of `ManyResult`.
+        point: `best` or `equal`.
+
+    Returns:
+        The figure: arrows across the diagonal are steering, arrows along it are answer bias.
+    """
+    test, names = test_rows(cells), behaviours_of(cells)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(SINGLE_COLUMN, 3.2), layout="constrained")
+        axis = figure.subplots()
+        axis.plot([0, 1], [0, 1], color="black", lw=0.5, ls="--", zorder=0)
+        unsteered = unsteered_rows(test)
+        for name, colour in zip(names, SHADES * 9, strict=False):
+            start = unsteered.loc[name, ["false_alarm_rate", "hit_rate"]].to_numpy(dtype=float)
+            axis.plot(*start, "o", mfc="white", mec=colour, ms=5, label=words(str(name)))
+            for direction, marker in (("add", "+"), ("subtract", "_")):
+                row = own_rows(test, direction, point).loc[name]
+                end = row[["false_alarm_rate", "hit_rate"]].to_numpy(dtype=float)
+                axis.plot(*np.stack([start, end]).T, color=colour, lw=0.8, alpha=0.7)
+                axis.plot(*end, "x" if row["collapsed"] else marker, color=colour, ms=8, mew=1.6)
+        axis.plot([], [], "+", color="0.3", ms=7, mew=1.5, label="added")
+        axis.plot([], [], "_", color="0.3", ms=7, mew=1.5, label="subtracted")
+        axis.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
+        axis.set(xlabel="false alarms: first letter, not matching", ylabel="hits: first letter, matching")
+        figure.legend(**legend_above(figure), ncols=3)
+        return figure
+
+
+def _signed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Both directions on one axis, subtracting to the left; 0 once."""
+    signed = rows["strength"].where(rows["direction"] == "add", -rows["strength"])
+    return rows.assign(signed=signed + 0.0).drop_duplicates("signed").sort_values("signed")
+
+
+def _unsure(row: pd.Series) -> bool:
+    """Whether a measured pair's interval holds 0, or its value is within the random band."""
+    return (
+        row["measured_low"] <= 0 <= row["measured_high"] or row["random_low"] <= row["measured"] <= row["random_high"]
+    )

@@ -1,0 +1,140 @@
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+"""Bars of several behaviours: each steered by its own vector, and all by the combined schemes.
+
+Both take the cells of `ManyResult`, test rows. Bars have 95 % intervals over items; what has collapsed is drawn with a
+cross, never left out. The selections of rows that other figures of `ManyResult` share are here too.
+"""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from lens_steer.figures.style import COLLAPSED, CONTROL, SINGLE_COLUMN, STYLE, Figure, words
+
+ADD, SUBTRACT = "#0072B2", "#E69F00"
+FAITHFUL = ("mean", "mean weighted", "sum", "sum weighted")
+CORRECTED = ("sum", "sum weighted", "orthogonalised", "gram")
+HATCHES = ("", "////", "....", "xxxx")
+
+
+def individual_bars(cells: pd.DataFrame, point: str = "best") -> Figure:
+    """Matching rate of each behaviour unsteered, and steered by its own vector alone.
+
+    Args:
+        cells: of `ManyResult`.
+        point: `best` or `equal` (damage).
+
+    Returns:
+        The figure: three bars a behaviour, with intervals.
+    """
+    test, names = test_rows(cells), behaviours_of(cells)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(SINGLE_COLUMN, 2.3), layout="constrained")
+        axis = figure.subplots()
+        bars = (("unsteered", unsteered_rows(test), CONTROL), ("added", own_rows(test, "add", point), ADD))
+        for place, (label, rows, colour) in enumerate(
+            (*bars, ("subtracted", own_rows(test, "subtract", point), SUBTRACT))
+        ):
+            _bars(axis, rows.loc[names], np.arange(len(names)) + (place - 1) * 0.27, 0.27, {"color": colour}, label)
+        _behaviour_axis(axis, names)
+        figure.legend(**legend_above(figure), ncols=4)
+        return figure
+
+
+def combined_bars(cells: pd.DataFrame) -> Figure:
+    """Matching rate of each behaviour under the combined schemes: as published, and at equal damage.
+
+    Args:
+        cells: of `ManyResult`.
+
+    Returns:
+        The figure: adding in blue, subtracting in orange; grey lines are unsteered, + and - what each behaviour's own
+        vector does alone (at its best point above, at equal damage below).
+    """
+    test, names = test_rows(cells), behaviours_of(cells)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(SINGLE_COLUMN, 4.3), layout="constrained")
+        axes = figure.subplots(2, 1, sharex=True, sharey=True)
+        panels = (
+            ("faithful", "best", FAITHFUL, "as published: strength 1"),
+            ("equal", "equal", CORRECTED, "equal damage"),
+        )
+        for axis, (point, alone, schemes, title) in zip(axes, panels, strict=True):
+            shown = [(scheme, direction) for direction in ("add", "subtract") for scheme in schemes]
+            width = 0.84 / len(shown)
+            for place, (scheme, direction) in enumerate(shown):
+                rows = test[test["scheme"].eq(scheme) & test["direction"].eq(direction) & test["point"].eq(point)]
+                if len(rows):
+                    look = {"color": ADD if direction == "add" else SUBTRACT, "hatch": HATCHES[schemes.index(scheme)]}
+                    spots = np.arange(len(names)) + (place + 0.5) * width - 0.42
+                    rows = rows.set_index("behaviour").loc[names]
+                    _bars(axis, rows, spots, width, look | {"alpha": 0.75, "edgecolor": "white", "lw": 0.3}, "")
+            _references(axis, test, names, alone)
+            _behaviour_axis(axis, names)
+            looks = [mpl.patches.Patch(facecolor="0.6", edgecolor="white", hatch=hatch) for hatch in HATCHES]
+            place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.1), "ncols": 4, "frameon": False}
+            axis.legend(looks, schemes, **place, handlelength=1.3, columnspacing=0.8, handletextpad=0.4)
+            axis.set_title(title)
+        figure.legend(**legend_above(figure), ncols=3)
+        return figure
+
+
+def test_rows(cells: pd.DataFrame) -> pd.DataFrame:
+    """The rows of test items."""
+    return pd.DataFrame(cells[cells["part"] == "test"])
+
+
+def behaviours_of(cells: pd.DataFrame) -> list[str]:
+    """The behaviours, in order."""
+    return list(cells["behaviour"].unique())
+
+
+def unsteered_rows(test: pd.DataFrame) -> pd.DataFrame:
+    """Each behaviour's row at strength 0."""
+    rows = test[test["point"].eq("grid") & test["strength"].eq(0) & test["direction"].eq("add")]
+    return rows.set_index("behaviour")
+
+
+def own_rows(test: pd.DataFrame, direction: str, point: str) -> pd.DataFrame:
+    """Each behaviour's row when it is steered alone; NaN where it has no such point."""
+    own = test[test["scheme"].eq("individual") & test["steered"].eq(test["behaviour"])]
+    rows = own[own["direction"].eq(direction) & own["point"].eq(point)].set_index("behaviour")
+    return rows.reindex(behaviours_of(test)).assign(collapsed=lambda frame: frame["collapsed"].eq(True))
+
+
+def legend_above(figure: Figure) -> dict[str, object]:
+    """The legend of all axes, each label once, above them."""
+    handles = {label: h for axis in figure.axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    place = {"loc": "outside upper center", "frameon": False, "columnspacing": 1.0, "handletextpad": 0.5}
+    return {"handles": list(handles.values()), "labels": list(handles), **place}
+
+
+def _bars(axis: Axes, rows: pd.DataFrame, x: np.ndarray, width: float, look: dict[str, object], label: str) -> None:
+    """Matching rates with intervals; crosses on collapsed ones."""
+    rate = rows["matching_rate"].to_numpy(dtype=float)
+    ends = np.abs(rows[["matching_rate_low", "matching_rate_high"]].to_numpy(dtype=float).T - rate)
+    axis.bar(x, rate, width, label=label, **look)
+    axis.errorbar(x, rate, yerr=ends, fmt="none", ecolor="0.25", elinewidth=0.6)
+    fallen = rows["collapsed"].to_numpy(dtype=bool)
+    axis.plot(x[fallen], rate[fallen], "x", color=COLLAPSED, ms=5, mew=1.2, zorder=4)
+
+
+def _references(axis: Axes, test: pd.DataFrame, names: list[str], point: str) -> None:
+    """Unsteered rates as lines, individual ones as + and - marks."""
+    unsteered = unsteered_rows(test)
+    place, rates = np.arange(len(names)), unsteered.loc[names, "matching_rate"]
+    axis.hlines(rates, place - 0.44, place + 0.44, color="0.35", lw=0.9, zorder=3, label="unsteered")
+    for direction, marker, colour in (("add", "+", ADD), ("subtract", "_", SUBTRACT)):
+        rates = own_rows(test, direction, point).loc[names, "matching_rate"]
+        place = np.arange(len(names)) + (-0.21 if direction == "add" else 0.21)
+        axis.plot(place, rates, marker, color="white", ms=7, mew=2.6, zorder=5)
+        label = "alone, added" if direction == "add" else "alone, subtracted"
+        axis.plot(place, rates, marker, color=colour, ms=6, mew=1.4, zorder=6, label=label)
+
+
+def _behaviour_axis(axis: Axes, names: list[str]) -> None:
+    labels = [words(name) for name in names]
+    axis.set_xticks(range(len(names)), labels, rotation=25, ha="right", rotation_mode="anchor")
+    axis.axhline(0.5, color="black", lw=0.4, ls=":", zorder=0)
+    axis.set(ylabel="matching rate", ylim=(0, 1.05))

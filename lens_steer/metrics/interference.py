@@ -1,0 +1,89 @@
+"""How far interference that geometry predicts is the interference that is measured; pure tensors.
+
+    measured_ij   mean over items of behaviour j of what steering behaviour i does to their logit difference     nats
+    predicted_ij  A_ij measured_jj      A_ij = <v_i, v_j> / ||v_j||^2: the dose of j that strength 1 of i brings along
+    agreement     Pearson's and Spearman's correlation of the two over i != j
+
+The interval resamples the items of each behaviour by themselves (percentile bootstrap), all that was steered together,
+and works out prediction and measurement again. It speaks of other items, not of other behaviours: n behaviours have no
+more than n (n - 1) pairs, which share vectors. A correlation is NaN where either side does not vary.
+"""
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy import stats
+from torch import Tensor
+
+from lens_steer.errors import ScoreError
+from lens_steer.metrics.statistics import Interval
+
+
+def predicted_interference(
+    doses: Float[Tensor, "behaviour behaviour"], measured: Float[Tensor, "behaviour behaviour"]
+) -> Float[Tensor, "behaviour behaviour"]:
+    """The change of each behaviour that the geometry predicts, of what its own vector was measured to do.
+
+    Args:
+        doses: dose of behaviour j (column) that strength 1 of the vector of i (row) brings along.
+        measured: change of behaviour j (column) when i is steered (row), nats.
+
+    Returns:
+        doses_ij measured_jj, nats.
+    """
+    return doses.double() * measured.double().diagonal()
+
+
+def agreement(
+    doses: Float[Tensor, "behaviour behaviour"],
+    changes: Float[Tensor, "behaviour behaviour item"],
+    confidence: float = 0.95,
+    resamples: int = 999,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """How well the geometry predicts what behaviours do to each other.
+
+    Args:
+        doses: as for `predicted_interference`.
+        changes: change of each item of behaviour j (second axis) when i is steered (first axis), nats.
+        confidence: between 0 and 1.
+        resamples: how many times the items are resampled.
+        seed: the same seed gives the same interval.
+
+    Returns:
+        `pearson` and `spearman`, over pairs of different behaviours; `n` counts pairs.
+
+    Raises:
+        ScoreError: fewer than three behaviours, or not a change for each pair, item and dose.
+    """
+    n = len(doses)
+    if n < 3 or changes.shape[:2] != (n, n) or doses.shape != (n, n) or changes.shape[2] < 2:
+        raise ScoreError(
+            f"doses of shape {tuple(doses.shape)} and changes of shape {tuple(changes.shape)}; agreement needs a "
+            "square of at least three behaviours, and at least two items of each pair."
+        )
+    rng, items = np.random.default_rng(seed), changes.shape[2]
+    whole = _correlations(doses, changes.double().mean(dim=2))
+    drawn = []
+    for _ in range(resamples):
+        chosen = torch.from_numpy(rng.integers(items, size=(n, items))).expand(n, n, items)
+        drawn.append(_correlations(doses, changes.double().gather(2, chosen).mean(dim=2)))
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    found = {}
+    for place, name in enumerate(("pearson", "spearman")):
+        low, high = np.nanquantile([pair[place] for pair in drawn], tails) if drawn else (math.nan, math.nan)
+        bounds = {"low": float(min(low, whole[place])), "high": float(max(high, whole[place]))}
+        found[name] = Interval(value=whole[place], **bounds, confidence=confidence, n=n * (n - 1))
+    return found
+
+
+def _correlations(doses: Tensor, measured: Tensor) -> tuple[float, float]:
+    """Pearson's and Spearman's, over pairs of different behaviours."""
+    apart = ~torch.eye(len(doses), dtype=torch.bool)
+    x, y = (matrix[apart].numpy() for matrix in (predicted_interference(doses, measured), measured))
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return math.nan, math.nan
+    ranks = stats.rankdata(x), stats.rankdata(y)
+    return float(np.corrcoef(x, y)[0, 1]), float(np.corrcoef(*ranks)[0, 1])

@@ -1,0 +1,212 @@
+# pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false, reportArgumentType=false
+"""Several behaviours at once, end to end on the lab, and what is refused."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from lens_steer.compose import assign, effective_doses
+from lens_steer.data.choices import ChoiceItem
+from lens_steer.data.contrast import contrast_from_choices
+from lens_steer.data.splits import Splits
+from lens_steer.errors import DataError, ScoreError, SiteError
+from lens_steer.experiments.multi_behaviour import BehaviourBench, Many, ManyResult, many_behaviours
+from lens_steer.experiments.multi_behaviour.interference import interference
+from lens_steer.experiments.multi_behaviour.points import best_strength
+from lens_steer.experiments.multi_behaviour.schemes import scheme_lines
+from lens_steer.extract import extract
+from lens_steer.lab.corpora import lab_corpus
+from lens_steer.lab.items import open_items
+from lens_steer.model import load_model
+from lens_steer.score import score_choices
+from lens_steer.vector import SteeringVector
+
+NAMES = ("myopic", "agreeableness", "anti_immigration")
+PLACES = {name: f"resid_post@{layer}" for layer, name in enumerate(NAMES)}
+SETTINGS = Many(
+    site="resid_post@0",
+    places=PLACES,
+    strengths=(0, 0.5, 1, 2),
+    positions="0:20",
+    n_random=4,
+    resamples=99,
+)
+TEXTS = lab_corpus("text", train=1, validation=4, test=4)
+
+
+def splits(name: str, n: int = 8) -> Splits:
+    sizes: dict[Any, int] = {"train": 40, "validation": 6, "test": n}
+    return Splits(**{part: open_items(name, size, split=part) for part, size in sizes.items()})
+
+
+@pytest.fixture(scope="module")
+def lab() -> Any:
+    return load_model("lab")
+
+
+@pytest.fixture(scope="module")
+def behaviours() -> dict[str, Splits]:
+    return {name: splits(name) for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def vectors(lab: Any, behaviours: dict[str, Splits]) -> dict[str, SteeringVector]:
+    contrasts = {name: contrast_from_choices(name, rows.train, answer="text") for name, rows in behaviours.items()}
+    return {name: extract(lab, contrast, "resid_post@0:3") for name, contrast in contrasts.items()}
+
+
+@pytest.fixture(scope="module")
+def result(lab: Any, vectors: Any, behaviours: Any) -> ManyResult:
+    return many_behaviours(lab, vectors, behaviours, TEXTS, SETTINGS)
+
+
+def test_every_scheme_has_the_same_grid_and_is_chosen_within_the_budget_on_validation(result: ManyResult) -> None:
+    validation = result.cells[result.cells["part"] == "validation"]
+    grids = validation.groupby(["scheme", "direction"])["strength"].unique().map(sorted)
+    assert len(grids) == 18 and all(grid == [0.0, 0.5, 1.0, 2.0] for grid in grids)
+    best = result.points[result.points["point"].eq("best") & result.points["steered"].eq("all")]
+    assert len(best) == 16
+    for _, row in best.iterrows():
+        same = validation["scheme"].eq(row["scheme"]) & validation["direction"].eq(row["direction"])
+        there = validation[same & validation["strength"].eq(row["strength"])]
+        assert (there["kl"] <= SETTINGS.kl).all()
+
+
+def test_equal_points_do_the_budgets_damage_to_validation_texts(lab: Any, vectors: Any, result: ManyResult) -> None:
+    equal = result.points[result.points["point"].eq("equal") & result.points["steered"].eq("all")]
+    assert len(equal) >= 8
+    one = {name: 1.0 for name in NAMES}
+    lines = scheme_lines(
+        vectors, SETTINGS.site, PLACES, one, {"add": one, "subtract": one}, SETTINGS.positions, "raw", SETTINGS.ridge
+    )
+    items = {name: splits(name).validation[:2] for name in NAMES}
+    bench = BehaviourBench(model=lab, items=items, texts=TEXTS.validation)
+    for line in lines[1:7:2]:
+        chosen = equal[equal["scheme"].eq(line.scheme) & equal["direction"].eq(line.direction)]
+        if line.scheme != "sum weighted" and len(chosen):
+            damage = bench.measure([line.cell(float(chosen["strength"].iloc[0]))]).damages[0]
+            assert damage.kl == pytest.approx(SETTINGS.kl, rel=0.1)
+
+
+def test_test_numbers_are_those_of_asking_the_test_items(lab: Any, vectors: Any, behaviours: Any, result: Any) -> None:
+    rows = result.cells[result.cells["part"].eq("test") & result.cells["point"].eq("faithful")]
+    row = rows[rows["scheme"].eq("sum") & rows["direction"].eq("subtract") & rows["behaviour"].eq("myopic")]
+    plan = assign(vectors, SETTINGS.site, -1.0).interventions(SETTINGS.positions)
+    alone = score_choices(lab, behaviours["myopic"].test, plan)
+    assert row["matching_rate"].item() == pytest.approx(float(alone.matches.double().mean()))
+    assert row["logit_difference"].item() == pytest.approx(float(alone.logit_differences.mean()), abs=1e-3)
+
+
+def test_the_mean_is_the_sum_at_a_third_of_its_strength(result: ManyResult) -> None:
+    equal = result.points[result.points["point"] == "equal"].set_index(["scheme", "direction"])["strength"]
+    for direction in ("add", "subtract"):
+        if ("mean", direction) in equal.index:
+            assert equal["mean", direction] == pytest.approx(3 * equal["sum", direction], rel=0.05)
+
+
+def test_individual_steering_is_as_good_alone_as_when_it_is_pooled(result: ManyResult) -> None:
+    alone = result.objective[result.objective["scheme"].eq("individual") & result.objective["point"].eq("best")]
+    each = alone[alone["steered"].isin(NAMES)].groupby(["direction", "item"])["objective"].mean()
+    pooled = alone[alone["steered"] == "each"].set_index(["direction", "item"])["objective"]
+    pd.testing.assert_series_equal(each.sort_index(), pooled.sort_index(), check_names=False)
+
+
+def test_what_is_predicted_is_measured_in_the_lab_and_random_directions_do_less(result: ManyResult) -> None:
+    pairs = result.interference[result.interference["where"] == "combined"]
+    pair = pairs.set_index(["steered", "read"])
+    for steered, read in (("agreeableness", "anti_immigration"), ("anti_immigration", "agreeableness")):
+        row = pair.loc[(steered, read)]
+        assert row["predicted"] > 0 and row["measured_low"] > 0
+        assert row["measured"] > row["random_high"]
+    assert (pairs["cosine"] <= 1 + 1e-9).all() and set(result.agreement["where"]) == {"combined", "simultaneous"}
+
+
+def test_a_planted_opposition_is_predicted_and_measured_and_leaves_a_third_behaviour_alone(
+    lab: Any, vectors: Any, behaviours: Any
+) -> None:
+    """anti_immigration's vector, made to point away from agreeableness': the lab's own two share a direction."""
+    site = "resid_post@0"
+    agree, other = vectors["agreeableness"].at(site), vectors["anti_immigration"].at(site)
+    away = other - 1.8 * (other @ agree) / (agree @ agree) * agree
+    planted = {
+        "agreeableness": vectors["agreeableness"],
+        "anti_immigration": vectors["anti_immigration"].replaced("planted", {s: away for s in vectors["myopic"].sites}),
+    }
+    items = {name: behaviours[name].test for name in planted}
+    bench = BehaviourBench(model=lab, items=items, texts=TEXTS.test[:1])
+    pairs, _ = interference(bench, planted, site, 1.0, "0:20", "raw", 4, 0)
+    row = pairs.set_index(["steered", "read"]).loc[("anti_immigration", "agreeableness")]
+    assert row["cosine"] < -0.3 and row["predicted"] < 0
+    assert row["measured_high"] < 0 and row["measured"] < row["random_low"]
+
+
+def test_least_squares_doses_meet_mixed_targets_and_equal_strengths_do_not(vectors: Any) -> None:
+    targets = {"myopic": 0.0, "agreeableness": 1.0, "anti_immigration": -1.0}
+    one = dict.fromkeys(NAMES, 1.0)
+    lines = scheme_lines(vectors, "resid_post@0", PLACES, targets, {"add": one, "subtract": one}, "all", "raw", 1e-3)
+    doses = {line.scheme: effective_doses(line.assignment) for line in lines if line.direction == "add"}
+    assert doses["gram"] == pytest.approx(targets, abs=0.05)
+    assert max(abs(doses["sum"][name] - targets[name]) for name in NAMES) > 0.2
+    rows = [row for line in lines if line.scheme == "simultaneous gram" for row in line.dose_rows()]
+    assert [row["effective_dose"] for row in rows[:3]] == pytest.approx([0.0, 1.0, -1.0], abs=0.05)
+
+
+def test_schemes_are_compared_in_pairs_of_items(result: ManyResult) -> None:
+    found = result.compared("sum", "best").set_index(["scheme", "direction"])
+    wide = result.objective[result.objective["point"].eq("best") & result.objective["steered"].eq("all")]
+    add = wide[wide["direction"] == "add"].pivot(index="item", columns="scheme", values="objective")
+    assert found.loc[("gram", "add"), "difference"] == pytest.approx((add["gram"] - add["sum"]).mean())
+    with pytest.raises(ScoreError, match="scheme 'none' has no 'best' point"):
+        result.compared("none", "best")
+
+
+def test_what_was_saved_reads_back(result: ManyResult, tmp_path: Path) -> None:
+    result.save(tmp_path)
+    again = ManyResult.load(tmp_path)
+    for name in ("cells", "points", "objective", "doses", "interference", "agreement"):
+        pd.testing.assert_frame_equal(getattr(again, name), getattr(result, name), check_dtype=False)
+    pd.testing.assert_frame_equal(again.compared("sum", "best"), result.compared("sum", "best"))
+
+
+def test_the_best_strength_breaks_neither_budget_nor_answers(lab: Any, vectors: Any, behaviours: Any) -> None:
+    bench = BehaviourBench(model=lab, items={"myopic": behaviours["myopic"].test}, texts=TEXTS.test)
+    one = dict.fromkeys(NAMES, 1.0)
+    line = scheme_lines(vectors, "resid_post@0", PLACES, one, {"add": one, "subtract": one}, "0:20", "raw", 1e-3)[1]
+    grid = (0.0, 0.25, 1.0)
+    measured = bench.measure([line.cell(strength) for strength in grid])
+    kls = [damage.kl for damage in measured.damages]
+    assert kls[0] == 0 < kls[1] < kls[2]
+    assert best_strength(measured, grid, line, kl=0.0) == 0.0
+    free = max(grid, key=lambda s: float(measured.targeted(grid.index(s), line.targets).mean()))
+    assert best_strength(measured, grid, line, kl=99.0) == free > 0
+    assert torch.isfinite(measured.changes(2)).all()
+
+
+def test_what_cannot_be_compared_is_refused(lab: Any, vectors: Any, behaviours: Any) -> None:
+    def run(items: Any = behaviours, **changes: Any) -> ManyResult:
+        return many_behaviours(lab, vectors, items, TEXTS, replace(SETTINGS, **changes))
+
+    for strengths in ((0.5, 1), (0,), (-1, 0, 1)):
+        with pytest.raises(ScoreError, match="give 0, the unsteered model, and sizes above it"):
+            run(strengths=strengths)
+    with pytest.raises(SiteError, match="written to the same tensor"):
+        run(places=PLACES | {"myopic": "resid_post@1"})
+    with pytest.raises(ScoreError, match="places: boldness unknown"):
+        run(places=PLACES | {"boldness": "resid_post@1"})
+    with pytest.raises(ScoreError, match="vectors: myopic unknown"):
+        run({name: rows for name, rows in behaviours.items() if name != "myopic"})
+    with pytest.raises(ScoreError, match="every target is 0"):
+        run(targets=dict.fromkeys(NAMES, 0.0))
+    with pytest.raises(DataError, match="give each behaviour the same number"):
+        run(behaviours | {"myopic": splits("myopic", 5)})
+    leaked = replace(behaviours["myopic"], test=behaviours["agreeableness"].train[:8])
+    with pytest.raises(DataError, match="must not be judged on what they are made of"):
+        run(behaviours | {"myopic": leaked})
+    yes = [ChoiceItem(id=str(i), stem=f"Is {i} kind?", matching="Yes", other="No") for i in range(6)]
+    label = Splits(train=tuple(yes[:2]), validation=tuple(yes[2:4]), test=tuple(yes[4:]))
+    with pytest.raises(DataError, match="'Yes' matches in all of its 6 items"):
+        run(behaviours | {"myopic": label})
