@@ -20,7 +20,7 @@ QUICK = Individual(sites="resid_post@0:5", strengths=(-1.0, 1.0), positions=("al
 QUICK_BROAD = BroadSkill(
     sites="resid_post@1", strengths=(-1, 0, 4), n_random=1, n_permuted=1, max_tokens=24, resamples=9
 )
-QUICK_MANY = Many(site="", places={}, strengths=(0, 0.5, 1), n_random=2, resamples=9)
+QUICK_MANY = Many(site="", places={}, strengths=(0, 0.5, 1), n_random=2, resamples=99)
 FIGURES = ("steering_curves", "layer_strength_map", "cosine_map", "logit_lens", "selectivity", "text_kept", "collapse")
 FIGURES += ("individual_bars", "combined_bars", "simultaneous", "schemes", "interference", "detection")
 
@@ -61,7 +61,7 @@ def test_reproduce_writes_figures_their_data_and_full_provenance(quick: None, tm
     assert set(record["broad_skill"]["corpora"]) == {"text", "code", "python", "javascript"}
     assert record["collapse"]["settings"]["new_tokens"] == 6
     assert set(record["many"]["data"]) == set(record["data"])
-    assert ManyResult.load(tmp_path / "many").points["scheme"].nunique() == 9
+    assert len(set(ManyResult.load(tmp_path / "many").points["scheme"])) == 9
     assert len(BroadSkillResult.load(tmp_path / "broad").points) == 8
     written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert written == {*record["written"], "run.json"}

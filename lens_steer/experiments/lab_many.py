@@ -17,8 +17,8 @@ from lens_steer.lab.corpora import lab_corpus
 from lens_steer.model import SteerableModel
 
 ITEMS = {"validation": 8, "test": 12}
-TEXTS = {"train": 1, "validation": 6, "test": 10}
-LAB_MANY = Many(site="", places={}, strengths=(0, 0.125, 0.25, 0.5, 1, 2), n_random=6)
+TEXTS = {"train": 1, "validation": 5, "test": 8}
+LAB_MANY = Many(site="", places={}, strengths=(0, 0.125, 0.25, 0.5, 1, 2), n_random=6, max_tokens=128)
 """Without its sites, which `lab_settings` fills in."""
 
 
