@@ -85,13 +85,11 @@ def reproduce(
     seed: Annotated[int, typer.Option(help="Of splits and random directions.")] = 0,
     device: Annotated[str, typer.Option(help="Where the model runs.")] = "cpu",
 ) -> None:
-    """Steer each behaviour with a vector of its own: figures, tidy data, provenance, and a table."""
-    from lens_steer.reproduce import reproduce_individual
+    """Steer each behaviour, and on the lab's data skills and behaviours at once: figures, tidy data, provenance."""
+    from lens_steer.reproduce import reproduce as run
 
     began = time.monotonic()
-    result = reproduce_individual(
-        model, data or [], out, limit=limit, seed=seed, device=device, command=sys.argv[1:], progress=True
-    )
+    result = run(model, data or [], out, limit=limit, seed=seed, device=device, command=sys.argv[1:], progress=True)
     console = _console()
     console.print(_table(_short(result.summary()), "Matching rate on test items, at the point chosen on validation"))
     console.print(f"figures, data and run.json in {out}/  ({time.monotonic() - began:.0f} s)", highlight=False)

@@ -22,6 +22,7 @@ AXES: dict[str, str] = {
     "n_target": "rows of activations that a map leads to; of counts: documents of the skill that should go",
     "rank": "directions that an eraser takes out",
     "item": "choice items",
+    "vector": "steering vectors that may be added",
     "behaviour": "behaviours that are asked together",
     "order": "option orders of one item: 0 = matching option first, 1 = matching option second",
     "strength": "values of a strength grid",

@@ -1,9 +1,12 @@
 """Other programs' files: what number means which block, and what is refused."""
 
 import os
+import random
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import gguf
@@ -17,7 +20,7 @@ from lens_steer.model import forward
 from lens_steer.norms import activation_norms
 from lens_steer.sites import Site, parse_sites
 from lens_steer.steer import Intervention, steer
-from lens_steer.vector import SteeringVector, export_gguf, import_gguf, import_tensor
+from lens_steer.vector import SteeringVector, export_gguf, import_gguf, import_tensor, read_rows
 
 NORMS = {Site("resid_pre", 0): 2.0, **{Site("resid_post", layer): 2.0 for layer in range(3)}}
 TOKENS = torch.tensor([[0, 40, 41, 42, 43]])
@@ -211,3 +214,63 @@ def test_pickled_classes_and_damaged_files_are_refused_and_never_run(llama: Any,
     assert "LENS_STEER_WAS_RUN" not in os.environ
     with pytest.raises(FormatError, match="cannot be read"):
         import_tensor(tmp_path / "none.pt", llama, NORMS, "blocks")
+
+
+def held(path: Path, name: str, **attributes: Any) -> None:
+    """Writes an object of a class that exists only while it is written."""
+    kind = type(name, (), {"__module__": "their_code"})
+    sys.modules["their_code"] = ModuleType("their_code")
+    setattr(sys.modules["their_code"], name, kind)
+    thing = kind()
+    vars(thing).update(attributes)
+    torch.save(thing, path)
+    del sys.modules["their_code"]
+
+
+def test_a_tensor_in_a_named_class_is_read_without_the_class_and_with_the_facts_beside_it(
+    llama: Any, tmp_path: Path
+) -> None:
+    rows, path = torch.randn(3, 16, dtype=torch.bfloat16), tmp_path / "v.pt"
+    held(path, "Stored", acts=rows, note="x", n=5, chat=True, dtype=torch.bfloat16)
+    with pytest.raises(FormatError, match=r"never run \(it asks for their_code\.Stored\)"):
+        read_rows(path)
+    found = read_rows(path, {"their_code.Stored": "acts"})
+    assert torch.equal(found.rows, rows.float()) and dict(found.facts) == {"note": "x", "n": 5, "chat": True}
+    vector = import_tensor(path, llama, NORMS, "blocks", {"their_code.Stored": "acts"})
+    assert torch.equal(vector.at("resid_post@1"), rows[1].float()) and "their_code" not in sys.modules
+
+
+def test_a_named_class_lets_in_nothing_but_itself(tmp_path: Path) -> None:
+    path, holders = tmp_path / "v.pt", {"their_code.Stored": "acts"}
+    for attributes in ({"acts": Evil()}, {"acts": torch.ones(3, 16), "note": Evil()}):
+        held(path, "Stored", **attributes)
+        with pytest.raises(FormatError, match="holds pickled classes, which are never run"):
+            read_rows(path, holders)
+    held(path, "Other", acts=torch.ones(3, 16))
+    with pytest.raises(FormatError, match=r"it asks for their_code\.Other"):
+        read_rows(path, holders)
+    held(path, "Stored", acts=[1.0, 2.0])
+    with pytest.raises(FormatError, match="holds <class 'list'>; expected one floating-point tensor"):
+        read_rows(path, holders)
+    assert "LENS_STEER_WAS_RUN" not in os.environ
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_whose_instructions_are_damaged_is_read_or_refused_and_never_fails_otherwise(tmp_path: Path) -> None:
+    path, holders, draw = tmp_path / "v.pt", {"their_code.Stored": "acts"}, random.Random(0)
+    held(path, "Stored", acts=torch.ones(3, 16), note="x")
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    (name,) = (name for name in members if name.endswith("data.pkl"))
+    refused = 0
+    for _ in range(300):
+        damaged = bytearray(members[name])
+        damaged[draw.randrange(len(damaged))] = draw.randrange(256)
+        with zipfile.ZipFile(path, "w") as archive:
+            for member, content in members.items():
+                archive.writestr(member, bytes(damaged) if member == name else content)
+        try:
+            read_rows(path, holders)
+        except FormatError:
+            refused += 1
+    assert refused > 200

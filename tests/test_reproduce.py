@@ -3,36 +3,54 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from lens_steer import cli, reproduce
+from lens_steer import cli
 from lens_steer.errors import DataError
 from lens_steer.experiments.broad_skill import BroadSkill, BroadSkillResult
-from lens_steer.experiments.many_behaviours import Many, ManyResult
-from lens_steer.experiments.multi_behaviour import Individual
+from lens_steer.experiments.multi_behaviour import Individual, Many, ManyResult
+from lens_steer.experiments.optimiser import Optimise, OptimiseResult
+from lens_steer.reproduce import data, lab, reproduce, run
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "model-written-evals"
-QUICK = Individual(sites="resid_post@0:5", strengths=(-1.0, 1.0), positions=("all",), n_random=2, lens_tokens=2)
+QUICK = Individual(sites="resid_post@*", strengths=(-1.0, 1.0), positions=("all",), n_random=2, lens_tokens=2)
 QUICK_BROAD = BroadSkill(
     sites="resid_post@1", strengths=(-1, 0, 4), n_random=1, n_permuted=1, max_tokens=24, resamples=9
 )
+QUICK_OPTIMISED = Optimise(sites="resid_post@0:5", schemes=("simultaneous",), cells=20, n_random=2, resamples=99)
 QUICK_MANY = Many(site="", places={}, strengths=(0, 0.5, 1), n_random=2, resamples=99)
 FIGURES = ("steering_curves", "layer_strength_map", "cosine_map", "logit_lens", "selectivity", "text_kept", "collapse")
-FIGURES += ("individual_bars", "combined_bars", "simultaneous", "schemes", "interference", "detection")
+FIGURES += ("individual_bars", "combined_bars", "simultaneous", "schemes", "interference", "detection", "pareto_front")
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reproduce, "Individual", lambda: QUICK)
-    monkeypatch.setattr(reproduce, "LAB_SIZES", {"train": 6, "validation": 4, "test": 4})
-    monkeypatch.setattr(reproduce, "LAB_DOCUMENTS", {"train": 4, "validation": 2, "test": 2})
-    monkeypatch.setattr(reproduce, "LAB_BROAD", QUICK_BROAD)
-    monkeypatch.setattr(reproduce, "LAB_MANY", QUICK_MANY)
-    monkeypatch.setattr(reproduce, "LAB_COLLAPSE", {"strengths": (-2, 0, 2), "new_tokens": 6})
+@pytest.fixture(scope="module")
+def quick() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "Individual", lambda: QUICK)
+        patch.setattr(data, "LAB_SIZES", {"train": 6, "validation": 4, "test": 4})
+        patch.setattr(data, "LAB_DOCUMENTS", {"train": 4, "validation": 2, "test": 2})
+        patch.setattr(lab, "BROAD", QUICK_BROAD)
+        patch.setattr(lab, "TOGETHER", QUICK_MANY)
+        patch.setattr(lab, "OPTIMISED", QUICK_OPTIMISED)
+        patch.setattr(lab, "COLLAPSE", {"strengths": (-2, 0, 2), "new_tokens": 6})
+        patch.setattr(lab, "ITEMS", {"validation": 2, "test": 2})
+        patch.setattr(lab, "TEXTS", {"train": 1, "validation": 2, "test": 2})
+        yield
+
+
+@pytest.fixture(scope="module")
+def once(quick: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the command leaves."""
+    del quick
+    out = tmp_path_factory.mktemp("once")
+    done = CliRunner().invoke(cli.app, ["reproduce", "--out", str(out)], catch_exceptions=False)
+    assert done.exit_code == 0 and "sycophancy" in done.output
+    return out
 
 
 def rows(path: Path, n: int) -> Path:
@@ -48,30 +66,27 @@ def rows(path: Path, n: int) -> Path:
     return path
 
 
-def test_reproduce_writes_figures_their_data_and_full_provenance(quick: None, tmp_path: Path) -> None:
-    del quick
-    done = CliRunner().invoke(cli.app, ["reproduce", "--out", str(tmp_path)], catch_exceptions=False)
-    assert done.exit_code == 0 and "sycophancy" in done.output
+def test_reproduce_writes_figures_their_data_and_full_provenance(once: Path) -> None:
     for name in FIGURES:
-        assert all((tmp_path / f"{name}.{kind}").stat().st_size > 0 for kind in ("png", "pdf", "csv"))
-    record = json.loads((tmp_path / "run.json").read_text())
+        assert all((once / f"{name}.{kind}").stat().st_size > 0 for kind in ("png", "pdf", "csv"))
+    record = json.loads((once / "run.json").read_text())
     assert record["model"]["name"] == "lab" and record["settings"]["n_random"] == 2
     assert set(record["chosen"]) == set(record["data"]) and len(record["data"]) == 5
     assert {"torch", "transformer-lens", "python"} <= set(record["versions"])
-    assert set(record["broad_skill"]["corpora"]) == {"text", "code", "python", "javascript"}
+    assert set(record["broad"]["corpora"]) == {"text", "code", "python", "javascript"}
     assert record["collapse"]["settings"]["new_tokens"] == 6
     assert set(record["many"]["data"]) == set(record["data"])
-    assert len(set(ManyResult.load(tmp_path / "many").points["scheme"])) == 9
-    assert len(BroadSkillResult.load(tmp_path / "broad").points) == 8
-    written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert len(set(ManyResult.load(once / "many").points["scheme"])) == 9
+    assert set(OptimiseResult.load(once / "optimiser").cells["scheme"]) == {"optimised", "simultaneous"}
+    assert len(BroadSkillResult.load(once / "broad").points) == 8
+    written = {path.relative_to(once).as_posix() for path in once.rglob("*") if path.is_file()}
     assert written == {*record["written"], "run.json"}
 
 
-def test_the_same_seed_gives_byte_identical_tables_twice(quick: None, tmp_path: Path) -> None:
-    del quick
-    for name in ("one", "two"):
-        reproduce.reproduce_individual("lab", [], tmp_path / name)
-    first, second = (json.loads((tmp_path / name / "run.json").read_text())["written"] for name in ("one", "two"))
+@pytest.mark.slow
+def test_the_same_seed_gives_byte_identical_tables_twice(once: Path, tmp_path: Path) -> None:
+    reproduce("lab", [], tmp_path)
+    first, second = (json.loads((folder / "run.json").read_text())["written"] for folder in (once, tmp_path))
     assert first == second and len(first) > 15
 
 
@@ -80,7 +95,7 @@ def test_files_of_the_published_format_run_on_a_local_model_folder(
 ) -> None:
     del quick
     files = [rows(tmp_path / "my-own.jsonl", 12), rows(tmp_path / "other.jsonl", 30)]
-    result = reproduce.reproduce_individual(str(llama_folder), files, tmp_path / "out", limit=12)
+    result = reproduce(str(llama_folder), files, tmp_path / "out", limit=12)
     assert list(result.points) == ["my_own", "other"]
     sizes = json.loads((tmp_path / "out" / "run.json").read_text())["data"]["other"]
     assert sum(sizes[part] for part in ("train", "validation", "test")) == 12
@@ -90,7 +105,7 @@ def test_files_of_the_published_format_run_on_a_local_model_folder(
 def test_each_published_file_runs_on_a_local_model_folder(quick: None, llama_folder: Path, tmp_path: Path) -> None:
     del quick
     files = sorted(DATA.glob("*.jsonl"))
-    result = reproduce.reproduce_individual(str(llama_folder), files[:2], tmp_path, limit=20)
+    result = reproduce(str(llama_folder), files[:2], tmp_path, limit=20)
     assert len(result.points) == 2
     assert pd.read_csv(tmp_path / "summary.csv")["unsteered"].between(0, 1).all()
 
@@ -99,7 +114,7 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     files = [rows(tmp_path / "a" / "x.jsonl", 3), rows(tmp_path / "x.jsonl", 3)]
     with pytest.raises(DataError, match="two files are named 'x'"):
-        reproduce.file_behaviours(files, limit=3, seed=0)
+        data.file_behaviours(files, limit=3, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from lens_steer.data.contrast import ContrastSet
 from lens_steer.errors import CacheWarning, FormatError, MismatchError, ScoreError, SiteError, SteeringError
 from lens_steer.extract import extract
 from lens_steer.metrics.steerability import steerability
-from lens_steer.score import Asking, score_choices
+from lens_steer.score import Asking, prepare_choices, score_choices, score_prompts
 from lens_steer.steer import Intervention
 from lens_steer.sweep import SweepResult, first_order, rank_agreement, sweep, sweep_together
 from lens_steer.vector import SteeringVector
@@ -267,6 +267,24 @@ def test_the_first_order_slope_is_the_finite_difference_at_every_site(
         np.testing.assert_allclose(slopes["money", str(site)], exact, rtol=0.03, atol=2e-3)
         moved += int(np.abs(exact).max() > 1e-2)
     assert moved
+
+
+def test_the_first_order_slope_of_a_steered_model_is_the_finite_difference_around_it(
+    model: Any, contrast: ContrastSet, items: Items
+) -> None:
+    vector = extract(model, contrast, "resid_post@*")
+    here = [Intervention.of(vector, site, 0.5, positions="1:4") for site in vector.sites]
+    slopes, plain = (first_order(model, [vector], items[:3], around=edits) for edits in (here, []))
+    h, prompts = 5e-3, prepare_choices(model, items[:3])
+    for site in vector.sites:
+        below, above = (
+            score_prompts(model, prompts, [*here, Intervention.of(vector, site, step)]).item_differences
+            for step in (-h, h)
+        )
+        exact = ((above - below) / (2 * h)).numpy()
+        found = slopes.loc[slopes["site"] == str(site), "slope"]
+        np.testing.assert_allclose(found, exact, rtol=0.03, atol=2e-3)
+    assert not np.allclose(slopes["slope"], plain["slope"], rtol=0.1)
 
 
 def test_first_order_ranks_agree_with_exact_slopes_where_strengths_are_small(

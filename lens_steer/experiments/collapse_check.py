@@ -15,11 +15,12 @@ from typing import Any
 
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from lens_steer.data.choices import ChoiceItem
 from lens_steer.errors import ScoreError
+from lens_steer.generate import Decoding, generate
 from lens_steer.metrics.collapse import (
     answer_margin,
     collapse,
@@ -28,7 +29,7 @@ from lens_steer.metrics.collapse import (
     generation_collapse,
     generation_margin,
 )
-from lens_steer.model import SteerableModel, fingerprint, next_logits, tokenize, versions
+from lens_steer.model import SteerableModel, fingerprint, next_logits, versions
 from lens_steer.progress import track
 from lens_steer.score import Prompts, prepare_choices, score_prompts
 from lens_steer.steer import Intervention, Scale, steer
@@ -161,35 +162,14 @@ def _continuations(
     model: SteerableModel, prompts: Sequence[str], edits: Sequence[Intervention], settings: CollapseCheck
 ) -> tuple[dict[str, Any], Margin]:
     """The generation side of one strength, and its margin for any selection of the prompts."""
-    tokens, entropies = continue_greedily(model, prompts, edits, settings.new_tokens)
+    decoding = Decoding(max_new_tokens=settings.new_tokens, stop_at_eos=False)
+    written = generate(model, prompts, edits, decoding, record=True).continuations
+    tokens = [entry.tokens for entry in written]
     found = generation_collapse(tokens, settings.n)
+    entropies = torch.tensor([entry.record["entropy"] for entry in written])
     row = {name: getattr(found, name) for name in NUMBERS} | entropy_summary(entropies)
     row |= {"generation_collapsed": found.collapsed, "generation_reason": found.reason}
     return row, generation_margin(tokens, settings.n)
-
-
-def continue_greedily(
-    model: SteerableModel, prompts: Sequence[str], edits: Sequence[Intervention], new_tokens: int
-) -> tuple[list[list[int]], Float[Tensor, "batch new"]]:
-    """The likeliest continuations of a fixed length, without a key-value cache.
-
-    Args:
-        model: a loaded model.
-        prompts: beginnings of texts.
-        edits: what steers, while the prompt is read and at every new token.
-        new_tokens: how many tokens are written, whatever they are.
-
-    Returns:
-        The new tokens of each prompt, and the entropy of each step's distribution, nats.
-    """
-    rows = tokenize(model, prompts)
-    lengths, entropies = [len(row) for row in rows], []
-    with steer(model, *edits, prompt_lengths=lengths):
-        for _ in range(new_tokens):
-            logs = next_logits(model, rows).log_softmax(-1)
-            entropies.append(-(logs.exp() * logs).sum(-1))
-            rows = [[*row, int(token)] for row, token in zip(rows, logs.argmax(-1), strict=True)]
-    return [row[length:] for row, length in zip(rows, lengths, strict=True)], torch.stack(entropies, dim=1)
 
 
 def _threshold(

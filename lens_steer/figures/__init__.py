@@ -13,6 +13,7 @@ from lens_steer.figures.many import scheme_intervals as scheme_intervals
 from lens_steer.figures.many import simultaneous_curve as simultaneous_curve
 from lens_steer.figures.many_bars import combined_bars as combined_bars
 from lens_steer.figures.many_bars import individual_bars as individual_bars
+from lens_steer.figures.optimiser import pareto_front as pareto_front
 from lens_steer.figures.skills import kept_bars as kept_bars
 from lens_steer.figures.skills import selectivity_curves as selectivity_curves
 from lens_steer.figures.style import save_figure as save_figure

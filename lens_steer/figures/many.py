@@ -182,6 +182,6 @@ def _signed(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _unsure(row: pd.Series) -> bool:
     """Whether a measured pair's interval holds 0, or its value is within the random band."""
-    return (
-        row["measured_low"] <= 0 <= row["measured_high"] or row["random_low"] <= row["measured"] <= row["random_high"]
-    )
+    columns = ("measured", "measured_low", "measured_high", "random_low", "random_high")
+    value, low, high, random_low, random_high = (float(np.asarray(row[name])) for name in columns)
+    return low <= 0 <= high or random_low <= value <= random_high

@@ -105,12 +105,57 @@ def selectivity(
     rows = []
     for level in levels:
         at, kept = (float(found) for found in kept_at(grid, value, other, level))
-        bounds = kept_at(grid, drawn, others, level)[1].numpy()
-        bounds = bounds[~np.isnan(bounds)]
-        low, high = np.quantile(bounds, [0.025, 0.975]) if len(bounds) else (np.nan, np.nan)
-        reached = len(bounds) / resamples if resamples else np.nan
-        rows.append(Kept(level=level, strength=at, kept=kept, low=float(low), high=float(high), reached=float(reached)))
+        rows.append(_kept(level, at, kept, kept_at(grid, drawn, others, level)[1].numpy()))
     return rows
+
+
+def selectivity_difference(
+    strengths: Sequence[float | int],
+    targets: tuple[Float[Tensor, "strength n_target"], Float[Tensor, "strength n"]],
+    texts: tuple[Float[Tensor, "strength n_source"], Float[Tensor, "strength n_source"]],
+    levels: Sequence[float] = LEVELS,
+    resamples: int = 999,
+    seed: int = 0,
+) -> list[Kept]:
+    """What text keeps under one steering minus what it keeps under another, each at the same level of its own target.
+
+    Args:
+        strengths: growing, from 0; of both.
+        targets: right tokens of each steering's own target documents at each strength.
+        texts: right tokens of the same text documents under each steering, which are resampled together (paired).
+        levels: of both targets, between 0 and 1.
+        resamples: how many times documents are drawn.
+        seed: the same seed gives the same intervals.
+
+    Returns:
+        One entry a level, whose `kept`, `low` and `high` are of the difference and whose `strength` is the first
+        steering's; NaN where either target does not reach the level.
+
+    Raises:
+        ScoreError: as `kept_at`.
+    """
+    grid, rng = torch.tensor(strengths, dtype=torch.float64), np.random.default_rng(seed)
+    weights = [_weights(rng, resamples, counts.shape[1]) for counts in (*targets, texts[0])]
+    rows = []
+    for level in levels:
+        found = []
+        for counts, drawn, text in zip(targets, weights, texts, strict=False):
+            fallen, stayed = (_relative(table, torch.ones(1, table.shape[1])) for table in (counts, text))
+            at, kept = kept_at(grid, fallen, stayed, level)
+            resampled = kept_at(grid, _relative(counts, drawn), _relative(text, weights[2]), level)[1]
+            found.append((float(at), float(kept), resampled))
+        bounds = (found[0][2] - found[1][2]).numpy()
+        rows.append(_kept(level, found[0][0], found[0][1] - found[1][1], bounds))
+    return rows
+
+
+def _kept(level: float, strength: float, value: float, drawn: np.ndarray) -> Kept:
+    """A value with the interval of those resamples that reach the level."""
+    reached = drawn[~np.isnan(drawn)]
+    known = len(reached) and not np.isnan(value)
+    low, high = np.quantile(reached, [0.025, 0.975]) if known else (np.nan, np.nan)
+    share = len(reached) / len(drawn) if len(drawn) else np.nan
+    return Kept(level=level, strength=strength, kept=value, low=float(low), high=float(high), reached=float(share))
 
 
 def _weights(rng: np.random.Generator, resamples: int, n: int) -> Float[Tensor, "resample n"]:

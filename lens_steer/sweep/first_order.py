@@ -3,9 +3,10 @@
     d m / d strength at 0  =  sum over edited tokens t of  grad_h[t] m . v          m = logit(matching) - logit(other)
 
 One forward and one backward a batch of prompts give the gradient at all sites at once; it is averaged over the two
-option orders. It is the slope of addition at strength 0 and knows nothing of what lies beyond: use it to rank
-candidates before `sweep`, and `rank_agreement` to see how far the ranks hold. Source of the idea: attribution patching
-(Nanda 2023; Syed et al. 2023, arXiv 2310.10348), with the direction in the place of the patch.
+option orders. It is the slope of addition at strength 0, of the unsteered model or of one that is steered already
+(`around`), and knows nothing of what lies beyond: use it to rank candidates before `sweep`, and `rank_agreement` to see
+how far the ranks hold. Source of the idea: attribution patching (Nanda 2023; Syed et al. 2023, arXiv 2310.10348), with
+the direction in the place of the patch.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from lens_steer.model import SteerableModel, fingerprint, frozen, last_logits_wi
 from lens_steer.positions import Positions
 from lens_steer.score import Asking, Prompts, prepare_choices
 from lens_steer.sites import SiteLike, check_site, parse_sites
-from lens_steer.steer import Intervention, Scale, hooked, read_chunk
+from lens_steer.steer import Intervention, Scale, hooked, read_chunk, steer
 from lens_steer.sweep.result import SweepResult
 from lens_steer.vector import SteeringVector, require_same_model
 
@@ -37,6 +38,7 @@ def first_order(
     positions: str | int | Sequence[int] | Positions = "all",
     scale: Scale = "raw",
     asking: Asking | None = None,
+    around: Sequence[Intervention] = (),
 ) -> pd.DataFrame:
     """The slope of each item's logit difference over the strength, at strength 0, for every vector and site.
 
@@ -48,6 +50,7 @@ def first_order(
         positions: which tokens of the prompt would be edited.
         scale: what strength 1 means, as in `Intervention.of`.
         asking: template, batch size and progress bar; the defaults where absent.
+        around: what steers the model meanwhile; the slopes are those of adding to it. None: the unsteered model.
 
     Returns:
         One row for each vector, site and item: `vector, site, kind, layer, item, slope`, in natural-log units for one
@@ -58,6 +61,7 @@ def first_order(
         ScoreError: no vectors or no items.
         MismatchError: a vector of another model.
         PositionError: the rule cannot be resolved on the prompts.
+        SteeringError: an intervention of `around` edited nothing.
 
     Source:
         Nanda 2023, attribution patching.
@@ -73,8 +77,11 @@ def first_order(
         check_site(model, site)
     prompts = prepare_choices(model, items, asking.template)
     slopes = torch.empty(len(edits), len(prompts.rows))
-    for batch in length_buckets([len(row) for row in prompts.rows], asking.batch_size):
-        slopes[:, batch] = _slopes(model, prompts, batch, edits)
+    lengths = [len(row) for row in prompts.rows]
+    with steer(model, *around, prompt_lengths=lengths[:1]) as steering:
+        for batch in length_buckets(lengths, asking.batch_size):
+            steering.set_prompt_lengths([lengths[index] for index in batch])
+            slopes[:, batch] = _slopes(model, prompts, batch, edits)
     means = slopes.reshape(len(edits), -1, 2).mean(dim=2)
     rows = []
     for edit, values in zip(edits, means.tolist(), strict=True):

@@ -13,13 +13,18 @@ buffer begins at layer 1), so `resid_post@0` cannot be exported. repeng numbers 
 None of these files says how long activations are or what a vector was made of: the median activation norms must be
 given (`lens_steer.norms.activation_norms` measures them), method is `imported`, the position `unknown`, and the data
 hash is the file's. Directions are taken as they are, in float32; layers whose direction is zero are left out. Nothing
-here runs code from a file.
+here runs code from a file: where a tensor was pickled as part of a class, the class must be named, and an empty one
+without methods takes its place.
 """
 
 import hashlib
+import re
+import struct
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -36,8 +41,19 @@ Numbering = Literal["transformers", "blocks"]
 _ARCHITECTURE = "controlvector"
 _DAMAGED = (OSError, ValueError, KeyError, IndexError, TypeError, OverflowError)
 _REFUSED = torch.serialization.pickle.UnpicklingError  # pyright: ignore[reportPrivateImportUsage]
-_UNREADABLE = (_REFUSED, OSError, RuntimeError, ValueError, KeyError, EOFError)
+_BROKEN = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, struct.error)
+_UNREADABLE = (_REFUSED, *_BROKEN)
 """What `torch.load` raises; `_REFUSED` is its way of saying that a file holds more than weights."""
+_GLOBAL = re.compile(r"GLOBAL (\S+)")
+NO_HOLDERS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StoredRows:
+    """A tensor of one row a layer, and the plain facts that stood beside it in its class; none where it stood alone."""
+
+    rows: Float[Tensor, "layer d_model"]
+    facts: Mapping[str, str | int | float | bool]
 
 
 def export_gguf(vector: SteeringVector, path: str | Path, model_hint: str | None = None) -> Path:
@@ -123,7 +139,11 @@ def import_gguf(
 
 
 def import_tensor(
-    path: str | Path, model: SteerableModel, activation_norms: Mapping[Site, float], numbering: Numbering
+    path: str | Path,
+    model: SteerableModel,
+    activation_norms: Mapping[Site, float],
+    numbering: Numbering,
+    holders: Mapping[str, str] = NO_HOLDERS,
 ) -> SteeringVector:
     """Reads a tensor `[layers, d_model]` that `torch.save` wrote; weights only, no code of the file is run.
 
@@ -136,27 +156,16 @@ def import_tensor(
         model: the model it is for; the file does not say.
         activation_norms: the median activation norm at each site of the tensor.
         numbering: whether row i is `hidden_states[i]` of Transformers, or block i's output.
+        holders: classes the tensor may stand in, as for `read_rows`.
 
     Returns:
         The vector.
 
     Raises:
-        FormatError: no such file, a truncated or foreign one, or one that holds anything but one tensor.
+        FormatError: as `read_rows`.
         MismatchError: not as many rows as the numbering says, or another width.
     """
-    content = _read(path, "a tensor written by torch.save")
-    advice = "In the environment that made it, write the tensor alone: torch.save(v.directions_tensor, path)."
-    try:
-        rows = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
-        cause = str(error).strip().split("\n")[0]
-        raise FormatError(
-            f"{path}: truncated, not written by torch.save, or it holds pickled classes, which are never run "
-            f"({cause}). {advice}"
-        ) from error
-    if not isinstance(rows, Tensor) or rows.ndim != 2 or not rows.is_floating_point():
-        what = f"a {rows.dtype} tensor of shape {tuple(rows.shape)}" if isinstance(rows, Tensor) else f"{type(rows)}"
-        raise FormatError(f"{path}: holds {what}; expected one floating-point tensor [layers, d_model]. {advice}")
+    rows = read_rows(path, holders).rows
     n_layers = int(model.cfg.n_layers)
     sites = [Site("resid_post", layer) for layer in range(n_layers)]
     if numbering == "transformers":
@@ -166,8 +175,45 @@ def import_tensor(
             f"{path} has {len(rows)} rows; numbering {numbering!r} means {len(sites)} on a model of {n_layers} layers "
             "('transformers' counts the embeddings as row 0, 'blocks' does not)."
         )
-    directions = dict(zip(sites, rows.detach().float(), strict=True))
+    directions, content = dict(zip(sites, rows, strict=True)), Path(path).read_bytes()
     return _vector(path, content, model, directions, activation_norms, {"format": "tensor", "numbering": numbering})
+
+
+def read_rows(path: str | Path, holders: Mapping[str, str] = NO_HOLDERS) -> StoredRows:
+    """Reads a tensor `[layers, d_model]` that `torch.save` wrote, alone or as an attribute of a class that is named.
+
+    A class is never imported: an empty one without methods takes its place and receives the attributes.
+
+    Args:
+        path: the file.
+        holders: classes that the file may hold, each with the attribute that is the tensor, such as
+            `{"activation_tensor.ActivationTensor": "acts"}`.
+
+    Returns:
+        The tensor in float32 on the CPU, with the class's attributes that are texts or numbers.
+
+    Raises:
+        FormatError: no such file, a truncated or foreign one, or one that holds anything else.
+    """
+    _read(path, "a tensor written by torch.save")
+    advice = "In the environment that made it, write the tensor alone: torch.save(v.directions_tensor, path)."
+    stand_ins = {name: type(name.rpartition(".")[2], (), {}) for name in holders}
+    try:
+        with torch.serialization.safe_globals([(stand_in, name) for name, stand_in in stand_ins.items()]):
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        raise FormatError(
+            f"{path}: truncated, not written by torch.save, or it holds pickled classes, which are never run "
+            f"({_cause(error)}). {advice}"
+        ) from error
+    attribute = next((holders[name] for name, stand_in in stand_ins.items() if type(found) is stand_in), None)
+    beside = {} if attribute is None else dict(vars(found))
+    rows = found if attribute is None else beside.pop(attribute, None)
+    if not isinstance(rows, Tensor) or rows.ndim != 2 or not rows.is_floating_point() or rows.layout != torch.strided:
+        what = f"a {rows.dtype} tensor of shape {tuple(rows.shape)}" if isinstance(rows, Tensor) else f"{type(rows)}"
+        raise FormatError(f"{path}: holds {what}; expected one floating-point tensor [layers, d_model]. {advice}")
+    facts = {str(name): value for name, value in beside.items() if isinstance(value, str | int | float)}
+    return StoredRows(rows=rows.detach().float(), facts=MappingProxyType(facts))
 
 
 def _vector(
@@ -211,6 +257,12 @@ def _gguf_site(name: str, path: str | Path) -> Site:
     if start != "direction" or not number.isascii() or not number.isdigit():
         raise FormatError(f"{path}: holds a tensor {name!r}; expected only 'direction.N' with N a layer.")
     return Site("resid_post", int(number))
+
+
+def _cause(error: BaseException) -> str:
+    """Why a file could not be loaded: the class or function that was refused, or what torch said first."""
+    refused = _GLOBAL.search(str(error))
+    return f"it asks for {refused[1]}" if refused else str(error).strip().split("\n")[0]
 
 
 def _read(path: str | Path, what: str) -> bytes:

@@ -9,7 +9,7 @@ import torch
 from lens_steer.damage import measure_damage
 from lens_steer.data.choices import ChoiceItem
 from lens_steer.errors import DataError
-from lens_steer.experiments.behaviour_bench import BehaviourBench, Measured
+from lens_steer.experiments.multi_behaviour import BehaviourBench, Measured
 from lens_steer.metrics.detection import detection_of_choices
 from lens_steer.model import next_logits, tokenize
 from lens_steer.score import score_choices

@@ -13,7 +13,7 @@ from lens_steer.damage import measure_damage
 from lens_steer.data.corpora import Corpus
 from lens_steer.errors import DataError, FormatError, ScoreError
 from lens_steer.experiments.broad_skill import FRAMES, BroadSkill, BroadSkillResult, broad_skill, skill_vectors
-from lens_steer.experiments.broad_vectors import last_token_means, permuted_control
+from lens_steer.experiments.broad_skill.vectors import last_token_means, permuted_control
 from lens_steer.lab.corpora import lab_corpus
 from lens_steer.model import load_model
 from lens_steer.sites import Site
@@ -77,6 +77,15 @@ def test_a_point_of_a_curve_is_what_steering_whole_documents_with_a_given_vector
     assert row["kl"].item() == pytest.approx(alone.kl, rel=1e-2) and alone.kl > 0.1
 
 
+def test_a_narrow_target_is_compared_with_the_broad_one_at_equal_loss(lab: Any, corpora: dict[str, Corpus]) -> None:
+    settings = replace(SETTINGS, sites="resid_post@7", targets=("code", "python"), readings=("corrected",), n_random=0)
+    found = broad_skill(lab, corpora, settings)
+    row = found.comparison.query("level == 0.5")
+    kept = found.kept.query("part == 'test' and level == 0.5").set_index("target")["kept"]
+    assert row["difference"].item() == pytest.approx(kept["code"] - kept["python"])
+    assert row["low"].item() <= row["difference"].item() <= row["high"].item() and abs(row["difference"].item()) < 0.1
+
+
 def test_strength_0_is_the_unsteered_model_and_every_cell_has_its_interval(result: BroadSkillResult) -> None:
     nothing = result.curves[result.curves["strength"] == 0]
     assert (nothing["relative_top1"] == 1).all() and (nothing["kl"] == 0).all()
@@ -112,10 +121,11 @@ def test_vectors_are_the_means_of_the_paper_and_its_control_is_not_norm_matched(
 def test_a_result_is_read_back_as_it_was_written(result: BroadSkillResult, tmp_path: Path) -> None:
     result.save(tmp_path)
     again = BroadSkillResult.load(tmp_path)
-    for name in FRAMES:
+    for name in set(FRAMES) - {"comparison"}:
         pd.testing.assert_frame_equal(getattr(again, name), getattr(result, name), check_exact=True)
     assert again.facts["settings"]["strengths"] == [-1, 0, 2, 4, 5, 6]
     pd.testing.assert_frame_equal(again.table(), result.table())
+    assert list(again.comparison) == list(result.comparison) and result.comparison.empty
     (tmp_path / "kept.csv").write_text("nothing")
     with pytest.raises(FormatError, match=r"kept\.csv"):
         BroadSkillResult.load(tmp_path)

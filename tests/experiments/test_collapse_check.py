@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from lens_steer.data.contrast import contrast_from_choices
 from lens_steer.errors import ScoreError
-from lens_steer.experiments.collapse_check import CollapseCheck, CollapseResult, check_collapse, continue_greedily
+from lens_steer.experiments.collapse_check import CollapseCheck, CollapseResult, check_collapse
 from lens_steer.extract import extract
+from lens_steer.generate import Decoding, generate
 from lens_steer.lab.corpora import lab_corpus
 from lens_steer.lab.items import open_items
-from lens_steer.model import load_model, tokenize
-from lens_steer.steer import Intervention, steer
+from lens_steer.metrics.collapse import generation_collapse
+from lens_steer.model import load_model
+from lens_steer.steer import Intervention
 from lens_steer.vector import SteeringVector
 
 SETTINGS = CollapseCheck(site="resid_post@0", strengths=(-6, -0.25, 0, 0.25, 6), new_tokens=16, resamples=99)
@@ -65,20 +66,19 @@ def test_thresholds_lie_between_the_last_sound_and_the_first_collapsed_strength(
         assert entry.low <= entry.high
 
 
-@torch.no_grad()
-def test_continuations_are_those_of_one_prompt_at_a_time(
-    lab: Any, steering: SteeringVector, prompts: list[str]
+def test_the_generated_side_is_measured_on_greedy_continuations_under_steering(
+    lab: Any, steering: SteeringVector, prompts: list[str], result: CollapseResult
 ) -> None:
-    edit = Intervention.of(steering, "resid_post@0", 0.5)
-    tokens, entropies = continue_greedily(lab, prompts[:3], [edit], 5)
-    for prompt, found, uncertain in zip(prompts, tokens, entropies, strict=False):
-        row = tokenize(lab, [prompt])[0]
-        for step in range(5):
-            with steer(lab, edit):
-                logs = lab(torch.tensor([row]))[0, -1].float().log_softmax(-1)
-            assert float(uncertain[step]) == pytest.approx(-float((logs.exp() * logs).sum()), abs=1e-3)
-            row.append(int(logs.argmax()))
-        assert row[-5:] == found
+    decoding = Decoding(max_new_tokens=SETTINGS.new_tokens, stop_at_eos=False)
+    tokens = [entry.tokens for entry in generate(lab, prompts, [], decoding).continuations]
+    edit = Intervention.of(steering, "resid_post@0", 6.0)
+    steered = [entry.tokens for entry in generate(lab, prompts, [edit], decoding).continuations]
+    rows = result.strengths.set_index("strength")
+    for strength, written in ((0, tokens), (6, steered)):
+        found = generation_collapse(written, SETTINGS.n)
+        assert rows.loc[strength, "distinct_n"] == found.distinct_n and tokens != steered
+        assert rows.loc[strength, "looping_share"] == found.looping_share
+    assert rows.loc[6, "step_entropy"] != pytest.approx(rows.loc[0, "step_entropy"], rel=0.05)
 
 
 def test_a_result_is_read_back_as_it_was_written(result: CollapseResult, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lens_steer.errors import ScoreError
-from lens_steer.metrics.selectivity import kept_at, selectivity
+from lens_steer.metrics.selectivity import kept_at, selectivity, selectivity_difference
 
 # van der Weij et al. 2024, layer 15, Python: strength, relative accuracy of Python and of text, per cent.
 PUBLISHED = [(0, 100, 100), (1, 96.1, 99.3), (1.2, 86.9, 95.5), (1.4, 79.4, 92.8), (1.6, 70.7, 88.3), (1.8, 59.7, 79.8)]
@@ -56,6 +56,19 @@ def test_intervals_hold_the_value_and_documents_that_agree_give_width_zero() -> 
     assert math.isnan(found[1].kept) and found[1].reached == 0 and math.isnan(found[1].low)
     again = selectivity([0, 1, 2], fall[:, None] * 100 * noise, stay[:, None] * 50 * noise.flip(1), [0.5])
     assert again[0] == found[0]
+
+
+def test_two_steerings_are_compared_at_the_same_loss_and_on_the_same_text_documents() -> None:
+    generator = torch.Generator().manual_seed(1)
+    size = 1 + torch.rand(30, generator=generator) * 9
+    fall, slow = torch.tensor([1.0, 0.6, 0.2])[:, None] * size[:12], torch.tensor([1.0, 0.8, 0.4])[:, None] * size[:9]
+    stay, lose = (torch.tensor([1.0, low, low / 2])[:, None] * size for low in (0.9, 0.5))
+    same = selectivity_difference([0, 1, 2], (fall, fall), (stay, stay), [0.5])[0]
+    assert same.kept == 0 and same.low <= 0 <= same.high
+    found = selectivity_difference([0, 1, 2], (fall, slow), (stay, lose), [0.5, 0.3])
+    alone = [selectivity([0, 1, 2], *pair, [0.5])[0] for pair in ((fall, stay), (slow, lose))]
+    assert found[0].kept == pytest.approx(alone[0].kept - alone[1].kept) and 0 < found[0].low <= found[0].high
+    assert math.isnan(found[1].kept) and found[1].reached == 0
 
 
 def test_a_grid_without_0_or_a_level_that_is_none_is_refused() -> None:

@@ -61,12 +61,15 @@ class Measured:
         index = self.line.strengths.index(strength)
         return self.target[index], self.text[index]
 
+    def falling(self) -> tuple[list[float | int], Tensor, Tensor]:
+        """Strengths of 0 and more, with the right tokens of each document of the target and of the text at each."""
+        upward = [i for i, strength in enumerate(self.line.strengths) if strength >= 0]
+        target, text = (_right([damages[i] for i in upward]) for damages in (self.target, self.text))
+        return [self.line.strengths[i] for i in upward], target, text
+
     def kept(self, levels: Sequence[float], resamples: int, seed: int) -> list[Kept]:
         """What text keeps at each level of the target, over strengths of 0 and more."""
-        upward = [i for i, strength in enumerate(self.line.strengths) if strength >= 0]
-        strengths = [self.line.strengths[i] for i in upward]
-        target, text = (_right([damages[i] for i in upward]) for damages in (self.target, self.text))
-        return selectivity(strengths, target, text, levels, resamples, seed)
+        return selectivity(*self.falling(), levels, resamples, seed)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -22,8 +22,8 @@ from scipy.optimize import brentq
 from lens_steer.cells import Running
 from lens_steer.damage import measure_damages
 from lens_steer.errors import ScoreError
-from lens_steer.experiments.behaviour_bench import BehaviourBench, Measured, with_interval
-from lens_steer.experiments.many_schemes import FAITHFUL, Line
+from lens_steer.experiments.multi_behaviour.bench import BehaviourBench, Measured, with_interval
+from lens_steer.experiments.multi_behaviour.schemes import FAITHFUL, Line
 
 EACH = "each"
 """What `steered` says where individual lines are pooled: each behaviour alone, its own change."""
@@ -205,7 +205,7 @@ def _damage(measured: Measured, cell: int, resamples: int, seed: int) -> dict[st
 def _pooled(points: pd.DataFrame, items: pd.DataFrame, resamples: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Individual points of one kind and direction as one row: the mean over behaviours, each steered alone."""
     alone = points[points["scheme"] == "individual"]
-    behaviours = alone["steered"].nunique()
+    behaviours = len(set(alone["steered"]))
     rows, by_item = [], []
     for direction, kind in dict.fromkeys(zip(alone["direction"], alone["point"], strict=True)):
         group = pd.DataFrame(alone[alone["direction"].eq(direction) & alone["point"].eq(kind)])

@@ -6,7 +6,7 @@
 
 Source: van der Weij, Poesio & Schoots 2024 (arXiv 2403.05767). Every cell is measured on the same documents (theirs
 were not), with intervals over documents and norm-matched random directions beside their permuted control. Vectors are
-read in their way (`faithful`) and in a corrected one (`broad_vectors`). The site, the reading and the strength are
+read in their way (`faithful`) and in a corrected one (`vectors`). The site, the reading and the strength are
 chosen on validation documents; all test numbers come from one pass over test documents. Strengths below 0 are the
 reverse direction, towards the skill. It knows nothing of the lab: corpora are any documents.
 """
@@ -20,9 +20,16 @@ import pandas as pd
 
 from lens_steer.data.corpora import PARTS, Corpus
 from lens_steer.errors import DataError, ScoreError
-from lens_steer.experiments.broad_bench import STEERING, Bench, Line, curve_rows, damage_row, kept_rows
-from lens_steer.experiments.broad_points import Choice, choose_lower, choose_raise, point_row, preferred
-from lens_steer.experiments.broad_vectors import (
+from lens_steer.experiments.broad_skill.bench import STEERING, Bench, Line, Measured, curve_rows, damage_row, kept_rows
+from lens_steer.experiments.broad_skill.points import (
+    Choice,
+    choose_lower,
+    choose_raise,
+    compare_targets,
+    point_row,
+    preferred,
+)
+from lens_steer.experiments.broad_skill.vectors import (
     Reading,
     last_token_means,
     permuted_control,
@@ -38,8 +45,9 @@ from lens_steer.tables import load_table, save_table
 from lens_steer.vector import SteeringVector, random_like
 
 Vectors = Mapping[tuple[str, Reading], SteeringVector]
-FRAMES = ("points", "curves", "kept", "others", "geometry")
+FRAMES = ("points", "curves", "kept", "others", "comparison", "geometry")
 """The tables of a result, each a file of its own."""
+OF_ONE_VECTOR = FRAMES[:4]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +82,16 @@ class BroadSkillResult:
     `points`: one row a target, reading and direction (`lower`, `raise`): the point chosen on validation and its test
     numbers, `chosen` where the reading is the one that validation prefers. `curves`: one row a target, reading, part,
     vector (`steering`, `random k`, `permuted k`), site, strength and skill. `kept`: what text keeps at each level.
-    `others`: every skill's test documents at the points that lower the target. `geometry`: the vectors.
+    `others`: every skill's test documents at the points that lower the target. `comparison`: what text keeps under the
+    first target's vector minus what it keeps under another's, at the same loss of either's own skill, paired by text
+    document. `geometry`: the vectors.
     """
 
     points: pd.DataFrame
     curves: pd.DataFrame
     kept: pd.DataFrame
     others: pd.DataFrame
+    comparison: pd.DataFrame
     geometry: pd.DataFrame
     facts: Mapping[str, Any]
 
@@ -146,17 +157,20 @@ def broad_skill(
         batch_size=settings.batch_size,
         max_tokens=settings.max_tokens,
     )
-    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in FRAMES[:-1]}
+    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in OF_ONE_VECTOR}
+    chosen: dict[tuple[str, Reading], Measured] = {}
     for (target, reading), vector in track(vectors.items(), "steering skills", len(vectors), progress):
-        found = _one_vector(bench, vector, places, target, reading, settings)
-        for name, rows in found.items():
-            frame = pd.DataFrame(rows)
+        rows, chosen[target, reading] = _one_vector(bench, vector, places, target, reading, settings)
+        for name, found in rows.items():
+            frame = pd.DataFrame(found)
             frame.insert(0, "target", target)
             frame.insert(1, "reading", reading)
             tables[name].append(frame)
     frames = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
     frames["points"] = preferred(frames["points"])
-    return BroadSkillResult(**frames, geometry=vector_geometry(vectors), facts=_facts(model, corpora, settings))
+    comparison = compare_targets(chosen, settings.levels, settings.resamples, settings.seed)
+    facts = _facts(model, corpora, settings)
+    return BroadSkillResult(**frames, comparison=comparison, geometry=vector_geometry(vectors), facts=facts)
 
 
 def skill_vectors(model: SteerableModel, corpora: Mapping[str, Corpus], settings: BroadSkill) -> Vectors:
@@ -186,15 +200,15 @@ def _one_vector(
     target: str,
     reading: Reading,
     settings: BroadSkill,
-) -> dict[str, list[dict[str, object]]]:
-    """Validation, choice, test and controls of one vector, as rows of each table."""
+) -> tuple[dict[str, list[dict[str, object]]], Measured]:
+    """Validation, choice, test and controls of one vector, as rows of each table; and its test line at the choice."""
     grid = tuple(sorted(float(strength) for strength in settings.strengths))
     lines = [Line(vector, STEERING, place, grid) for place in places]
     validated = bench.measure(lines, target, "validation")
     lower, raised = choose_lower(validated, settings.level), choose_raise(validated)
     controls = _controls(bench, vector, target, reading, lower, raised, settings)
     tested = bench.measure([*lines, *controls], target, "test")
-    rows: dict[str, list[dict[str, object]]] = {name: [] for name in FRAMES[:-1]}
+    rows: dict[str, list[dict[str, object]]] = {name: [] for name in OF_ONE_VECTOR}
     for part, found in (("validation", validated), ("test", tested)):
         rows["curves"] += [{"part": part, **row} for row in curve_rows(found, settings.resamples, settings.seed)]
         kept = kept_rows(found, settings.levels, settings.resamples, settings.seed)
@@ -208,7 +222,7 @@ def _one_vector(
     for skill, damage in bench.everywhere(line).items():
         row = damage_row(damage, settings.resamples, settings.seed)
         rows["others"].append({"site": line.site, "strength": lower[1], "skill": skill, **row})
-    return rows
+    return rows, next(found for found in tested if found.line.place == lower[0])
 
 
 def _controls(

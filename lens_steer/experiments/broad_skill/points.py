@@ -7,11 +7,13 @@ It measures nothing itself.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from lens_steer.experiments.broad_bench import STEERING, Measured
+from lens_steer.experiments.broad_skill.bench import STEERING, Measured
+from lens_steer.experiments.broad_skill.vectors import Reading
+from lens_steer.metrics.selectivity import selectivity_difference
 from lens_steer.sites import Site
 
 Choice = tuple[tuple[Site, ...], float, float]
@@ -71,6 +73,34 @@ def point_row(tested: Sequence[Measured], choice: Choice, resamples: int, seed: 
         row |= {f"{skill}_random_low": min(controls, default=math.nan)}
         row |= {f"{skill}_random_high": max(controls, default=math.nan)}
     return row
+
+
+def compare_targets(
+    chosen: Mapping[tuple[str, Reading], Measured], levels: Sequence[float], resamples: int, seed: int
+) -> pd.DataFrame:
+    """The first target beside each other one: what text keeps under its vector minus what it keeps under theirs.
+
+    Args:
+        chosen: test lines by target and reading, each at the place chosen on validation, over the same strengths.
+        levels: of either's own target.
+        resamples: how many times documents are drawn.
+        seed: the same seed gives the same intervals.
+
+    Returns:
+        One row a reading, other target and level: `difference` with its 95 % interval, and the share of resamples in
+        which both targets reach the level.
+    """
+    rows, broad = [], next(iter(chosen))[0]
+    for (target, reading), line in chosen.items():
+        if target == broad or (broad, reading) not in chosen:
+            continue
+        (strengths, *first), (_, *other) = chosen[broad, reading].falling(), line.falling()
+        targets, texts = zip(first, other, strict=True)
+        for found in selectivity_difference(strengths, targets, texts, levels, resamples, seed):
+            row = {"reading": reading, "target": broad, "other": target, "level": found.level}
+            row |= {"difference": found.kept, "low": found.low, "high": found.high, "reached": found.reached}
+            rows.append(row)
+    return pd.DataFrame(rows, columns=["reading", "target", "other", "level", "difference", "low", "high", "reached"])
 
 
 def preferred(points: pd.DataFrame) -> pd.DataFrame:

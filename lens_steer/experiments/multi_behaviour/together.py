@@ -6,10 +6,10 @@
     faithful    the paper's readings of the same lines: combined at strength 1 alone, simultaneous at every strength
 
 Source: van der Weij, Poesio & Schoots 2024 (arXiv 2403.05767), section on multiple behaviours. There simultaneous
-steering was swept on test items and combined steering had one strength; here every scheme (`many_schemes`) has the same
+steering was swept on test items and combined steering had one strength; here every scheme (`schemes`) has the same
 grid of global strengths and one more cell, chosen on validation and measured on test once. Every cell is measured on
-all behaviours and on neutral text (`behaviour_bench`). What geometry predicts of the behaviours' interference stands
-beside what is measured (`many_interference`). It knows nothing of the lab.
+all behaviours and on neutral text (`bench`). What geometry predicts of the behaviours' interference stands
+beside what is measured (`interference`). It knows nothing of the lab.
 """
 
 from collections.abc import Mapping
@@ -25,10 +25,10 @@ from lens_steer.data.choices import ChoiceTemplate
 from lens_steer.data.corpora import Corpus
 from lens_steer.data.splits import PARTS, Splits
 from lens_steer.errors import DataError, ScoreError
-from lens_steer.experiments.behaviour_bench import BehaviourBench
-from lens_steer.experiments.many_interference import interference, interference_agreement
-from lens_steer.experiments.many_points import Point, compared, further_points, measure_points, validate
-from lens_steer.experiments.many_schemes import DIRECTIONS, Line, Weights, individual_lines, scheme_lines
+from lens_steer.experiments.multi_behaviour.bench import BehaviourBench
+from lens_steer.experiments.multi_behaviour.interference import interference, interference_agreement
+from lens_steer.experiments.multi_behaviour.points import Point, compared, further_points, measure_points, validate
+from lens_steer.experiments.multi_behaviour.schemes import DIRECTIONS, Line, Weights, individual_lines, scheme_lines
 from lens_steer.model import SteerableModel, fingerprint, versions
 from lens_steer.steer import Scale
 from lens_steer.tables import load_table, save_table

@@ -1,0 +1,110 @@
+"""The search's problem on a model: points as assignments, what they do, and the slopes there.
+
+    point[i, l]  =  strength of behaviour i's vector at site l
+    slope        =  d change_b / d point[i, l], the mean over items of `first_order` around the point's assignment
+
+It chooses nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+
+from lens_steer.compose import Assignment, Dose
+from lens_steer.experiments.multi_behaviour.bench import BehaviourBench, Measured
+from lens_steer.experiments.optimiser.search import Outcome
+from lens_steer.experiments.optimiser.surrogate import Point
+from lens_steer.score import Asking
+from lens_steer.sites import Site
+from lens_steer.steer import Intervention, Scale
+from lens_steer.sweep import first_order
+from lens_steer.vector import SteeringVector
+
+DamageKind = Literal["kl", "top1_loss"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """Vectors of the bench's behaviours, in its order, the sites they may use, and what counts."""
+
+    bench: BehaviourBench
+    vectors: Mapping[str, SteeringVector]
+    sites: tuple[Site, ...]
+    targets: tuple[int, ...]
+    positions: str
+    scale: Scale
+    damage: DamageKind
+
+    def assignment(self, point: Point) -> Assignment:
+        """The doses of a point; vectors of strength 0 have none.
+
+        Raises:
+            ScoreError: all strengths are 0.
+        """
+        names = list(self.vectors)
+        return Assignment(
+            tuple(
+                Dose(
+                    behaviour=names[vector],
+                    vector=self.vectors[names[vector]],
+                    site=self.sites[site],
+                    strength=float(point[vector, site]),
+                )
+                for vector, site in zip(*np.nonzero(point), strict=True)
+            )
+        )
+
+    def cell(self, point: Point) -> list[Intervention]:
+        """What steers at a point; nothing where all strengths are 0."""
+        return self.assignment(point).interventions(self.positions, self.scale) if np.any(point) else []
+
+    def outcomes(self, points: Sequence[Point]) -> list[Outcome]:
+        """What points do to the bench's items and texts."""
+        measured = self.bench.measure([self.cell(point) for point in points])
+        return [self.outcome(measured, index) for index in range(len(points))]
+
+    def outcome(self, measured: Measured, cell: int) -> Outcome:
+        """One cell of a measurement as the search reads it; a change that is not finite makes it unsound."""
+        frame = measured.to_frame()
+        change = measured.changes(cell).mean(dim=1).numpy()
+        damage = measured.damages[cell]
+        return Outcome(
+            change=np.nan_to_num(change, nan=0.0, posinf=0.0, neginf=0.0),
+            damage=damage.kl if self.damage == "kl" else 1 - damage.relative_top1,
+            sound=not any(self._fallen(measured, cell, index) for index in range(len(self.targets))),
+            rows=pd.DataFrame(frame[frame["cell"] == cell]).drop(columns="cell"),
+        )
+
+    def _fallen(self, measured: Measured, cell: int, behaviour: int) -> bool:
+        """Whether a behaviour's answers have collapsed; of one left alone, whether steering has done it."""
+        before = not self.targets[behaviour] and bool(measured.unsteered.collapse(behaviour).collapsed)
+        return measured.cells[cell].collapse(behaviour).collapsed and not before
+
+    def slopes(self, point: Point) -> Float[np.ndarray, "behaviour vector site"]:
+        """The slope of every behaviour's mean logit difference over every strength, at a point."""
+        bench = self.bench
+        items = [item for rows in bench.items.values() for item in rows]
+        asking = Asking(template=bench.template, batch_size=bench.running.batch_size)
+        vectors = list(self.vectors.values())
+        frame = first_order(
+            bench.model, vectors, items, self.sites, self.positions, self.scale, asking, self.cell(point)
+        )
+        shape = (len(vectors), len(self.sites), len(self.targets), -1)
+        return frame["slope"].to_numpy(dtype=float).reshape(shape).mean(axis=3).transpose(2, 0, 1)
+
+    def gram(self) -> Float[np.ndarray, "site vector vector"]:
+        """Inner products of the vectors at each site, in units of the site's activation norm."""
+        found = []
+        for site in self.sites:
+            rows = [
+                Intervention.of(vector, site, 1.0, self.scale).direction.double() / vector.activation_norm(site)
+                for vector in self.vectors.values()
+            ]
+            stacked = torch.stack(rows)
+            found.append((stacked @ stacked.T).numpy())
+        return np.stack(found)
