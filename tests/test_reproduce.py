@@ -76,7 +76,7 @@ def test_reproduce_writes_figures_their_data_and_full_provenance(once: Path) -> 
     assert set(record["broad"]["corpora"]) == {"text", "code", "python", "javascript"}
     assert record["collapse"]["settings"]["new_tokens"] == 6
     assert set(record["many"]["data"]) == set(record["data"])
-    assert ManyResult.load(once / "many").points["scheme"].nunique() == 9
+    assert len(set(ManyResult.load(once / "many").points["scheme"])) == 9
     assert set(OptimiseResult.load(once / "optimiser").cells["scheme"]) == {"optimised", "simultaneous"}
     assert len(BroadSkillResult.load(once / "broad").points) == 8
     written = {path.relative_to(once).as_posix() for path in once.rglob("*") if path.is_file()}

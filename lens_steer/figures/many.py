@@ -55,7 +55,7 @@ def simultaneous_curve(cells: pd.DataFrame, points: pd.DataFrame) -> Figure:
         axis.set(xlabel=f"global strength ({cells['scale'].iloc[0]})", ylabel="matching rate", ylim=(-0.03, 1.05))
         sizes = tax.loc[tax["signed"] > 0, "signed"].to_numpy()
         axis.set_xscale("symlog", linthresh=float(sizes[0]))
-        shown = sizes[len(sizes) % 2 - 1 :: -2][::-1] if len(sizes) > 3 else sizes
+        shown = sizes[::-2][::-1] if len(sizes) > 3 else sizes
         spots = [*-shown[::-1], 0.0, *shown]
         axis.set_xticks(spots, [f"{spot:g}" for spot in spots])
         axis.minorticks_off()
@@ -124,7 +124,7 @@ def interference_matrices(pairs: pd.DataFrame, agreement: pd.DataFrame, where: s
             axis.tick_params(length=0)
             axis.set(title=column)
             for _, row in rows.iterrows():
-                value, spot = row[column], (names.index(row["read"]), names.index(row["steered"]))
+                value, spot = float(row[column]), (names.index(row["read"]), names.index(row["steered"]))
                 colour = "white" if abs(value) > 0.6 * most else "black"
                 if column == "measured" and _unsure(row):
                     colour = "0.55"
@@ -181,6 +181,6 @@ def _signed(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _unsure(row: pd.Series) -> bool:
     """Whether a measured pair's interval holds 0, or its value is within the random band."""
-    return (
-        row["measured_low"] <= 0 <= row["measured_high"] or row["random_low"] <= row["measured"] <= row["random_high"]
-    )
+    columns = ("measured", "measured_low", "measured_high", "random_low", "random_high")
+    value, low, high, random_low, random_high = (float(np.asarray(row[name])) for name in columns)
+    return low <= 0 <= high or random_low <= value <= random_high

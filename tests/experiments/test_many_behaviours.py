@@ -17,7 +17,7 @@ from lens_steer.errors import DataError, ScoreError, SiteError
 from lens_steer.experiments.multi_behaviour import BehaviourBench, Many, ManyResult, many_behaviours
 from lens_steer.experiments.multi_behaviour.interference import interference
 from lens_steer.experiments.multi_behaviour.points import best_strength
-from lens_steer.experiments.multi_behaviour.schemes import scheme_lines
+from lens_steer.experiments.multi_behaviour.schemes import individual_lines, scheme_lines
 from lens_steer.extract import extract
 from lens_steer.lab.corpora import lab_corpus
 from lens_steer.lab.items import open_items
@@ -153,6 +153,29 @@ def test_least_squares_doses_meet_mixed_targets_and_equal_strengths_do_not(vecto
     assert max(abs(doses["sum"][name] - targets[name]) for name in NAMES) > 0.2
     rows = [row for line in lines if line.scheme == "simultaneous gram" for row in line.dose_rows()]
     assert [row["effective_dose"] for row in rows[:3]] == pytest.approx([0.0, 1.0, -1.0], abs=0.05)
+
+
+def test_a_behaviour_without_a_target_is_not_steered_alone_and_has_no_share_in_the_mean(vectors: Any) -> None:
+    targets, one = {"myopic": 0.0, "agreeableness": 1.0, "anti_immigration": -1.0}, dict.fromkeys(NAMES[1:], 1.0)
+    alone = individual_lines(vectors, "resid_post@0", targets, "all", "raw")
+    found = {(line.steered, line.direction): line.assignment.strengths[line.steered] for line in alone}
+    assert found == {
+        ("agreeableness", "add"): 1.0,
+        ("agreeableness", "subtract"): -1.0,
+        ("anti_immigration", "add"): -1.0,
+        ("anti_immigration", "subtract"): 1.0,
+    }
+    lines = scheme_lines(vectors, "resid_post@0", PLACES, targets, {"add": one, "subtract": one}, "all", "raw", 1e-3)
+    strengths = {line.scheme: line.assignment.strengths for line in lines if line.direction == "add"}
+    assert (
+        strengths["mean"]
+        == strengths["mean weighted"]
+        == {
+            "myopic": 0.0,
+            "agreeableness": 0.5,
+            "anti_immigration": -0.5,
+        }
+    )
 
 
 def test_schemes_are_compared_in_pairs_of_items(result: ManyResult) -> None:

@@ -205,17 +205,20 @@ def _damage(measured: Measured, cell: int, resamples: int, seed: int) -> dict[st
 def _pooled(points: pd.DataFrame, items: pd.DataFrame, resamples: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Individual points of one kind and direction as one row: the mean over behaviours, each steered alone."""
     alone = points[points["scheme"] == "individual"]
-    behaviours = alone["steered"].nunique()
+    behaviours = len(set(alone["steered"]))
     rows, by_item = [], []
     for direction, kind in dict.fromkeys(zip(alone["direction"], alone["point"], strict=True)):
         group = pd.DataFrame(alone[alone["direction"].eq(direction) & alone["point"].eq(kind)])
-        if len(group) < behaviours:
+        if group.shape[0] < behaviours:
             continue
         chosen = items["scheme"].eq("individual") & items["direction"].eq(direction) & items["point"].eq(kind)
         means = items[chosen].groupby("item")["objective"].mean()
         key = {"scheme": "individual", "steered": EACH, "direction": direction, "point": kind, "strength": math.nan}
         damage = {name: group[name].mean() for name in ("relative_top1", "relative_perplexity", "kl")}
-        verdicts = {"collapsed": int(group["collapsed"].max()), "newly_collapsed": bool(group["newly_collapsed"].any())}
+        verdicts = {
+            "collapsed": max(group["collapsed"].tolist()),
+            "newly_collapsed": any(group["newly_collapsed"].tolist()),
+        }
         values = torch.tensor(means.to_numpy(dtype=float))
         rows.append({**key, **with_interval("objective", values, resamples, seed), **damage, **verdicts})
         by_item.append(pd.DataFrame({**key, "item": means.index, "objective": means.to_numpy()}))

@@ -1,6 +1,6 @@
 """The ways of steering several behaviours at once, each as one assignment with one global strength over it.
 
-    mean, sum              one site:  s sum_i t_i v_i (the mean: / n)            t_i: target, +1 or -1
+    mean, sum              one site:  s sum_i t_i v_i (mean: / n)    t_i: target, +1, -1 or 0; n: targets not 0
     weighted               one site:  s sum_i t_i w_i v_i        w_i: the strength that was chosen for i alone
     orthogonalised         one site:  s sum_i t_i u_i            u_i: Loewdin's orthogonal directions
     gram                   one site:  s sum_i c_i v_i            c: least squares, effective doses t
@@ -12,6 +12,7 @@ s = 1 and simultaneous 81 values of s on test items. Here all have the same grid
 and one that subtracts (-t), so that s is never negative. This module measures nothing.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -71,18 +72,19 @@ class Line:
 def individual_lines(
     vectors: Mapping[str, SteeringVector], site: SiteLike, targets: Mapping[str, float], positions: str, scale: Scale
 ) -> list[Line]:
-    """Each behaviour alone at one site, in both directions."""
+    """Each behaviour with a target alone at one site, with strength 1 towards it and away from it."""
     return [
         Line(
             scheme="individual",
             steered=name,
             direction=direction,
-            assignment=assign({name: vector}, site, sign * _sign(targets[name])),
-            targets=dict.fromkeys(vectors, 0.0) | {name: sign * _sign(targets[name])},
+            assignment=assign({name: vector}, site, math.copysign(sign, sign * targets[name])),
+            targets=dict.fromkeys(vectors, 0.0) | {name: math.copysign(sign, sign * targets[name])},
             positions=positions,
             scale=scale,
         )
         for name, vector in vectors.items()
+        if targets[name]
         for direction, sign in DIRECTIONS.items()
     ]
 
@@ -104,7 +106,7 @@ def scheme_lines(
         site: of the combined schemes.
         places: of the simultaneous schemes, one for each behaviour.
         targets: +1 or -1 for each behaviour, or 0 for one that should stay as it is.
-        weights: for the weighted schemes.
+        weights: for the weighted schemes; those that are missing are 0.
         positions: which tokens are edited.
         scale: what strength 1 means.
         ridge: of the least-squares doses.
@@ -117,15 +119,15 @@ def scheme_lines(
         SiteError: a vector lacks its site, or two behaviours have the same place.
         DirectionError: the vectors are linearly dependent.
     """
-    lines = []
+    lines, n = [], sum(target != 0 for target in targets.values())
     for direction, sign in DIRECTIONS.items():
         wanted = {name: sign * target for name, target in targets.items()}
         together, apart = assign(vectors, site, wanted), simultaneous(vectors, places, wanted)
-        weighted = together.with_strengths({name: wanted[name] * weights[direction][name] for name in wanted})
+        weighted = together.with_strengths({name: wanted[name] * weights[direction].get(name, 0.0) for name in wanted})
         schemes = {
-            "mean": together.scaled(1 / len(vectors)),
+            "mean": together.scaled(1 / n),
             "sum": together,
-            "mean weighted": weighted.scaled(1 / len(vectors)),
+            "mean weighted": weighted.scaled(1 / n),
             "sum weighted": weighted,
             "orthogonalised": orthogonalised(together),
             "gram": gram_doses(together, wanted, scale, ridge),
@@ -135,8 +137,3 @@ def scheme_lines(
         common = {"steered": "all", "direction": direction, "targets": wanted, "positions": positions, "scale": scale}
         lines += [Line(scheme=name, assignment=assignment, **common) for name, assignment in schemes.items()]
     return lines
-
-
-def _sign(target: float) -> float:
-    """+1 or -1; +1 for a behaviour that should stay as it is, which alone is steered upwards."""
-    return -1.0 if target < 0 else 1.0

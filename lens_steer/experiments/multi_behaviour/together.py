@@ -149,7 +149,7 @@ def many_behaviours(
     strengths = tuple(sorted(float(strength) for strength in settings.strengths))
     validation, test = (_bench(model, behaviours, texts, part, settings) for part in ("validation", "test"))
     alone = individual_lines(vectors, settings.site, targets, settings.positions, settings.scale)
-    found = [_alone(validation, alone, name, strengths, settings.kl) for name in vectors]
+    found = [_alone(validation, alone, name, strengths, settings.kl) for name in vectors if targets[name]]
     own = [point for _, points in found for point in points]
     weights: Weights = {
         direction: {
