@@ -11,6 +11,8 @@ from lens_steer.experiments.broad_skill import BroadSkillResult
 from lens_steer.experiments.collapse_check import CollapseResult
 from lens_steer.experiments.multi_behaviour import IndividualResult, ManyResult
 from lens_steer.experiments.optimiser import OptimiseResult
+from lens_steer.experiments.vector_reading import VectorReadingResult
+from lens_steer.figures.style import DOUBLE_COLUMN
 
 Drawings = dict[str, tuple[Figure, pd.DataFrame]]
 """By the name of the file."""
@@ -59,10 +61,26 @@ def optimiser(result: OptimiseResult) -> Drawings:
     return {"pareto_front": (figures.pareto_front(cells, result.tested, result.facts["budget"]), cells)}
 
 
+def reading(result: VectorReadingResult) -> Drawings:
+    """One vector taken apart."""
+    found = result
+    return {
+        "lens_panel": (figures.lens_panel(found.tokens), found.tokens),
+        "lens_agreement": (figures.agreement_curves(found.agreement), found.agreement),
+        "cosine_atlas": (figures.cosine_atlas_map(found.atlas, DOUBLE_COLUMN), found.atlas),
+        "attribution": (figures.attribution_bars(found.direct), found.direct),
+        "patching": (figures.attribution_bars(found.patched), found.patched),
+        "readers": (figures.component_map(found.readers, "z"), found.readers),
+        "persistence": (figures.persistence_curves(found.persistence), found.persistence),
+        "projections": (figures.projection_strip(found.projections), found.projections),
+    }
+
+
 DRAWN: dict[str, Callable[[Any], Drawings]] = {
     "broad": broad,
     "collapse": collapse,
     "many": many,
     "optimiser": optimiser,
+    "reading": reading,
 }
 """By the name of the lab's experiment."""

@@ -4,6 +4,7 @@
     collapse        along one behaviour's vector, of answers and of generated text
     together        the schemes of several behaviours, at the sites that individual steering chose
     optimised       sites and strengths that are looked for, beside the published schemes
+    reading         one behaviour's vector taken apart
 
 Sizes are such that all of it takes a few minutes on two cores. Combined steering is at the site that most behaviours
 were steered at best; simultaneous steering at consecutive layers from there on, in the order of the behaviours, which
@@ -22,6 +23,7 @@ from lens_steer.experiments.broad_skill import BroadSkill, BroadSkillResult, bro
 from lens_steer.experiments.collapse_check import CollapseCheck, CollapseResult, check_collapse
 from lens_steer.experiments.multi_behaviour import IndividualResult, Many, ManyResult, many_behaviours
 from lens_steer.experiments.optimiser import Optimise, OptimiseResult, optimise_assignment
+from lens_steer.experiments.vector_reading import VectorReading, VectorReadingResult, take_apart
 from lens_steer.lab.corpora import lab_corpus
 from lens_steer.model import SteerableModel
 from lens_steer.reproduce.data import lab_corpora
@@ -39,6 +41,8 @@ COLLAPSE_OF, PROMPT_WORDS, PROMPTS_EACH = "sycophancy", 6, 4
 TOGETHER = Many(site="", places={}, strengths=(0, 0.125, 0.25, 0.5, 1, 2), n_random=6, max_tokens=128)
 """Without its sites, which individual steering gives."""
 OPTIMISED = Optimise(sites="resid_post@0:5", schemes=("simultaneous", "combined"), cells=50, n_random=6, max_tokens=128)
+READING_OF, READING_SITES = "myopic", ("resid_post@0", "resid_post@3", "resid_post@6", "resid_post@7")
+READING_TEXTS, N_RANDOM = 8, 20
 ITEMS = {"validation": 8, "test": 12}
 TEXTS = {"train": 1, "validation": 5, "test": 8}
 """Every cell is asked on all behaviours, so there are few items."""
@@ -124,10 +128,26 @@ def optimised(steered: Steered) -> OptimiseResult:
     return optimise_assignment(steered.model, vectors, steered.fewer, texts, targets, settings, steered.progress)
 
 
+def reading(steered: Steered) -> VectorReadingResult:
+    """Takes one behaviour's vector apart, at the point at which it steers."""
+    point, vectors = steered.individual.points[READING_OF], steered.individual.vectors
+    settings = VectorReading(
+        site=str(point.site),
+        strength=point.strength,
+        positions=str(point.positions),
+        sites=READING_SITES,
+        n_random=N_RANDOM,
+        seed=steered.seed,
+    )
+    items, texts = steered.behaviours[READING_OF].test, lab_corpus("text", 1, 1, READING_TEXTS).test
+    return take_apart(steered.model, READING_OF, vectors, items, texts, settings)
+
+
 EXPERIMENTS: dict[str, Callable[[Steered], Result]] = {
     "broad": broad,
     "collapse": collapse,
     "many": together,
     "optimiser": optimised,
+    "reading": reading,
 }
 """By the folder in which their tables are kept."""
