@@ -1,11 +1,11 @@
 """One vector taken apart: what it says, who reads it, what carries its effect, how long it lasts, where it speaks.
 
-    tokens, agreement    every lens of the vector at its sites, beside random directions         (`analysis.lens`)
-    atlas                cosines between vectors and sites, beside their null                    (`analysis.geometry`)
-    direct, patched      the effect on answers by component; each given back unsteered           (`analysis.attribution`)
+    tokens, agreement    every lens of the vector at its sites, beside random directions        `analysis.lens`
+    atlas                cosines between vectors and sites, beside their null                   `analysis.geometry`
+    direct, patched      the effect on answers by component; each given back unsteered          `analysis.attribution`
     readers, ablation    heads that the weights say read it, and what is left without them
-    persistence          the edit over later layers                                              (`analysis.persistence`)
-    projections          the vector along a text, unsteered and steered                          (`analysis.projections`)
+    persistence          the edit over later layers                                             `analysis.persistence`
+    projections          the vector along a text, unsteered and steered                         `analysis.projections`
 
 It chooses the readers by the weights alone and takes away as many random heads beside them. It knows nothing of the
 lab.
