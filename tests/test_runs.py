@@ -14,7 +14,9 @@ from lens_steer.sweep import SweepResult
 from lens_steer.vector import load_vector
 
 SWEPT = {"sweep.csv", "summary.csv", "run.json"}
-SWEPT |= {f"{name}.{kind}" for name in ("layer_strength_map", "steering_curves") for kind in ("png", "pdf", "csv", "txt")}
+SWEPT |= {
+    f"{name}.{kind}" for name in ("layer_strength_map", "steering_curves") for kind in ("png", "pdf", "csv", "txt")
+}
 
 
 def write_items(path: Path, n: int) -> Path:
