@@ -49,7 +49,7 @@ def drawn(figure: Figure) -> tuple[FigureCanvasAgg, np.ndarray]:
     canvas = FigureCanvasAgg(figure)
     with mpl.rc_context(STYLE):
         canvas.draw()
-    return canvas, (np.asarray(canvas.buffer_rgba())[::-1, :, :3] < 250).any(axis=2)
+    return canvas, np.asarray(canvas.buffer_rgba())[::-1, :, :3].min(axis=2) < 250
 
 
 def test_every_public_figure_has_a_small_frame_here() -> None:
@@ -70,7 +70,7 @@ def test_a_figure_has_ink_in_all_axes_nothing_beyond_its_edge_and_text_that_can_
     assert reach.x0 >= -edge and reach.y0 >= -edge, reach
     assert reach.x1 <= figure.get_figwidth() + edge and reach.y1 <= figure.get_figheight() + edge, reach
     shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    small = [(text.get_text(), text.get_fontsize()) for text in shown if text.get_fontsize() < LEAST_FONT]
+    small = [(text.get_text(), text.get_fontsize()) for text in shown if float(text.get_fontsize()) < LEAST_FONT]
     assert shown and not small
 
 

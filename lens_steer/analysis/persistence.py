@@ -24,14 +24,14 @@ from lens_steer.analysis.manifold import Manifold, fit_manifold
 from lens_steer.analysis.steered import collect
 from lens_steer.errors import SteeringError
 from lens_steer.generate import Generations
-from lens_steer.metrics.statistics import bootstrap_mean
+from lens_steer.metrics.statistics import mean_interval
 from lens_steer.model import SteerableModel, output_weights
 from lens_steer.positions import Positions
 from lens_steer.record import Reading, Recording, token_rows
 from lens_steer.sites import Site
 from lens_steer.steer import Intervention
 
-STEERING, RESAMPLES = "steering", 2000
+STEERING = "steering"
 RELATIVE = ("along_relative", "orthogonal_relative", "off_manifold")
 
 
@@ -65,7 +65,7 @@ class Persistence:
             row = {"vector": name, over: place, "n": len(group), **group.mean().to_dict()}
             for column in RELATIVE if name == STEERING else ():
                 if column in numbers:
-                    low, high = _interval(group[column], confidence, seed)
+                    low, high = mean_interval(torch.tensor(group[column].to_numpy()), confidence, seed)
                     row |= {f"{column}_low": low, f"{column}_high": high}
             rows.append(row)
         return pd.DataFrame(rows)
@@ -159,14 +159,6 @@ def continued(generations: Generations) -> tuple[list[list[int]], list[int]]:
     prompts = [list(entry.prompt_tokens) for entry in generations.continuations]
     tokens = [list(entry.tokens[:-1]) for entry in generations.continuations]
     return [prompt + more for prompt, more in zip(prompts, tokens, strict=True)], [len(prompt) for prompt in prompts]
-
-
-def _interval(values: pd.Series, confidence: float, seed: int) -> tuple[float, float]:
-    """The bootstrap interval of a mean over sequences."""
-    if len(values) < 2:
-        return float("nan"), float("nan")
-    found = bootstrap_mean(torch.tensor(values.to_numpy()), confidence, RESAMPLES, seed, "percentile")
-    return found.low, found.high
 
 
 def _direction(model: SteerableModel, interventions: Sequence[Intervention]) -> Float[Tensor, " d_model"]:

@@ -83,7 +83,7 @@ def layer_strength_map(cells: pd.DataFrame) -> Figure:
         MismatchError: results of different models.
     """
     of_one(drawable(cells, CELLS), ("scale",), "a map of strengths")
-    unchosen = [name for name, rows in cells.groupby("behaviour", sort=False) if not rows["chosen"].any()]
+    unchosen = [name for name, rows in cells.groupby("behaviour", sort=False) if not any(rows["chosen"])]
     if unchosen:
         raise ScoreError(f"no chosen point of {', '.join(map(str, unchosen))}; mark one of each behaviour's rows.")
     with mpl.rc_context(STYLE):

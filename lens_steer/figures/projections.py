@@ -35,7 +35,7 @@ def projection_strip(tokens: pd.DataFrame, value: str = "z", skip_first: bool = 
     drawable(tokens, ("vector", "site", "position", "piece", "steered", value))
     of_one(tokens, ("text", "vector", "site"), "a projection strip")
     counted = tokens[tokens["position"] > 0] if skip_first else tokens
-    if not counted[value].notna().any():
+    if counted[value].count() == 0:
         raise ScoreError(f"{value} of no token; z needs neutral texts, or give value='projection'.")
     with mpl.rc_context(STYLE):
         runs = [(name, rows.sort_values("position")) for name, rows in tokens.groupby("steered")]

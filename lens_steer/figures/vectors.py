@@ -40,7 +40,7 @@ def cosine_heatmap(cosines: pd.DataFrame) -> Figure:
     drawable(cosines, ("first", "second", "site", "cosine"))
     with mpl.rc_context(STYLE):
         figure, axes = panels(cosines["site"].unique(), height=2.45, share_y=True)
-        inches = (figure.get_figwidth() - 1.5) / axes[0].get_gridspec().ncols
+        inches = 0.75 * figure.get_figwidth() * axes[0].get_position().width
         image = None
         for axis, (site, rows) in zip(axes, cosines.groupby("site", sort=False), strict=True):
             names = list(rows["first"].unique())

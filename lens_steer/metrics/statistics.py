@@ -79,6 +79,29 @@ def bootstrap_mean(
     return Interval(value=mean, low=low, high=high, confidence=confidence, n=data.size)
 
 
+def mean_interval(
+    values: Float[Tensor, " item"],
+    confidence: float = 0.95,
+    seed: int = 0,
+    method: Literal["BCa", "percentile"] = "percentile",
+) -> tuple[float, float]:
+    """The ends of a mean's bootstrap interval, from 2000 resamples; for tables of many means.
+
+    Args:
+        values: one number an item, finite.
+        confidence: between 0 and 1.
+        seed: of the bootstrap.
+        method: as in `bootstrap_mean`.
+
+    Returns:
+        Low and high; NaN of fewer than two items.
+    """
+    if values.numel() < 2:
+        return math.nan, math.nan
+    found = bootstrap_mean(values, confidence, 2000, seed, method)
+    return found.low, found.high
+
+
 def cluster_bootstrap_mean(
     values: Float[Tensor, "item order"], confidence: float = 0.95, resamples: int = 9999, seed: int = 0
 ) -> Interval:

@@ -72,8 +72,9 @@ class SweepResult:
 
         Returns:
             Columns: site, kind, layer, strength, mean logit difference with `low` and `high`, matching rate with
-            `rate_low` and `rate_high`, letter mass, modal letter share, collapsed, reason. Intervals resample items,
-            both orders of an item together; they are NaN where there is one item, or a score is not finite.
+            `rate_low` and `rate_high`, letter mass, modal letter share, collapsed, reason, n (items). Intervals
+            resample items, both orders of an item together; they are NaN where there is one item, or a score is not
+            finite.
         """
         return pd.DataFrame(
             [
@@ -112,6 +113,7 @@ class SweepResult:
             "modal_letter_share": verdict.modal_letter_share,
             "collapsed": verdict.collapsed,
             "reason": verdict.reason,
+            "n": len(mass),
         }
 
     def save(self, path: str | Path) -> Path:

@@ -14,11 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lens_steer.metrics.statistics import bootstrap_mean
+from lens_steer.metrics.statistics import mean_interval
 from lens_steer.sites import HEADS, Site
 
 KIND_OF = {HEADS: "head", "attn_out": "attention", "mlp_out": "mlp", "resid_pre": "embedding"}
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +87,7 @@ class Contributions:
         whole = float(measured.mean())
         rows = []
         for part, column in zip(self.components, values.T, strict=True):
-            mean = float(column.mean())
-            low = high = float("nan")
-            if len(column) > 1:
-                interval = bootstrap_mean(column, confidence, RESAMPLES, seed, "percentile")
-                low, high = interval.low, interval.high
+            mean, (low, high) = float(column.mean()), mean_interval(column, confidence, seed)
             rows.append(
                 {
                     "quantity": self.quantity,

@@ -17,10 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lens_steer.analysis.lens.contextual import over_contexts
-from lens_steer.analysis.lens.tables import RESAMPLES
 from lens_steer.analysis.tokens import one_token, token_label
 from lens_steer.errors import DataError, ScoreError
-from lens_steer.metrics.statistics import bootstrap_mean
+from lens_steer.metrics.statistics import mean_interval
 from lens_steer.model import SteerableModel, fingerprint
 from lens_steer.record import record, token_rows
 from lens_steer.sites import Site
@@ -109,8 +108,5 @@ def _summary(found: Float[Tensor, "n 2"], before: Float[Tensor, "n 2"]) -> dict[
     for column, values in (("log_prob", log_probs), ("change", change)):
         numbers[column] = float(values.mean())
         low, high = "low" if column == "log_prob" else "change_low", "high" if column == "log_prob" else "change_high"
-        numbers[low] = numbers[high] = float("nan")
-        if len(values) > 1:
-            interval = bootstrap_mean(values, resamples=RESAMPLES, method="percentile")
-            numbers[low], numbers[high] = interval.low, interval.high
+        numbers[low], numbers[high] = mean_interval(values)
     return numbers | {"n": len(found)}

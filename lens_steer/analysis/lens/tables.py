@@ -20,12 +20,11 @@ from lens_steer.analysis.lens.readings import Reading
 from lens_steer.analysis.tokens import token_label, token_text
 from lens_steer.errors import ScoreError
 from lens_steer.metrics.ranking import overlap, rank_correlation
-from lens_steer.metrics.statistics import bootstrap_mean
+from lens_steer.metrics.statistics import mean_interval
 from lens_steer.model import SteerableModel, fingerprint
 
 ENDS = (("top", True), ("bottom", False))
 BAND = (0.025, 0.975)
-RESAMPLES = 2000
 
 
 def token_table(
@@ -138,10 +137,7 @@ def _changes(reading: Reading, token: int) -> dict[str, Any]:
     if reading.changes is None:
         return {"low": math.nan, "high": math.nan, "raised": math.nan, "lowered": math.nan, "n": 0}
     raised, lowered = reading.changes[:, :, token].double()
-    low = high = math.nan
-    if len(raised) > 1:
-        interval = bootstrap_mean((raised - lowered) / 2, resamples=RESAMPLES)
-        low, high = interval.low, interval.high
+    low, high = mean_interval((raised - lowered) / 2, method="BCa")
     sides = {"raised": float(raised.mean()), "lowered": float(lowered.mean())}
     return {"low": low, "high": high, **sides, "n": len(raised)}
 

@@ -3,7 +3,7 @@
 
 import pandas as pd
 
-from lens_steer.figures.captions.common import NO_STRENGTH, UNKNOWN, compared, names, of_model, steered
+from lens_steer.figures.captions.common import NO_STRENGTH, UNKNOWN, compared, counted, names, of_model, sample, steered
 from lens_steer.figures.style import Caption, words
 
 
@@ -14,7 +14,7 @@ def bars_caption(summary: pd.DataFrame) -> Caption:
     return Caption(
         shown=f"What each component{of_model(summary)} contributes to the {names(summary['quantity'])}, "
         f"{float(summary['measured'].iloc[0]):.3g} in all (dashed); the parts {parts}.",
-        n=f"{int(summary['n'].iloc[0])} items, {len(summary)} components",
+        n=f"{sample(summary, 'item')}, {counted(len(summary), 'component')}",
         interval="95 % bootstrap over items" if summary["low"].notna().any() else "none",
         control="none",
         strength_scale=UNKNOWN,
@@ -25,13 +25,13 @@ def components_caption(rows: pd.DataFrame, value: str) -> Caption:
     """Of `component_map`: of `Contributions.summary`, or of `Readings.to_frame`."""
     of = f" of the vector {names(rows['vector'])} at {names(rows['site'])}" if "vector" in rows.columns else ""
     what = names(rows["quantity"]) if "quantity" in rows.columns else words(value)
-    counted = {"n": f"{int(rows['n'].max())} items"} if "n" in rows.columns else {}
+    measured = "n" in rows.columns
     return Caption(
         shown=f"Every head and MLP{of_model(rows)} by layer: {what}{of}; a dot is a component without a value.",
-        n=counted.get("n", f"{rows['component'].nunique()} components"),
+        n=sample(rows, "item") if measured else counted(rows["component"].nunique(), "component"),
         interval="none drawn",
         control=compared(rows, "read in the same way") if "n_random" in rows.columns else "none",
-        strength_scale=UNKNOWN if counted else NO_STRENGTH,
+        strength_scale=UNKNOWN if measured else NO_STRENGTH,
     )
 
 
@@ -42,7 +42,7 @@ def persistence_caption(summary: pd.DataFrame, over: str) -> Caption:
     return Caption(
         shown=f"What is left of an edit{of_model(summary)} along itself, and what later layers have made of it "
         f"orthogonal to it, by {over}{distance}.",
-        n=f"{int(line['n'].max())} sequences" if "n" in line.columns else f"sequences: {UNKNOWN}",
+        n=sample(line, "sequence"),
         interval="95 % bootstrap over sequences" if "along_relative_low" in line.columns else "none",
         control=steered(summary, "each along itself; the band is their 95 %"),
         strength_scale=UNKNOWN,
@@ -55,7 +55,7 @@ def strip_caption(tokens: pd.DataFrame, value: str) -> Caption:
     return Caption(
         shown=f"The {value} of every token of a text{of_model(tokens)} on the vector {names(tokens['vector'])} at "
         f"{names(tokens['site'])}, {runs}, on one colour scale.",
-        n=f"1 text of {tokens['position'].nunique()} tokens",
+        n=f"1 text of {counted(tokens['position'].nunique(), 'token')}",
         interval="none",
         control="tokens of neutral text, whose mean and spread make z" if value == "z" else "none",
         strength_scale=UNKNOWN if tokens["steered"].any() else NO_STRENGTH,

@@ -17,6 +17,19 @@ def of_model(frame: pd.DataFrame) -> str:
     return f" of {names(frame['model'])}" if "model" in frame.columns else ""
 
 
+def counted(count: int, what: str) -> str:
+    """`1 site`, `3 sites`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def sample(frame: pd.DataFrame, what: str) -> str:
+    """How many items, documents, ... each row rests on, as the column `n` says."""
+    if "n" not in frame.columns:
+        return f"{what}s: {UNKNOWN}"
+    least, most = int(frame["n"].min()), int(frame["n"].max())
+    return counted(least, what) if least == most else f"{least} to {most} {what}s"
+
+
 def scale(frame: pd.DataFrame) -> str:
     """What strength 1 means."""
     return names(frame["scale"]) if "scale" in frame.columns else UNKNOWN
@@ -35,4 +48,4 @@ def steered(frame: pd.DataFrame, what: str) -> str:
 
 def directions(count: int, what: str) -> str:
     """So many random directions, or none."""
-    return f"{count} random directions of the same norm, {what}" if count else "none"
+    return f"{counted(count, 'random direction')} of the same norm, {what}" if count else "none"

@@ -3,7 +3,7 @@
 
 import pandas as pd
 
-from lens_steer.figures.captions.common import UNKNOWN, names, of_model, scale, steered
+from lens_steer.figures.captions.common import UNKNOWN, counted, names, of_model, sample, scale, steered
 from lens_steer.figures.style import Caption
 
 BOOTSTRAP = "95 % bootstrap over items"
@@ -14,7 +14,7 @@ def curves_caption(curves: pd.DataFrame) -> Caption:
     return Caption(
         shown=f"Matching rate{of_model(curves)} over strength, each behaviour at one site and position rule; crosses "
         "are collapsed points.",
-        n=f"{curves['behaviour'].nunique()} behaviours; items: {UNKNOWN}",
+        n=f"{counted(curves['behaviour'].nunique(), 'behaviour')}; {sample(curves, 'item')}",
         interval=BOOTSTRAP,
         control=steered(curves, "the band is their 95 %"),
         strength_scale=scale(curves),
@@ -26,7 +26,7 @@ def map_caption(cells: pd.DataFrame) -> Caption:
     return Caption(
         shown=f"Matching rate{of_model(cells)} at every layer and strength; a cross marks a collapsed cell, a square "
         "the chosen point.",
-        n=f"{cells['behaviour'].nunique()} behaviours; items: {UNKNOWN}",
+        n=f"{counted(cells['behaviour'].nunique(), 'panel')}; {sample(cells, 'item')}",
         interval="none drawn; in the data, 95 % bootstrap over items" if "rate_low" in cells.columns else "none",
         control="none",
         strength_scale=scale(cells),
@@ -41,9 +41,9 @@ def selectivity_caption(curves: pd.DataFrame) -> Caption:
         shown=f"Top-1 accuracy{of_model(curves)} on text against that on the steered skill "
         f"({names(curves['target'])}), both in per cent of the unsteered, over strengths; above the diagonal steering "
         "is selective.",
-        n=f"{curves['site'].nunique()} sites; documents: {UNKNOWN}",
+        n=f"{counted(curves['site'].nunique(), 'place')}; {sample(curves, 'document')}",
         interval="95 % bootstrap over documents, at the controls' site",
-        control=f"{control}; {permuted} directions of permuted means" if permuted else control,
+        control=f"{control}; {counted(permuted, 'direction')} of permuted means" if permuted else control,
         strength_scale=scale(curves),
     )
 
@@ -53,7 +53,7 @@ def kept_caption(kept: pd.DataFrame, points: pd.DataFrame) -> Caption:
     return Caption(
         shown=f"Top-1 accuracy{of_model(kept)} that text keeps where steering has brought a skill "
         f"({names(points['target'])}) down to a share of its own; a level that is not reached has no bar.",
-        n=f"{kept['level'].nunique()} levels; documents: {UNKNOWN}",
+        n=f"{counted(kept['level'].nunique(), 'level')}; {sample(kept, 'document')}",
         interval="95 % bootstrap over documents",
         control=steered(kept, "grey from the lowest to the highest where all of them reach the level"),
         strength_scale="none: strengths are those that reach the level",

@@ -3,8 +3,17 @@
 
 import pandas as pd
 
-from lens_steer.figures.captions.common import NO_STRENGTH, UNKNOWN, compared, directions, names, of_model
-from lens_steer.figures.style import Caption
+from lens_steer.figures.captions.common import (
+    NO_STRENGTH,
+    UNKNOWN,
+    compared,
+    counted,
+    directions,
+    names,
+    of_model,
+    sample,
+)
+from lens_steer.figures.style import Caption, words
 
 
 def lens_caption(tokens: pd.DataFrame) -> Caption:
@@ -42,7 +51,7 @@ def residual_caption(lens: pd.DataFrame) -> Caption:
     return Caption(
         shown=f"Logit lens of the residual stream{of_model(lens)} at the last token: median rank of wanted "
         "tokens unsteered and steered, and the mean change of their log-probability.",
-        n=f"{int(lens['n'].iloc[0])} contexts",
+        n=sample(lens, "context"),
         interval="none drawn; in the data, 95 % bootstrap over contexts",
         control=directions(random, "dots are changes within their range"),
         strength_scale=UNKNOWN,
@@ -55,7 +64,7 @@ def atlas_caption(atlas: pd.DataFrame) -> Caption:
     corrected = "; below the diagonal corrected for noise by split halves" if atlas["corrected"].notna().any() else ""
     return Caption(
         shown=f"Cosines between directions{of_model(atlas)}{corrected}.",
-        n=f"{atlas['p_holm'].notna().sum()} pairs",
+        n=counted(int(atlas["p_holm"].notna().sum()), "pair"),
         interval="none",
         control=f"random directions ({rows}); dots: two-sided p of at least 0.05 after Holm's correction",
         strength_scale=NO_STRENGTH,
@@ -79,7 +88,7 @@ def norm_caption(profile: pd.DataFrame) -> Caption:
     return Caption(
         shown=f"Norms of the vectors {names(profile['vector'])}{of_model(profile)}, and the median norm of "
         "their training tokens' activations.",
-        n=f"{profile['vector'].nunique()} vectors",
+        n=counted(profile["vector"].nunique(), "vector"),
         interval="none",
         control="none",
         strength_scale="raw: the vectors as they were made",
@@ -91,7 +100,7 @@ def energy_caption(profile: pd.DataFrame) -> Caption:
     return Caption(
         shown=f"Share of the squared norm of the vectors {names(profile['vector'])}{of_model(profile)} in "
         "their largest dimensions.",
-        n=f"{profile['vector'].nunique()} vectors",
+        n=counted(profile["vector"].nunique(), "vector"),
         interval="none",
         control=compared(profile, "the band is their 95 %"),
         strength_scale=NO_STRENGTH,
@@ -102,8 +111,8 @@ def cosines_caption(cosines: pd.DataFrame) -> Caption:
     """Of `cosine_heatmap`."""
     chance = cosines["chance"].max() if "chance" in cosines.columns else None
     return Caption(
-        shown=f"Cosines between the vectors of {names(cosines['first'])}{of_model(cosines)}, by site.",
-        n=f"{cosines['first'].nunique()} vectors, {cosines['site'].nunique()} sites",
+        shown=f"Cosines between the vectors of {words(names(cosines['first']))}{of_model(cosines)}, by site.",
+        n=f"{counted(cosines['first'].nunique(), 'vector')}, {counted(cosines['site'].nunique(), 'site')}",
         interval="none",
         control="none" if chance is None else f"random directions have a cosine of {chance:.2g} in size",
         strength_scale=NO_STRENGTH,
@@ -113,8 +122,8 @@ def cosines_caption(cosines: pd.DataFrame) -> Caption:
 def tokens_caption(tokens: pd.DataFrame) -> Caption:
     """Of `lens_bars`."""
     return Caption(
-        shown=f"The tokens that the vector of each behaviour ({names(tokens['behaviour'])}){of_model(tokens)} raises "
-        "and lowers most, read through the unembedding.",
+        shown=f"The tokens that the vector of each behaviour ({words(names(tokens['behaviour']))}){of_model(tokens)} "
+        "raises and lowers most, read through the unembedding.",
         n="the whole vocabulary",
         interval="none",
         control="none",
