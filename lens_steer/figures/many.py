@@ -9,8 +9,17 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
+from lens_steer.errors import ScoreError
+from lens_steer.figures.captions.together import (
+    detection_caption,
+    interference_caption,
+    schemes_caption,
+    simultaneous_caption,
+)
 from lens_steer.figures.many_bars import (
     ADD,
+    PLACE,
+    RATES,
     SUBTRACT,
     behaviours_of,
     legend_above,
@@ -18,7 +27,7 @@ from lens_steer.figures.many_bars import (
     test_rows,
     unsteered_rows,
 )
-from lens_steer.figures.style import COLLAPSED, SINGLE_COLUMN, STYLE, Figure, words
+from lens_steer.figures.style import COLLAPSED, SINGLE_COLUMN, STYLE, Figure, drawable, of_one, words
 
 SHADES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 

@@ -10,12 +10,19 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from lens_steer.figures.style import COLLAPSED, CONTROL, SINGLE_COLUMN, STYLE, Figure, words
+from lens_steer.errors import ScoreError
+from lens_steer.figures.captions.together import combined_caption, individual_caption
+from lens_steer.figures.style import COLLAPSED, CONTROL, SINGLE_COLUMN, STYLE, Figure, drawable, of_one, words
 
+PLACE = ("behaviour", "scheme", "steered", "direction", "point", "strength", "part", "scale", "collapsed")
+"""What a cell of `ManyResult` is."""
+RATES = (*PLACE, "matching_rate", "matching_rate_low", "matching_rate_high")
 ADD, SUBTRACT = "#0072B2", "#E69F00"
 FAITHFUL = ("mean", "mean weighted", "sum", "sum weighted")
 CORRECTED = ("sum", "sum weighted", "orthogonalised", "gram")
-HATCHES = ("", "////", "....", "xxxx")
+HATCHES = {
+    "mean": "", "mean weighted": "////", "sum": "....", "sum weighted": "xxxx", "orthogonalised": "----", "gram": "||||"
+}  # fmt: skip
 
 
 def individual_bars(cells: pd.DataFrame, point: str = "best") -> Figure:
@@ -26,8 +33,13 @@ def individual_bars(cells: pd.DataFrame, point: str = "best") -> Figure:
         point: `best` or `equal` (damage).
 
     Returns:
-        The figure: three bars a behaviour, with intervals.
+        The figure: three bars a behaviour, with intervals; a behaviour without such a point has no bar.
+
+    Raises:
+        ScoreError: the frame is empty, lacks a column or an unsteered row of a behaviour, or has several scales.
+        MismatchError: results of different models.
     """
+    of_one(drawable(cells, RATES), ("scale",), "bars of behaviours")
     test, names = test_rows(cells), behaviours_of(cells)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(SINGLE_COLUMN, 2.3), layout="constrained")
@@ -39,6 +51,7 @@ def individual_bars(cells: pd.DataFrame, point: str = "best") -> Figure:
             _bars(axis, rows.loc[names], np.arange(len(names)) + (place - 1) * 0.27, 0.27, {"color": colour}, label)
         _behaviour_axis(axis, names)
         figure.legend(**legend_above(figure), ncols=4)
+        figure.caption = individual_caption(cells, point)
         return figure
 
 
@@ -51,7 +64,12 @@ def combined_bars(cells: pd.DataFrame) -> Figure:
     Returns:
         The figure: adding in blue, subtracting in orange; grey lines are unsteered, + and - what each behaviour's own
         vector does alone (at its best point above, at equal damage below).
+
+    Raises:
+        ScoreError: the frame is empty, lacks a column or an unsteered row of a behaviour, or has several scales.
+        MismatchError: results of different models.
     """
+    of_one(drawable(cells, RATES), ("scale",), "bars of behaviours")
     test, names = test_rows(cells), behaviours_of(cells)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(SINGLE_COLUMN, 4.3), layout="constrained")
@@ -66,23 +84,28 @@ def combined_bars(cells: pd.DataFrame) -> Figure:
             for place, (scheme, direction) in enumerate(shown):
                 rows = test[test["scheme"].eq(scheme) & test["direction"].eq(direction) & test["point"].eq(point)]
                 if len(rows):
-                    look = {"color": ADD if direction == "add" else SUBTRACT, "hatch": HATCHES[schemes.index(scheme)]}
+                    look = {"color": ADD if direction == "add" else SUBTRACT, "hatch": HATCHES[scheme]}
                     spots = np.arange(len(names)) + (place + 0.5) * width - 0.42
                     rows = rows.set_index("behaviour").loc[names]
                     _bars(axis, rows, spots, width, look | {"alpha": 0.75, "edgecolor": "white", "lw": 0.3}, "")
             _references(axis, test, names, alone)
             _behaviour_axis(axis, names)
-            looks = [mpl.patches.Patch(facecolor="0.6", edgecolor="white", hatch=hatch) for hatch in HATCHES]
+            looks = [mpl.patches.Patch(facecolor="0.6", edgecolor="white", hatch=HATCHES[name]) for name in schemes]
             place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.1), "ncols": 4, "frameon": False}
             axis.legend(looks, schemes, **place, handlelength=1.3, columnspacing=0.8, handletextpad=0.4)
             axis.set_title(title)
-        figure.legend(**legend_above(figure), ncols=3)
+        figure.legend(**legend_above(figure), ncols=4)
+        figure.caption = combined_caption(cells)
         return figure
 
 
 def test_rows(cells: pd.DataFrame) -> pd.DataFrame:
-    """The rows of test items."""
-    return pd.DataFrame(cells[cells["part"] == "test"])
+    """The rows of test items.
+
+    Raises:
+        ScoreError: there are none.
+    """
+    return drawable(pd.DataFrame(cells[cells["part"] == "test"]), PLACE)
 
 
 def behaviours_of(cells: pd.DataFrame) -> list[str]:
@@ -91,9 +114,16 @@ def behaviours_of(cells: pd.DataFrame) -> list[str]:
 
 
 def unsteered_rows(test: pd.DataFrame) -> pd.DataFrame:
-    """Each behaviour's row at strength 0."""
+    """Each behaviour's row at strength 0.
+
+    Raises:
+        ScoreError: a behaviour has none.
+    """
     rows = test[test["point"].eq("grid") & test["strength"].eq(0) & test["direction"].eq("add")]
-    return rows.set_index("behaviour")
+    lacking = [name for name in behaviours_of(test) if name not in set(rows["behaviour"])]
+    if lacking:
+        raise ScoreError(f"no unsteered row of {', '.join(lacking)}; keep the grid's rows of strength 0 on test items.")
+    return rows.drop_duplicates("behaviour").set_index("behaviour")
 
 
 def own_rows(test: pd.DataFrame, direction: str, point: str) -> pd.DataFrame:
@@ -117,7 +147,8 @@ def _bars(axis: Axes, rows: pd.DataFrame, x: np.ndarray, width: float, look: dic
     axis.bar(x, rate, width, label=label, **look)
     axis.errorbar(x, rate, yerr=ends, fmt="none", ecolor="0.25", elinewidth=0.6)
     fallen = rows["collapsed"].to_numpy(dtype=bool)
-    axis.plot(x[fallen], rate[fallen], "x", color=COLLAPSED, ms=5, mew=1.2, zorder=4)
+    if fallen.any():
+        axis.plot(x[fallen], rate[fallen], "x", color=COLLAPSED, ms=5, mew=1.2, zorder=4, label="collapsed")
 
 
 def _references(axis: Axes, test: pd.DataFrame, names: list[str], point: str) -> None:

@@ -1,0 +1,126 @@
+# pyright: reportGeneralTypeIssues=false, reportArgumentType=false, reportAttributeAccessIssue=false
+"""Captions of several behaviours at once: schemes, interference, signal detection, the optimiser.
+
+The tables do not say on how many items; only interference and the optimiser were held against random
+directions.
+"""
+
+import pandas as pd
+
+from lens_steer.figures.captions.common import UNKNOWN, directions, of_model, scale
+from lens_steer.figures.style import Caption
+
+BOOTSTRAP = "95 % bootstrap over test items"
+UNSTEERED = "the unsteered model; no random directions"
+CROSSES = "crosses are collapsed answers"
+
+
+def individual_caption(cells: pd.DataFrame, point: str) -> Caption:
+    """Of `individual_bars`."""
+    return Caption(
+        shown=f"Matching rate of each behaviour{of_model(cells)}, unsteered and steered by its own vector alone, each "
+        f"{_at(point)}; {CROSSES}.",
+        n=_behaviours(cells["behaviour"]),
+        interval=BOOTSTRAP,
+        control=UNSTEERED,
+        strength_scale=scale(cells),
+    )
+
+
+def combined_caption(cells: pd.DataFrame) -> Caption:
+    """Of `combined_bars`."""
+    return Caption(
+        shown=f"Matching rate of each behaviour{of_model(cells)} where the vectors of all are written at one site: at "
+        "strength 1 as published (above), and where each scheme does the same damage to validation text (below), added "
+        f"(blue) and subtracted (orange). Marks: its own vector alone, {_at('best')} above, {_at('equal')} below; "
+        f"{CROSSES}.",
+        n=_behaviours(cells["behaviour"]),
+        interval=BOOTSTRAP,
+        control=f"{UNSTEERED}; each behaviour's vector alone",
+        strength_scale=scale(cells),
+    )
+
+
+def simultaneous_caption(cells: pd.DataFrame, points: pd.DataFrame) -> Caption:
+    """Of `simultaneous_curve`, from the rows that it draws."""
+    count = points["strength"].nunique()
+    return Caption(
+        shown=f"Matching rate of each behaviour{of_model(cells)} where all vectors are written, a site each, with one "
+        "strength, and the share of top-1 accuracy that neutral text keeps (dotted); the strength axis is linear up to "
+        f"its smallest step and logarithmic beyond; {CROSSES}.",
+        n=f"{cells['behaviour'].nunique()} behaviours, {count} strengths each way; items and texts: {UNKNOWN}",
+        interval="95 % bootstrap over test items, and over texts",
+        control="the unsteered model at strength 0; no random directions",
+        strength_scale=scale(cells),
+    )
+
+
+def schemes_caption(shown: pd.DataFrame, point: str) -> Caption:
+    """Of `scheme_intervals`, from the rows that it draws."""
+    low, high = shown["kl"].min(), shown["kl"].max()
+    return Caption(
+        shown=f"Change of the logit difference in the wanted direction{of_model(shown)}, mean over behaviours, of each "
+        f"scheme {_at(point)}: on test texts a KL of {low:.2g} to {high:.2g} nats a token. Individual: each "
+        "behaviour's vector alone, its own change, its own damage. Crosses are schemes that newly collapse answers.",
+        n=f"{shown['scheme'].nunique()} schemes; behaviours and items: {UNKNOWN}",
+        interval=f"{BOOTSTRAP}, of each scheme by itself, not of differences",
+        control="each vector alone; no random directions",
+        strength_scale="none: each scheme at the strength that was chosen for it",
+    )
+
+
+def interference_caption(rows: pd.DataFrame, spearman: tuple[float, float, float] | None) -> Caption:
+    """Of `interference_matrices`, from the rows that it draws."""
+    random = rows["random_low"].notna().any()
+    found = "" if spearman is None else " Spearman's correlation over pairs: {:.2f} [{:.2f}, {:.2f}].".format(*spearman)
+    dotted = "an interval that holds 0" + (", or lie within their random directions" if random else "")
+    return Caption(
+        shown=f"What steering one behaviour (row) does to the logit difference of another (column){of_model(rows)}, "
+        "half of added minus subtracted: predicted from the angle of the vectors and the effect of the column's own "
+        f"vector, and measured. Dots are measured changes that have {dotted}.{found}",
+        n=f"{len(rows)} ordered pairs of {rows['steered'].nunique()} behaviours; items: {UNKNOWN}",
+        interval=f"none drawn; in the data, {BOOTSTRAP}",
+        control="random directions of the vectors' norms, their middle 95 %" if random else "none",
+        strength_scale=f"one strength for all; which: {UNKNOWN}",
+    )
+
+
+def detection_caption(cells: pd.DataFrame, point: str) -> Caption:
+    """Of `detection_points`."""
+    return Caption(
+        shown=f"Hit rate against false-alarm rate of each behaviour{of_model(cells)}, unsteered and steered by its own "
+        f"vector alone, {_at(point)}: across the diagonal the behaviour changes, along it the preference for a letter; "
+        f"{CROSSES}.",
+        n=_behaviours(cells["behaviour"]),
+        interval="none",
+        control=f"{UNSTEERED}; dashed: answers that do not depend on the behaviour",
+        strength_scale=scale(cells),
+    )
+
+
+def pareto_caption(cells: pd.DataFrame, tested: pd.DataFrame, budget: float, reach: float) -> Caption:
+    """Of `pareto_front`."""
+    random = int(tested["scheme"].eq("random").sum())
+    tried = ", ".join(f"{count} of {scheme}" for scheme, count in cells.groupby("scheme", sort=False).size().items())
+    far = int((cells["damage"] > reach * budget).sum())
+    return Caption(
+        shown=f"Effect on the targets less interference, over damage{of_model(cells)}: all cells on validation with "
+        "each scheme's front (above), and the fronts on test (below). Large symbols are the cells chosen on validation "
+        f"within the budget ({budget:.2g}, dashed), crosses are collapsed; {far} cells beyond {reach:g} budgets are "
+        "not drawn.",
+        n=f"cells on validation: {tried}; items and texts: {UNKNOWN}",
+        interval="95 % bootstrap over test items, and over texts",
+        control=directions(random, "in the place of the chosen optimised ones"),
+        strength_scale="none: each cell has strengths of its own",
+    )
+
+
+def _at(point: str) -> str:
+    """What a chosen point is."""
+    return {"best": "at the best strength within the damage budget", "equal": "at equal damage to validation text"}.get(
+        point, f"at its {point} point"
+    )
+
+
+def _behaviours(column: pd.Series) -> str:
+    return f"{column.nunique()} behaviours; items: {UNKNOWN}"
