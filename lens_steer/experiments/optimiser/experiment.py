@@ -12,7 +12,8 @@ search (`search`) starts from the first-order sweep and takes slopes again where
 are those of van der Weij et al. 2024 (arXiv 2403.05767): `simultaneous`, the vectors on consecutive sites, and
 `combined`, all at one site, both with one global strength of either sign; and the same two with each behaviour's sign
 given by its target (`signed`). All get as many cells. Points are chosen on validation items and texts, and reported on
-test. It does not say that an optimum is global, nor that it holds for other items than these kinds.
+test. It looks for a local optimum at its budget: with few cells, and at smaller parts of the budget, a fine grid of one
+global strength can be as good or better, and `gains` says so.
 """
 
 from collections.abc import Mapping, Sequence
