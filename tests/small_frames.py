@@ -4,6 +4,7 @@
 `FRAMES` holds what was written by hand; `analysed` gives what analyses make of a model and a vector.
 """
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from lens_steer.vector import SteeringVector, random_like
 
 TEXTS = ["The cat sat.", "Which do you take?"]
 STRENGTHS = (-1.0, 0.0, 1.0)
+NAMES = ("a", "b_c", "d")
+SCHEMES = ("mean", "sum", "mean weighted", "sum weighted", "orthogonalised", "gram", "simultaneous")
+ENDS = {"_low": -0.05, "_high": 0.05}
 
 
 def curves(names: tuple[str, ...] = ("a", "b_c")) -> pd.DataFrame:
@@ -155,6 +159,68 @@ def projections() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def many_cell(scheme: str, steered: str, direction: str, point: str, strength: float, name: str) -> dict[str, object]:
+    rate = 0.5 + (0.3 if direction == "add" else -0.3) * min(strength, 1.0)
+    fallen = scheme == "simultaneous" and strength == 2.0 and name == "d"
+    numbers = {"matching_rate": rate, "matching_rate_low": rate - 0.1, "matching_rate_high": min(rate + 0.1, 1.0)}
+    split = {"hit_rate": rate, "false_alarm_rate": 1 - rate, "collapsed": fallen, "part": "test", "scale": "raw"}
+    place = {"scheme": scheme, "steered": steered, "direction": direction, "point": point, "strength": strength}
+    return {**place, "behaviour": name, **numbers, **split}
+
+
+def many_cells() -> pd.DataFrame:
+    rows = []
+    for direction, name in product(("add", "subtract"), NAMES):
+        for scheme, point in product(SCHEMES, ("best", "equal")):
+            rows.append(many_cell(scheme, "all", direction, point, 0.5, name))
+        for scheme in ("mean", "sum", "mean weighted", "sum weighted"):
+            rows.append(many_cell(scheme, "all", direction, "faithful", 1.0, name))
+        for strength in (0.0, 0.5, 1.0, 2.0):
+            rows.append(many_cell("simultaneous", "all", direction, "grid", strength, name))
+        for steered, point in product(NAMES, ("best", "equal")):
+            rows.append(many_cell("individual", steered, direction, point, 1.0, name))
+    return pd.DataFrame(rows)
+
+
+def many_points() -> pd.DataFrame:
+    rows = []
+    for direction in ("add", "subtract"):
+        for scheme, steered in [("individual", "each"), *((scheme, "all") for scheme in SCHEMES)]:
+            place = {"scheme": scheme, "steered": steered, "direction": direction, "point": "equal", "strength": 0.5}
+            rows.append({**place, "objective": 1.0, "newly_collapsed": scheme == "sum", "kl": 0.2})
+        for strength in (0.0, 0.5, 1.0, 2.0):
+            place = {"scheme": "simultaneous", "steered": "all", "direction": direction, "point": "grid"}
+            rows.append({**place, "strength": strength, "objective": 1.0, "newly_collapsed": False, "kl": 0.1})
+    frame = pd.DataFrame(rows)
+    return frame.assign(
+        objective_low=0.8, objective_high=1.3, relative_top1=0.9, relative_top1_low=0.8, relative_top1_high=1
+    )
+
+
+def many_pairs() -> tuple[pd.DataFrame, pd.DataFrame]:
+    rows = [
+        {"steered": x, "read": y, "predicted": 1.0 if x == y else -0.4, "measured": 1.2 if x == y else -0.3}
+        | {"measured_low": -0.5, "measured_high": 0.1 if x == "a" else -0.2, "random_low": -0.1, "random_high": 0.1}
+        for x, y in product(NAMES, NAMES)
+    ]
+    agreement = {"statistic": "spearman", "value": 0.8, "low": 0.5, "high": 0.9, "where": "combined"}
+    return pd.DataFrame(rows).assign(where="combined"), pd.DataFrame([agreement])
+
+
+def assignments() -> tuple[pd.DataFrame, pd.DataFrame]:
+    cells = [
+        {"scheme": scheme, "cell": cell, "objective": cell * gain, "damage": 0.4 * cell, "sound": cell < 3}
+        | {"front": cell < 3, "chosen": cell == 2}
+        for scheme, gain in (("optimised", 1.0), ("combined", 0.6))
+        for cell in range(4)
+    ]
+    tested = [{name: row[name] for name in ("scheme", "cell", "objective", "damage")} for row in cells if row["front"]]
+    tested += [{"scheme": "random", "cell": cell, "objective": 0.1 * cell, "damage": 0.7} for cell in range(3)]
+    frame = pd.DataFrame(tested)
+    bounds = {f"{name}{end}": frame[name] + move for name in ("objective", "damage") for end, move in ENDS.items()}
+    return pd.DataFrame(cells), frame.assign(collapsed=frame["cell"].eq(0), **bounds)
+
+
 def analysed(model: Any, vector: SteeringVector) -> dict[str, pd.DataFrame]:
     """One frame of each analysis of vectors, by the name of the figure that draws it."""
     found = read_vector(model, vector, contexts=Contexts(texts=TEXTS), k=3, n_random=4)
@@ -178,17 +244,26 @@ def analysed(model: Any, vector: SteeringVector) -> dict[str, pd.DataFrame]:
 FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "attribution_bars": (contributions(),),
     "collapse_diagnostics": (collapsing(), thresholds()),
+    "combined_bars": (many_cells(),),
     "component_map": (contributions(),),
     "cosine_heatmap": (cosines(),),
+    "detection_points": (many_cells(),),
+    "individual_bars": (many_cells(),),
+    "interference_matrices": many_pairs(),
     "kept_bars": (kept(), points()),
     "layer_strength_map": (cells(),),
     "lens_bars": (tokens(),),
     "method_heatmap": (effects(),),
+    "pareto_front": assignments(),
     "persistence_curves": (lasting(),),
     "projection_strip": (projections(),),
+    "scheme_intervals": (many_points(),),
     "selectivity_curves": (skills(),),
+    "simultaneous_curve": (many_cells(), many_points()),
     "steering_curves": (curves(),),
 }
+OPTIONS: dict[str, dict[str, float]] = {"pareto_front": {"budget": 1.0}}
+"""What a figure must be told beside its frames."""
 ANALYSED = (
     "lens_panel", "agreement_curves", "residual_lens_heatmap", "cosine_atlas_map", "plane_scatter", "norm_curves",
     "energy_curves",

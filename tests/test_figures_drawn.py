@@ -3,6 +3,8 @@
 
 import inspect
 import io
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
-from small_frames import ANALYSED, FRAMES, analysed
+from small_frames import ANALYSED, FRAMES, OPTIONS, analysed
 
 from lens_steer import figures
 from lens_steer.errors import MismatchError, ScoreError
@@ -38,10 +40,15 @@ def saved(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.read_csv(io.StringIO(frame.to_csv(index=False, float_format="%.6g")), keep_default_na=True)
 
 
+def drawing(name: str) -> Callable[..., Figure]:
+    """The public function, told what it must be told beside its frames."""
+    return partial(getattr(figures, name), **OPTIONS.get(name, {}))
+
+
 def draw(name: str, frames: Frames, **options: float) -> Figure:
     """The figure, from saved frames; a wide table's names are in its index, and it is drawn as it is."""
     wide = name == "method_heatmap"
-    return getattr(figures, name)(*(frame if wide else saved(frame) for frame in frames[name]), **options)
+    return drawing(name)(*(frame if wide else saved(frame) for frame in frames[name]), **options)
 
 
 def drawn(figure: Figure) -> tuple[FigureCanvasAgg, np.ndarray]:
@@ -95,7 +102,7 @@ def test_a_figure_is_written_twice_the_same_with_its_data_and_caption_and_leaves
 def test_an_empty_frame_and_one_of_two_models_are_refused_and_a_missing_column_is_named(
     name: str, frames: Frames
 ) -> None:
-    function, given = getattr(figures, name), frames[name]
+    function, given = drawing(name), frames[name]
     for place, frame in enumerate(given):
 
         def changed(other: pd.DataFrame, place: int = place) -> tuple[pd.DataFrame, ...]:

@@ -8,6 +8,7 @@ drawn with a cross, never left out.
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from lens_steer.errors import ScoreError
 from lens_steer.figures.captions.together import (
@@ -27,8 +28,15 @@ from lens_steer.figures.many_bars import (
     test_rows,
     unsteered_rows,
 )
-from lens_steer.figures.style import COLLAPSED, SINGLE_COLUMN, STYLE, Figure, drawable, of_one, words
+from lens_steer.figures.style import COLLAPSED, SINGLE_COLUMN, STYLE, Figure, drawable, number_size, of_one, words
 
+AT = ("scheme", "steered", "direction", "point", "strength")
+TAX = (*AT, "relative_top1", "relative_top1_low", "relative_top1_high")
+MOVED = (*AT, "objective", "objective_low", "objective_high", "kl", "newly_collapsed")
+PAIRS = ("where", "steered", "read", "predicted", "measured", "measured_low", "measured_high")
+PAIRS += ("random_low", "random_high")
+AGREEMENT = ("where", "statistic", "value", "low", "high")
+RATIOS = (*PLACE, "hit_rate", "false_alarm_rate")
 SHADES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 
 
@@ -41,19 +49,24 @@ def simultaneous_curve(cells: pd.DataFrame, points: pd.DataFrame) -> Figure:
 
     Returns:
         The figure: one line a behaviour with its interval, dotted the relative top-1 on neutral text with its.
+
+    Raises:
+        ScoreError: a frame is empty or lacks a column, or has no simultaneous curve on test; several scales.
+        MismatchError: results of different models.
     """
-    test = test_rows(cells)
-    curve = test[test["scheme"].eq("simultaneous") & test["point"].eq("grid")]
+    test = test_rows(of_one(drawable(cells, RATES), ("scale",), "a simultaneous curve"))
+    curve = drawable(test[test["scheme"].eq("simultaneous") & test["point"].eq("grid")], RATES)
+    points = drawable(points, TAX)
+    tax = _signed(drawable(points[points["scheme"].eq("simultaneous") & points["point"].eq("grid")], TAX))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(SINGLE_COLUMN, 2.7), layout="constrained")
         axis = figure.subplots()
-        for name, colour in zip(behaviours_of(cells), SHADES * 9, strict=False):
+        for name, colour in zip(behaviours_of(curve), SHADES * 9, strict=False):
             rows = _signed(curve[curve["behaviour"] == name])
             x, y = rows["signed"], rows["matching_rate"]
             axis.fill_between(x, rows["matching_rate_low"], rows["matching_rate_high"], color=colour, alpha=0.13, lw=0)
             axis.plot(x, y, color=colour, lw=1.1, marker="o", ms=2, label=words(str(name)))
             axis.plot(x[rows["collapsed"]], y[rows["collapsed"]], "x", color=colour, ms=6, mew=1.2)
-        tax = _signed(points[points["scheme"].eq("simultaneous") & points["point"].eq("grid")])
         axis.fill_between(
             tax["signed"], tax["relative_top1_low"], tax["relative_top1_high"], color="0.3", alpha=0.2, lw=0
         )
@@ -62,13 +75,9 @@ def simultaneous_curve(cells: pd.DataFrame, points: pd.DataFrame) -> Figure:
         axis.axhline(0.5, color="black", lw=0.4, ls="--", zorder=0)
         axis.axvline(0, color="black", lw=0.4, ls="--", zorder=0)
         axis.set(xlabel=f"global strength ({cells['scale'].iloc[0]})", ylabel="matching rate", ylim=(-0.03, 1.05))
-        sizes = tax.loc[tax["signed"] > 0, "signed"].to_numpy()
-        axis.set_xscale("symlog", linthresh=float(sizes[0]))
-        shown = sizes[::-2][::-1] if len(sizes) > 3 else sizes
-        spots = [*-shown[::-1], 0.0, *shown]
-        axis.set_xticks(spots, [f"{spot:g}" for spot in spots])
-        axis.minorticks_off()
+        _symmetric_ticks(axis, np.unique(tax["strength"][tax["strength"] > 0]))
         figure.legend(**legend_above(figure), ncols=3)
+        figure.caption = simultaneous_caption(curve, tax)
         return figure
 
 
@@ -81,8 +90,17 @@ def scheme_intervals(points: pd.DataFrame, point: str = "equal") -> Figure:
 
     Returns:
         The figure: the objective with its interval, adding and subtracting; a cross where answers have newly collapsed.
+
+    Raises:
+        ScoreError: the frame is empty or lacks a column, or no scheme has such a point.
+        MismatchError: results of different models.
     """
+    points = drawable(points, MOVED)
     shown = points[points["point"].eq(point) & points["steered"].isin(("all", "each"))]
+    if shown.empty:
+        raise ScoreError(
+            f"no scheme has a {point!r} point; those that are there: {', '.join(points['point'].unique())}."
+        )
     order = [name for name in dict.fromkeys(["individual", *points["scheme"]]) if name in set(shown["scheme"])]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(SINGLE_COLUMN, 0.24 * len(order) + 0.85), layout="constrained")
@@ -94,13 +112,17 @@ def scheme_intervals(points: pd.DataFrame, point: str = "equal") -> Figure:
             label = "added" if direction == "add" else "subtracted"
             axis.errorbar(value, y, xerr=ends, fmt="o", color=colour, ms=3, elinewidth=1, label=label)
             fallen = rows["newly_collapsed"].eq(True).to_numpy()
-            axis.plot(value[fallen], y[fallen], "x", color=COLLAPSED, ms=7, zorder=4)
+            if fallen.any():
+                axis.plot(value[fallen], y[fallen], "x", color=COLLAPSED, ms=7, zorder=4, label="newly collapsed")
         labels = ["individual (one at a time)" if name == "individual" else name for name in order]
         axis.set_yticks(range(len(order)), labels)
-        axis.axvline(0, color="black", lw=0.5)
+        axis.axvline(0, color="black", lw=0.5, zorder=0)
+        axis.spines["left"].set_visible(False)
+        axis.tick_params(axis="y", length=0)
         axis.set(ylim=(len(order) - 0.5, -0.5))
-        figure.supxlabel("mean change of the logit difference (nats)", fontsize=8)
-        figure.legend(**legend_above(figure), ncols=2)
+        figure.supxlabel("mean change in the wanted direction (nats)", fontsize=8)
+        figure.legend(**legend_above(figure), ncols=3)
+        figure.caption = schemes_caption(shown, point)
         return figure
 
 
@@ -113,12 +135,20 @@ def interference_matrices(pairs: pd.DataFrame, agreement: pd.DataFrame, where: s
         where: `combined` (one site) or `simultaneous` (a site each).
 
     Returns:
-        The figure: nats in every cell, on one scale; measured cells in grey letters are within their random band or
-        have an interval that holds 0.
+        The figure: nats in every cell, on one scale; measured cells with a dot are within their random band or have
+        an interval that holds 0.
+
+    Raises:
+        ScoreError: a frame is empty or lacks a column, or has no such pairs.
+        MismatchError: results of different models.
     """
-    rows = pairs[pairs["where"] == where]
+    rows = drawable(pairs, PAIRS)[lambda frame: frame["where"] == where]
+    agreement = drawable(agreement, AGREEMENT)
+    if rows.empty:
+        raise ScoreError(f"no pairs of {where!r}; those that are there: {', '.join(pairs['where'].unique())}.")
     names = list(rows["steered"].unique())
-    most = float(rows[["predicted", "measured"]].abs().max().max())
+    most = float(rows[["predicted", "measured"]].abs().max().max()) or 1.0
+    size = number_size(0.9 / 2 * SINGLE_COLUMN, len(names))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(SINGLE_COLUMN, 2.25), layout="constrained")
         axes = figure.subplots(1, 2, sharey=True)
@@ -133,20 +163,20 @@ def interference_matrices(pairs: pd.DataFrame, agreement: pd.DataFrame, where: s
             axis.tick_params(length=0)
             axis.set(title=column)
             for _, row in rows.iterrows():
-                value, spot = float(row[column]), (names.index(row["read"]), names.index(row["steered"]))
-                colour = "white" if abs(value) > 0.6 * most else "black"
+                value, (x, y) = float(row[column]), (names.index(row["read"]), names.index(row["steered"]))
+                look = {"color": "white" if abs(value) > 0.6 * most else "black"}
+                number = f"{value:.1f}".replace("-0.0", "0.0")
+                axis.text(x, y, number, ha="center", va="center", fontsize=size, **look) if size else None
                 if column == "measured" and _unsure(row):
-                    colour = "0.55"
-                axis.text(
-                    *spot, f"{value:.1f}".replace("-0.0", "0.0"), ha="center", va="center", fontsize=6, color=colour
-                )
+                    axis.plot(x + 0.33, y - 0.33, ".", ms=4, mew=0, **look)
         axes[0].set_ylabel("steered")
         figure.supxlabel("read", fontsize=8)
         figure.colorbar(image, ax=axes, label="nats", shrink=0.5, pad=0.02)
         found = agreement[agreement["where"].eq(where) & agreement["statistic"].eq("spearman")]
-        if len(found):
-            value, low, high = found[["value", "low", "high"]].iloc[0]
-            figure.suptitle(f"other behaviours: Spearman {value:.2f} [{low:.2f}, {high:.2f}]", fontsize=7)
+        spearman = tuple(found[["value", "low", "high"]].iloc[0]) if len(found) else None
+        if spearman is not None:
+            figure.suptitle("other behaviours: Spearman {:.2f} [{:.2f}, {:.2f}]".format(*spearman), fontsize=7)
+        figure.caption = interference_caption(rows, spearman)
         return figure
 
 
@@ -158,17 +188,24 @@ def detection_points(cells: pd.DataFrame, point: str = "best") -> Figure:
         point: `best` or `equal`.
 
     Returns:
-        The figure: arrows across the diagonal are steering, arrows along it are answer bias.
+        The figure: lines across the diagonal are steering, lines along it are answer bias; crosses are collapsed
+        answers. Circles become smaller, so that those that coincide are seen.
+
+    Raises:
+        ScoreError: the frame is empty, or lacks a column or an unsteered row of a behaviour; several scales.
+        MismatchError: results of different models.
     """
-    test, names = test_rows(cells), behaviours_of(cells)
+    test = test_rows(of_one(drawable(cells, RATIOS), ("scale",), "detection"))
+    names = behaviours_of(test)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(SINGLE_COLUMN, 3.2), layout="constrained")
         axis = figure.subplots()
         axis.plot([0, 1], [0, 1], color="black", lw=0.5, ls="--", zorder=0)
         unsteered = unsteered_rows(test)
-        for name, colour in zip(names, SHADES * 9, strict=False):
+        for name, colour, size in zip(names, SHADES * 9, np.linspace(8, 3.5, len(names)), strict=False):
             start = unsteered.loc[name, ["false_alarm_rate", "hit_rate"]].to_numpy(dtype=float)
-            axis.plot(*start, "o", mfc="white", mec=colour, ms=5, label=words(str(name)))
+            axis.plot(*start, "o", mfc="none", mec=colour, ms=size, label=words(str(name)))
+            axis.plot(*start, "x" if unsteered.loc[name, "collapsed"] else "", color=colour, ms=size)
             for direction, marker in (("add", "+"), ("subtract", "_")):
                 row = own_rows(test, direction, point).loc[name]
                 end = row[["false_alarm_rate", "hit_rate"]].to_numpy(dtype=float)
@@ -176,9 +213,11 @@ def detection_points(cells: pd.DataFrame, point: str = "best") -> Figure:
                 axis.plot(*end, "x" if row["collapsed"] else marker, color=colour, ms=8, mew=1.6)
         axis.plot([], [], "+", color="0.3", ms=7, mew=1.5, label="added")
         axis.plot([], [], "_", color="0.3", ms=7, mew=1.5, label="subtracted")
+        axis.plot([], [], "x", color="0.3", ms=5, label="collapsed")
         axis.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
         axis.set(xlabel="false alarms: first letter, not matching", ylabel="hits: first letter, matching")
         figure.legend(**legend_above(figure), ncols=3)
+        figure.caption = detection_caption(cells, point)
         return figure
 
 
@@ -186,6 +225,17 @@ def _signed(rows: pd.DataFrame) -> pd.DataFrame:
     """Both directions on one axis, subtracting to the left; 0 once."""
     signed = rows["strength"].where(rows["direction"] == "add", -rows["strength"])
     return rows.assign(signed=signed + 0.0).drop_duplicates("signed").sort_values("signed")
+
+
+def _symmetric_ticks(axis: Axes, sizes: np.ndarray) -> None:
+    """Strengths of either sign, linear up to the smallest and logarithmic beyond; every other one is named."""
+    if not len(sizes):
+        return
+    axis.set_xscale("symlog", linthresh=float(sizes[0]))
+    shown = sizes[::-2][::-1] if len(sizes) > 3 else sizes
+    spots = [*-shown[::-1], 0.0, *shown]
+    axis.set_xticks(spots, [f"{spot:g}" for spot in spots])
+    axis.minorticks_off()
 
 
 def _unsure(row: pd.Series) -> bool:

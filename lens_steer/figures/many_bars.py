@@ -21,7 +21,8 @@ ADD, SUBTRACT = "#0072B2", "#E69F00"
 FAITHFUL = ("mean", "mean weighted", "sum", "sum weighted")
 CORRECTED = ("sum", "sum weighted", "orthogonalised", "gram")
 HATCHES = {
-    "mean": "", "mean weighted": "////", "sum": "....", "sum weighted": "xxxx", "orthogonalised": "----", "gram": "||||"
+    "mean": "", "mean weighted": "////", "sum": "....", "sum weighted": "xxxx", "orthogonalised": r"\\\\",
+    "gram": "||||"
 }  # fmt: skip
 
 

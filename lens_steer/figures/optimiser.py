@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from lens_steer.figures.style import COLLAPSED, CONTROL, SINGLE_COLUMN, STYLE, Figure
+from lens_steer.errors import ScoreError
+from lens_steer.figures.captions.together import pareto_caption
+from lens_steer.figures.style import COLLAPSED, CONTROL, SINGLE_COLUMN, STYLE, Figure, drawable
+
+CELLS = ("scheme", "cell", "objective", "damage", "sound", "front", "chosen")
+TESTED = ("scheme", "cell", "objective", "objective_low", "objective_high", "damage", "damage_low", "damage_high")
+TESTED += ("collapsed",)
 
 COLOURS = {
     "optimised": "#0072B2",
@@ -25,7 +31,7 @@ def pareto_front(cells: pd.DataFrame, tested: pd.DataFrame, budget: float, damag
     """Objective over damage: every validation cell with each scheme's front, and below it the fronts on test.
 
     Args:
-        cells: columns `scheme, objective, damage, collapsed, sound, front, chosen`, of validation.
+        cells: columns `scheme, cell, objective, damage, sound, front, chosen`, of validation.
         tested: columns `scheme, cell, objective, damage` with `_low` and `_high`, `collapsed`, of test; rows whose
             `scheme` is `random` are directions of the same norm in the place of the chosen optimised ones.
         budget: the damage that was allowed.
@@ -33,13 +39,21 @@ def pareto_front(cells: pd.DataFrame, tested: pd.DataFrame, budget: float, damag
 
     Returns:
         The figure; crosses are cells that are not sound (something has collapsed), larger symbols the chosen ones.
+
+    Raises:
+        ScoreError: a frame is empty or lacks a column, or a scheme has no chosen cell.
+        MismatchError: results of different models.
     """
+    cells, tested = drawable(cells, CELLS), drawable(tested, TESTED)
+    chosen = cells[cells["chosen"]].set_index("scheme")["cell"]
+    unchosen = sorted({*cells["scheme"], *tested["scheme"]} - {*chosen.index, "random"})
+    if unchosen:
+        raise ScoreError(f"no chosen cell of {', '.join(unchosen)}; mark one of each scheme's rows.")
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(SINGLE_COLUMN, 4.6), layout="constrained")
         above, below = figure.subplots(2, 1, sharex=True, sharey=True)
         for scheme, rows in cells.groupby("scheme", sort=False):
             _validation(above, str(scheme), pd.DataFrame(rows[rows["damage"] <= REACH * budget]))
-        chosen = cells[cells["chosen"]].set_index("scheme")["cell"]
         random = tested[tested["scheme"] == "random"]
         below.plot(random["damage"], random["objective"], ".", color=CONTROL, ms=3, label="random, same norm", zorder=1)
         for scheme, rows in tested[tested["scheme"] != "random"].groupby("scheme", sort=False):
@@ -65,6 +79,7 @@ def pareto_front(cells: pd.DataFrame, tested: pd.DataFrame, budget: float, damag
         for axis in (below, above):
             labelled |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
         figure.legend(labelled.values(), labelled.keys(), loc="outside upper center", ncols=2, frameon=False)
+        figure.caption = pareto_caption(cells, tested, budget, REACH)
         return figure
 
 

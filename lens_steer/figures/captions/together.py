@@ -43,7 +43,7 @@ def combined_caption(cells: pd.DataFrame) -> Caption:
 
 def simultaneous_caption(cells: pd.DataFrame, points: pd.DataFrame) -> Caption:
     """Of `simultaneous_curve`, from the rows that it draws."""
-    count = points["strength"].nunique()
+    count = points.loc[points["strength"] > 0, "strength"].nunique()
     return Caption(
         shown=f"Matching rate of each behaviour{of_model(cells)} where all vectors are written, a site each, with one "
         "strength, and the share of top-1 accuracy that neutral text keeps (dotted); the strength axis is linear up to "
@@ -72,7 +72,8 @@ def schemes_caption(shown: pd.DataFrame, point: str) -> Caption:
 def interference_caption(rows: pd.DataFrame, spearman: tuple[float, float, float] | None) -> Caption:
     """Of `interference_matrices`, from the rows that it draws."""
     random = rows["random_low"].notna().any()
-    found = "" if spearman is None else " Spearman's correlation over pairs: {:.2f} [{:.2f}, {:.2f}].".format(*spearman)
+    said = " Spearman's correlation over pairs of different behaviours: {:.2f} [{:.2f}, {:.2f}]."
+    found = "" if spearman is None else said.format(*spearman)
     dotted = "an interval that holds 0" + (", or lie within their random directions" if random else "")
     return Caption(
         shown=f"What steering one behaviour (row) does to the logit difference of another (column){of_model(rows)}, "
