@@ -240,6 +240,6 @@ def _symmetric_ticks(axis: Axes, sizes: np.ndarray) -> None:
 
 def _unsure(row: pd.Series) -> bool:
     """Whether a measured pair's interval holds 0, or its value is within the random band."""
-    columns = ("measured", "measured_low", "measured_high", "random_low", "random_high")
-    value, low, high, random_low, random_high = (float(np.asarray(row[name])) for name in columns)
-    return low <= 0 <= high or random_low <= value <= random_high
+    return (
+        row["measured_low"] <= 0 <= row["measured_high"] or row["random_low"] <= row["measured"] <= row["random_high"]
+    )
