@@ -4,14 +4,17 @@
     site,strength,...
 
 Plain text, readable by anything that skips lines beginning with #; floats are written so that they read back bit for
-bit. A file that is truncated, edited, foreign or of a newer schema is refused. It does not know what a table means.
+bit. A file that is truncated, edited, foreign or of a newer schema is refused. A result of several tables (`Tables`) is
+a folder of such files. It does not know what a table means.
 """
 
 import hashlib
 import io
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import pandas as pd
 
@@ -19,6 +22,51 @@ from lens_steer.errors import FormatError
 from lens_steer.files import write_whole
 
 SCHEMA = 1
+T = TypeVar("T", bound="Tables")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tables:
+    """A result of several tables: each field of a subclass is a frame, and a file of its own.
+
+    `kind` says what sort of result it is; `facts` what belongs to all of its frames, as JSON can say it.
+    """
+
+    kind: ClassVar[str]
+    facts: Mapping[str, Any]
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The names of the tables."""
+        return tuple(field.name for field in fields(cls) if field.name != "facts")
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Writes one file a frame; `load` reads them back.
+
+        Args:
+            folder: where to; made where it is missing.
+
+        Returns:
+            The paths written.
+        """
+        return [
+            save_table(Path(folder) / f"{name}.csv", f"{self.kind} {name}", getattr(self, name), dict(self.facts))
+            for name in self.names()
+        ]
+
+    @classmethod
+    def load(cls: type[T], folder: str | Path) -> T:
+        """Reads what `save` wrote.
+
+        Args:
+            folder: of the files.
+
+        Raises:
+            FormatError: a file is missing, truncated, edited, foreign or of a newer schema.
+        """
+        read = {name: load_table(Path(folder) / f"{name}.csv", f"{cls.kind} {name}") for name in cls.names()}
+        frames = {name: frame for name, (frame, _) in read.items()}
+        return cls(**frames, facts=next(iter(read.values()))[1])
 
 
 def save_table(path: str | Path, kind: str, frame: pd.DataFrame, facts: dict[str, Any]) -> Path:

@@ -10,7 +10,6 @@ tokens, so that strengths can be compared; what they are worth as text is not ju
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -33,10 +32,9 @@ from lens_steer.model import SteerableModel, fingerprint, next_logits, versions
 from lens_steer.progress import track
 from lens_steer.score import Prompts, prepare_choices, score_prompts
 from lens_steer.steer import Intervention, Scale, steer
-from lens_steer.tables import load_table, save_table
+from lens_steer.tables import Tables
 from lens_steer.vector import SteeringVector
 
-FRAMES = ("strengths", "thresholds")
 NUMBERS = ("distinct_n", "ngram_entropy", "repetition_share", "looping_share", "loop_onset", "cross_prompt_similarity")
 Margin = Callable[[Sequence[int]], float]
 
@@ -56,29 +54,12 @@ class CollapseCheck:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class CollapseResult:
+class CollapseResult(Tables):
     """`strengths`: one row a strength with every number. `thresholds`: one row a rule and sign."""
 
+    kind = "collapse"
     strengths: pd.DataFrame
     thresholds: pd.DataFrame
-    facts: Mapping[str, Any]
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """Writes one file a frame; `CollapseResult.load` reads them back."""
-        return [
-            save_table(Path(folder) / f"{name}.csv", f"collapse {name}", getattr(self, name), dict(self.facts))
-            for name in FRAMES
-        ]
-
-    @classmethod
-    def load(cls, folder: str | Path) -> "CollapseResult":
-        """Reads what `save` wrote.
-
-        Raises:
-            FormatError: a file is missing, truncated, edited, foreign or of a newer schema.
-        """
-        read = {name: load_table(Path(folder) / f"{name}.csv", f"collapse {name}") for name in FRAMES}
-        return cls(**{name: frame for name, (frame, _) in read.items()}, facts=read["strengths"][1])
 
 
 def check_collapse(

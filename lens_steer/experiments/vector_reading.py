@@ -13,8 +13,6 @@ lab.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -33,11 +31,9 @@ from lens_steer.data.choices import ChoiceItem
 from lens_steer.errors import DataError
 from lens_steer.model import SteerableModel, fingerprint, versions
 from lens_steer.steer import Intervention, Scale
-from lens_steer.tables import load_table, save_table
+from lens_steer.tables import Tables
 from lens_steer.vector import SteeringVector
 
-FRAMES = ("tokens", "agreement", "atlas", "direct", "patched", "readers", "ablation", "persistence", "projections")
-"""The tables of a result, each a file of its own."""
 CONTEXT_TOKENS = 16
 
 
@@ -61,9 +57,10 @@ class VectorReading:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class VectorReadingResult:
+class VectorReadingResult(Tables):
     """Everything that was read, as tidy frames; see the module for what each is."""
 
+    kind = "reading"
     tokens: pd.DataFrame
     agreement: pd.DataFrame
     atlas: pd.DataFrame
@@ -73,24 +70,6 @@ class VectorReadingResult:
     ablation: pd.DataFrame
     persistence: pd.DataFrame
     projections: pd.DataFrame
-    facts: Mapping[str, Any]
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """Writes one file a frame; `VectorReadingResult.load` reads them back."""
-        return [
-            save_table(Path(folder) / f"{name}.csv", f"reading {name}", getattr(self, name), dict(self.facts))
-            for name in FRAMES
-        ]
-
-    @classmethod
-    def load(cls, folder: str | Path) -> "VectorReadingResult":
-        """Reads what `save` wrote.
-
-        Raises:
-            FormatError: a file is missing, truncated, edited, foreign or of a newer schema.
-        """
-        read = {name: load_table(Path(folder) / f"{name}.csv", f"reading {name}") for name in FRAMES}
-        return cls(**{name: frame for name, (frame, _) in read.items()}, facts=read["tokens"][1])
 
 
 def take_apart(

@@ -14,8 +14,6 @@ is as arbitrary here as it was in the paper. Measures nothing itself.
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Protocol
 
 from lens_steer.data.splits import Splits
 from lens_steer.errors import SiteError
@@ -27,6 +25,7 @@ from lens_steer.experiments.vector_reading import VectorReading, VectorReadingRe
 from lens_steer.lab.corpora import lab_corpus
 from lens_steer.model import SteerableModel
 from lens_steer.reproduce.data import lab_corpora
+from lens_steer.tables import Tables
 
 BROAD = BroadSkill(
     sites=("resid_post@1", "resid_post@3", "resid_post@5", "resid_post@7"),
@@ -46,19 +45,6 @@ READING_TEXTS, N_RANDOM = 8, 20
 ITEMS = {"validation": 8, "test": 12}
 TEXTS = {"train": 1, "validation": 5, "test": 8}
 """Every cell is asked on all behaviours, so there are few items."""
-
-
-class Result(Protocol):
-    """What an experiment gives: tables that can be written, and what made them."""
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """Settings, model, data, libraries."""
-        ...
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """Writes every table."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +129,7 @@ def reading(steered: Steered) -> VectorReadingResult:
     return take_apart(steered.model, READING_OF, vectors, items, texts, settings)
 
 
-EXPERIMENTS: dict[str, Callable[[Steered], Result]] = {
+EXPERIMENTS: dict[str, Callable[[Steered], Tables]] = {
     "broad": broad,
     "collapse": collapse,
     "many": together,

@@ -12,7 +12,7 @@ import torch
 from lens_steer.damage import measure_damage
 from lens_steer.data.corpora import Corpus
 from lens_steer.errors import DataError, FormatError, ScoreError
-from lens_steer.experiments.broad_skill import FRAMES, BroadSkill, BroadSkillResult, broad_skill, skill_vectors
+from lens_steer.experiments.broad_skill import BroadSkill, BroadSkillResult, broad_skill, skill_vectors
 from lens_steer.experiments.broad_skill.vectors import last_token_means, permuted_control
 from lens_steer.lab.corpora import lab_corpus
 from lens_steer.model import load_model
@@ -121,7 +121,7 @@ def test_vectors_are_the_means_of_the_paper_and_its_control_is_not_norm_matched(
 def test_a_result_is_read_back_as_it_was_written(result: BroadSkillResult, tmp_path: Path) -> None:
     result.save(tmp_path)
     again = BroadSkillResult.load(tmp_path)
-    for name in set(FRAMES) - {"comparison"}:
+    for name in set(BroadSkillResult.names()) - {"comparison"}:
         pd.testing.assert_frame_equal(getattr(again, name), getattr(result, name), check_exact=True)
     assert again.facts["settings"]["strengths"] == [-1, 0, 2, 4, 5, 6]
     pd.testing.assert_frame_equal(again.table(), result.table())

@@ -15,7 +15,7 @@ from lens_steer.data.corpora import Corpus
 from lens_steer.data.splits import Splits
 from lens_steer.errors import FormatError, ScoreError, SiteError
 from lens_steer.experiments.multi_behaviour import BehaviourBench
-from lens_steer.experiments.optimiser import FRAMES, Optimise, OptimiseResult, optimise_assignment
+from lens_steer.experiments.optimiser import Optimise, OptimiseResult, optimise_assignment
 from lens_steer.experiments.optimiser.schemes import SCHEMES, random_cells, refined_points, scheme_points
 from lens_steer.experiments.optimiser.search import SLOPE_COST
 from lens_steer.experiments.optimiser.task import Task
@@ -161,7 +161,7 @@ def test_a_result_is_read_back_as_it_was_written_and_a_run_that_goes_on_gives_th
     again = OptimiseResult.load(tmp_path)
     run = optimise_assignment(llama, vectors, behaviours, corpus, TARGETS, replace(SETTINGS, checkpoint=str(kept)))
     assert list(kept.glob("*.jsonl"))
-    for name in FRAMES:
+    for name in OptimiseResult.names():
         pd.testing.assert_frame_equal(getattr(again, name), getattr(result, name), check_exact=True)
         pd.testing.assert_frame_equal(getattr(run, name), getattr(result, name), check_exact=True)
     (tmp_path / "gains.csv").write_text("nothing")

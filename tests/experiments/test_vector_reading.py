@@ -10,7 +10,7 @@ import pytest
 
 from lens_steer.data.contrast import contrast_from_choices
 from lens_steer.errors import DataError
-from lens_steer.experiments.vector_reading import FRAMES, VectorReading, VectorReadingResult, take_apart
+from lens_steer.experiments.vector_reading import VectorReading, VectorReadingResult, take_apart
 from lens_steer.extract import extract
 from lens_steer.lab.corpora import lab_corpus
 from lens_steer.lab.items import open_items
@@ -64,7 +64,7 @@ def test_the_parts_of_the_effect_add_up_to_what_is_measured_without_ablation(res
 def test_a_result_is_read_back_as_it_was_written(result: VectorReadingResult, tmp_path: Path) -> None:
     result.save(tmp_path)
     again = VectorReadingResult.load(tmp_path)
-    for name in FRAMES:
+    for name in VectorReadingResult.names():
         pd.testing.assert_frame_equal(getattr(again, name), getattr(result, name), check_dtype=False)
 
 

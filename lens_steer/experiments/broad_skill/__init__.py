@@ -1,6 +1,5 @@
 """Steering a broad skill away, beside a narrow one: van der Weij et al. 2024, as published and corrected."""
 
-from lens_steer.experiments.broad_skill.experiment import FRAMES as FRAMES
 from lens_steer.experiments.broad_skill.experiment import BroadSkill as BroadSkill
 from lens_steer.experiments.broad_skill.experiment import BroadSkillResult as BroadSkillResult
 from lens_steer.experiments.broad_skill.experiment import broad_skill as broad_skill

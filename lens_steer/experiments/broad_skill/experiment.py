@@ -13,7 +13,6 @@ reverse direction, towards the skill. It knows nothing of the lab: corpora are a
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -41,13 +40,11 @@ from lens_steer.model import SteerableModel, fingerprint, versions
 from lens_steer.progress import track
 from lens_steer.sites import Site, parse_sites
 from lens_steer.steer import Scale
-from lens_steer.tables import load_table, save_table
+from lens_steer.tables import Tables
 from lens_steer.vector import SteeringVector, random_like
 
 Vectors = Mapping[tuple[str, Reading], SteeringVector]
-FRAMES = ("points", "curves", "kept", "others", "comparison", "geometry")
-"""The tables of a result, each a file of its own."""
-OF_ONE_VECTOR = FRAMES[:4]
+OF_ONE_VECTOR = ("points", "curves", "kept", "others")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +73,7 @@ class BroadSkill:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class BroadSkillResult:
+class BroadSkillResult(Tables):
     """Everything that was found, as tidy frames.
 
     `points`: one row a target, reading and direction (`lower`, `raise`): the point chosen on validation and its test
@@ -87,13 +84,13 @@ class BroadSkillResult:
     document. `geometry`: the vectors.
     """
 
+    kind = "broad_skill"
     points: pd.DataFrame
     curves: pd.DataFrame
     kept: pd.DataFrame
     others: pd.DataFrame
     comparison: pd.DataFrame
     geometry: pd.DataFrame
-    facts: Mapping[str, Any]
 
     def table(self, part: str = "test") -> pd.DataFrame:
         """Text kept (per cent) at each level of the target, one row a target, reading, vector and site."""
@@ -101,23 +98,6 @@ class BroadSkillResult:
         index = ["target", "reading", "vector", "site"]
         table = rows.pivot(index=index, columns="level", values="percent")
         return table.reindex(rows.set_index(index).index.unique()).sort_index(axis=1, ascending=False)
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """Writes one file a frame; `BroadSkillResult.load` reads them back."""
-        return [
-            save_table(Path(folder) / f"{name}.csv", f"broad_skill {name}", getattr(self, name), dict(self.facts))
-            for name in FRAMES
-        ]
-
-    @classmethod
-    def load(cls, folder: str | Path) -> "BroadSkillResult":
-        """Reads what `save` wrote.
-
-        Raises:
-            FormatError: a file is missing, truncated, edited, foreign or of a newer schema.
-        """
-        read = {name: load_table(Path(folder) / f"{name}.csv", f"broad_skill {name}") for name in FRAMES}
-        return cls(**{name: frame for name, (frame, _) in read.items()}, facts=read["points"][1])
 
 
 def broad_skill(

@@ -5,7 +5,6 @@ from lens_steer.experiments.multi_behaviour.bench import Measured as Measured
 from lens_steer.experiments.multi_behaviour.individual import Individual as Individual
 from lens_steer.experiments.multi_behaviour.individual import IndividualResult as IndividualResult
 from lens_steer.experiments.multi_behaviour.individual import individual_steering as individual_steering
-from lens_steer.experiments.multi_behaviour.together import FRAMES as FRAMES
 from lens_steer.experiments.multi_behaviour.together import Many as Many
 from lens_steer.experiments.multi_behaviour.together import ManyResult as ManyResult
 from lens_steer.experiments.multi_behaviour.together import many_behaviours as many_behaviours

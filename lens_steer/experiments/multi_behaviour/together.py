@@ -14,7 +14,6 @@ beside what is measured (`interference`). It knows nothing of the lab.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -31,11 +30,8 @@ from lens_steer.experiments.multi_behaviour.points import Point, compared, furth
 from lens_steer.experiments.multi_behaviour.schemes import DIRECTIONS, Line, Weights, individual_lines, scheme_lines
 from lens_steer.model import SteerableModel, fingerprint, versions
 from lens_steer.steer import Scale
-from lens_steer.tables import load_table, save_table
+from lens_steer.tables import Tables
 from lens_steer.vector import SteeringVector
-
-FRAMES = ("cells", "points", "objective", "doses", "interference", "agreement")
-"""The tables of a result, each a file of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +62,7 @@ class Many:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ManyResult:
+class ManyResult(Tables):
     """Everything that was found, as tidy frames.
 
     `cells`: one row a part, scheme, direction, point (`grid`, `best`, `equal`, `faithful`), strength and behaviour.
@@ -76,13 +72,13 @@ class ManyResult:
     `agreement`: of the two. Points of the scheme `individual` that pool all behaviours have `steered` = `each`.
     """
 
+    kind = "many"
     cells: pd.DataFrame
     points: pd.DataFrame
     objective: pd.DataFrame
     doses: pd.DataFrame
     interference: pd.DataFrame
     agreement: pd.DataFrame
-    facts: Mapping[str, Any]
 
     def compared(self, with_scheme: str = "simultaneous", point: str = "equal") -> pd.DataFrame:
         """How much more than one scheme each of the others moves the behaviours, paired by item.
@@ -100,23 +96,6 @@ class ManyResult:
         """
         settings = self.facts["settings"]
         return compared(self.objective, with_scheme, point, settings["resamples"], settings["seed"])
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """Writes one file a frame; `ManyResult.load` reads them back."""
-        return [
-            save_table(Path(folder) / f"{name}.csv", f"many {name}", getattr(self, name), dict(self.facts))
-            for name in FRAMES
-        ]
-
-    @classmethod
-    def load(cls, folder: str | Path) -> "ManyResult":
-        """Reads what `save` wrote.
-
-        Raises:
-            FormatError: a file is missing, truncated, edited, foreign or of a newer schema.
-        """
-        read = {name: load_table(Path(folder) / f"{name}.csv", f"many {name}") for name in FRAMES}
-        return cls(**{name: frame for name, (frame, _) in read.items()}, facts=read["points"][1])
 
 
 def many_behaviours(

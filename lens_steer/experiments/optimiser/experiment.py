@@ -18,8 +18,6 @@ global strength can be as good or better, and `gains` says so.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -37,11 +35,8 @@ from lens_steer.experiments.optimiser.task import DamageKind, Task
 from lens_steer.model import SteerableModel, fingerprint, versions
 from lens_steer.sites import parse_sites
 from lens_steer.steer import Scale
-from lens_steer.tables import load_table, save_table
+from lens_steer.tables import Tables
 from lens_steer.vector import SteeringVector
-
-FRAMES = ("cells", "doses", "tested", "gains")
-"""The tables of a result, each a file of its own."""
 
 OPTIMISED, RANDOM = "optimised", "random"
 SHARES = (1.0, 0.5, 0.25)
@@ -76,7 +71,7 @@ class Optimise:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class OptimiseResult:
+class OptimiseResult(Tables):
     """Everything that was tried, as tidy frames; `facts` hold settings, targets, budget, model and data.
 
     `cells`: one row a scheme (`optimised` is one) and cell on validation, collapsed ones included; `front` marks the
@@ -85,11 +80,11 @@ class OptimiseResult:
     parts of the budget, the objective of `optimised` minus that of each scheme on test, paired by item.
     """
 
+    kind = "optimiser"
     cells: pd.DataFrame
     doses: pd.DataFrame
     tested: pd.DataFrame
     gains: pd.DataFrame
-    facts: Mapping[str, Any]
 
     def chosen(self, scheme: str = OPTIMISED) -> pd.DataFrame:
         """The doses of a scheme's chosen cell, one row a behaviour."""
@@ -112,23 +107,6 @@ class OptimiseResult:
         sites = dict(zip(names, used["site"].tolist(), strict=True))
         strengths = dict(zip(names, used["strength"].tolist(), strict=True))
         return assign({name: vectors[name] for name in names}, sites, strengths)
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """Writes one file a frame; `OptimiseResult.load` reads them back."""
-        return [
-            save_table(Path(folder) / f"{name}.csv", f"optimiser {name}", getattr(self, name), dict(self.facts))
-            for name in FRAMES
-        ]
-
-    @classmethod
-    def load(cls, folder: str | Path) -> "OptimiseResult":
-        """Reads what `save` wrote.
-
-        Raises:
-            FormatError: a file is missing, truncated, edited, foreign or of a newer schema.
-        """
-        read = {name: load_table(Path(folder) / f"{name}.csv", f"optimiser {name}") for name in FRAMES}
-        return cls(**{name: frame for name, (frame, _) in read.items()}, facts=read["cells"][1])
 
 
 def optimise_assignment(
