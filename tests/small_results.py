@@ -85,6 +85,63 @@ def thresholds() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["rule", "direction", "strength", "low", "high", "censored"])
 
 
+def many_points() -> pd.DataFrame:
+    moves = {"individual": (1.0, 0.5, 1.4), "sum": (0.6, 0.3, 0.9), "gram": (0.2, -0.1, 0.5), "mean": (0.9, 0.6, 1.2)}
+    cost = {"relative_top1": 0.95, "kl": 0.21}
+    rows = [
+        {"scheme": scheme, "steered": "each" if scheme == "individual" else "all", "direction": direction}
+        | {"point": point, "strength": 0.5, "objective": value, "objective_low": low, "objective_high": high, **cost}
+        | {"collapsed": 2 if scheme == "mean" else 0, "newly_collapsed": scheme == "mean"}
+        for scheme, (value, low, high) in moves.items()
+        for direction in ("add", "subtract")
+        for point in ("best", "equal")
+        if (scheme, direction, point) != ("gram", "subtract", "equal")
+    ]
+    return pd.DataFrame(rows)
+
+
+def interference() -> pd.DataFrame:
+    measured = {("combined", "a", "a"): 1.2, ("combined", "a", "b"): 0.4, ("combined", "b", "a"): -0.9}
+    measured |= {("combined", "b", "b"): 1.5, ("simultaneous", "a", "a"): 0.05, ("simultaneous", "a", "b"): 0.3}
+    measured |= {("simultaneous", "b", "a"): 0.02, ("simultaneous", "b", "b"): -0.2}
+    nan = float("nan")
+    rows = [
+        {"steered": steered, "read": read, "predicted": value / 2, "where": where, "measured": value}
+        | {"measured_low": value - 0.1, "measured_high": value + 0.1}
+        | dict(zip(("random_low", "random_high"), (-0.5, 0.5) if where == "combined" else (nan, nan), strict=True))
+        for (where, steered, read), value in measured.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def agreement() -> pd.DataFrame:
+    rows = [("pearson", 0.87, 0.69, 0.93, 2, "combined"), ("spearman", 0.8, 0.6, 0.9, 2, "combined")]
+    rows += [("pearson", 0.4, 0.1, 0.5, 2, "simultaneous")]
+    return pd.DataFrame(rows, columns=["statistic", "value", "low", "high", "n", "where"])
+
+
+def gains() -> pd.DataFrame:
+    rows = [
+        {"budget": budget, "scheme": scheme, "optimised_cell": ours, "cell": theirs, "optimised": value, "other": other}
+        | {"gain": value - other, "gain_low": value - other - 0.2, "gain_high": value - other + 0.2}
+        | {"kl_optimised": 0.9 * budget, "kl_other": 0.5 * budget}
+        for budget, scheme, ours, theirs, value, other in (
+            (1.0, "simultaneous", 2, 5, 2.2, 1.0),
+            (1.0, "combined", 2, 6, 2.2, 2.1),
+            (0.5, "combined", 1, 7, 0.3, 0.9),
+        )
+    ]
+    return pd.DataFrame(rows)
+
+
+def tested() -> pd.DataFrame:
+    cells = [("optimised", 1, 0.3), ("optimised", 2, 2.2), ("simultaneous", 5, 1.0), ("combined", 6, 2.1)]
+    cells += [("combined", 7, 0.9), *(("random", k, 0.02 * k) for k in range(N_RANDOM))]
+    frame = pd.DataFrame(cells, columns=["scheme", "cell", "objective"])
+    bounds = {"objective_low": frame["objective"] - 0.2, "objective_high": frame["objective"] + 0.2}
+    return frame.assign(**bounds, kl=0.4, damage=0.4, collapsed=False)
+
+
 def write_results(folder: Path) -> Path:
     """Writes the folder."""
     written = []
@@ -98,6 +155,10 @@ def write_results(folder: Path) -> Path:
         written.append(save_table(folder / "broad" / f"{name}.csv", f"broad_skill {name}", frame, facts))
     for name, frame in (("strengths", strengths()), ("thresholds", thresholds())):
         written.append(save_table(folder / "collapse" / f"{name}.csv", f"collapse {name}", frame, facts))
+    for name, frame in (("points", many_points()), ("agreement", agreement()), ("interference", interference())):
+        written.append(save_table(folder / "many" / f"{name}.csv", f"many {name}", frame, facts))
+    for name, frame in (("gains", gains()), ("tested", tested())):
+        written.append(save_table(folder / "optimiser" / f"{name}.csv", f"optimiser {name}", frame, facts))
     written.append(folder / "summary.csv")
     record: dict[str, Any] = {
         "command": ["reproduce", "--out", "some folder"],

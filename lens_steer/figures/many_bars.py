@@ -169,4 +169,4 @@ def _behaviour_axis(axis: Axes, names: list[str]) -> None:
     labels = [words(name) for name in names]
     axis.set_xticks(range(len(names)), labels, rotation=25, ha="right", rotation_mode="anchor")
     axis.axhline(0.5, color="black", lw=0.4, ls=":", zorder=0)
-    axis.set(ylabel="matching rate", ylim=(0, 1.05))
+    axis.set(ylabel="matching rate", ylim=(0, 1.05), yticks=(0, 0.25, 0.5, 0.75, 1))

@@ -124,6 +124,77 @@ def test_a_function_vector_must_do_more_than_the_best_random_direction(results: 
     assert "20\N{NO-BREAK SPACE}%; with the vector added at layer 3, 40" in found["plural"].words
 
 
+def test_a_scheme_moves_behaviours_only_where_its_interval_leaves_out_zero_and_nothing_newly_collapses(
+    results: Path,
+) -> None:
+    found = said(results, "Several behaviours at once: which")
+    assert next(iter(found)) == "individual, add" and found["sum, add"].verdict == "moves them as wanted"
+    words = found["sum, add"].words.replace("\N{NO-BREAK SPACE}", " ")
+    assert "wanted direction: +0.60 nats [+0.30, +0.90] (mean of behaviours); KL 0.21 nats a token, 95 % of" in words
+    assert found["sum, add"].holds and "nothing collapses" in words
+    assert "each by its own vector alone" in found["individual, add"].words
+    assert found["gram, add"].verdict == "no move shown" and found["gram, add"].holds is False
+    assert found["mean, add"].verdict == "moves them as wanted, but answers collapse"
+    assert found["mean, add"].holds is False and "collapsed answers: 2 of the behaviours, not all" in words_of(found)
+    assert found["gram, subtract"].verdict == "not compared" and found["gram, subtract"].holds is False
+    lower = {"objective": -0.6, "objective_low": -0.9, "objective_high": -0.3, "collapsed": 1}
+    edit(results / "many" / "points.csv", "many points", "scheme == 'sum'", **lower)
+    found = said(results, "Several behaviours at once: which")["sum, add"]
+    assert found.verdict == "moves them the other way" and found.holds is False
+    assert "1 of the behaviours, unsteered already" in found.words
+
+
+def words_of(found: dict[str, Finding]) -> str:
+    return " ".join(finding.words for finding in found.values())
+
+
+def test_interference_is_foreseen_only_beyond_zero_and_where_vectors_move_their_own_behaviours(results: Path) -> None:
+    found = said(results, "Several behaviours at once: does the angle")
+    here = found["combined, one site"]
+    words = here.words.replace("\N{NO-BREAK SPACE}", " ")
+    assert here.verdict == "foreseen by geometry" and here.holds
+    assert "correlate at 0.87 [0.69, 0.93] over 2 ordered pairs. Their own vectors, added, raise 2 of 2" in words
+    assert "Of the pairs 1 are raised and 1 lowered" in words and "1 lie outside the middle 95 % of random" in words
+    assert "Furthest, adding b moves a by -0.90 nats [-1.00, -0.80] (predicted -0.45)." in words
+    weak = found["simultaneous sites"]
+    assert weak.verdict == "own effects too small to foresee from" and weak.holds is False
+    assert "raise 0 of 2 behaviours" in weak.words and "random" not in weak.words
+    edit(results / "many" / "agreement.csv", "many agreement", "where == 'combined'", low=-0.1)
+    here = said(results, "Several behaviours at once: does the angle")["combined, one site"]
+    assert here.verdict == "not foreseen by geometry" and here.holds is False
+
+
+def test_the_optimiser_beats_a_scheme_only_by_its_paired_interval_and_without_collapse(results: Path) -> None:
+    title = "Several behaviours at once: does the optimiser"
+    found = said(results, title)
+    won = found["against simultaneous, budget 1.00 nats a token"]
+    assert won.verdict == "beats it" and won.holds
+    assert "reaches +2.20 nats and the scheme +1.00: a gain of +1.20" in won.words and "0.90 against 0.50" in won.words
+    assert found["against combined, budget 1.00 nats a token"].verdict == "no difference shown"
+    lost = found["against combined, budget 0.50 nats a token"]
+    assert lost.verdict == "is beaten" and lost.holds is False
+    edit(results / "optimiser" / "tested.csv", "optimiser tested", "scheme == 'optimised'", collapsed=True)
+    won = said(results, title)["against simultaneous, budget 1.00 nats a token"]
+    assert won.verdict == "beats it, but answers collapse" and won.holds is False
+    assert "Answers have collapsed: optimised." in won.words
+    edit(results / "optimiser" / "tested.csv", "optimiser tested", "scheme == 'optimised'", damage=0.1)
+    assert "against simultaneous, budget 1.00 of top-1" in said(results, title)
+
+
+def test_the_optimiser_is_held_against_random_directions_of_which_few_decide_nothing(results: Path) -> None:
+    title, path = "Several behaviours at once: does the optimiser", results / "optimiser" / "tested.csv"
+    found = said(results, title)["against random directions"]
+    assert found.verdict == "beyond all of them" and found.holds and "+0.00 to +0.38" in found.words
+    edit(path, "optimiser tested", "scheme == 'random' and cell == 3", objective=2.1)
+    found = said(results, title)["against random directions"]
+    assert found.verdict == "not shown beyond random" and found.holds is False
+    frame, facts = load_table(path, "optimiser tested")
+    save_table(path, "optimiser tested", frame[frame["cell"] < 8], facts)
+    assert said(results, title)["against random directions"].verdict == "too few random directions to tell"
+    save_table(path, "optimiser tested", frame[frame["scheme"] != "random"], facts)
+    assert "against random directions" not in said(results, title)
+
+
 @pytest.mark.parametrize("missing", ["summary.csv", "steering_curves.csv"])
 def test_an_experiment_without_its_tables_is_left_out(results: Path, missing: str) -> None:
     (results / missing).unlink()

@@ -5,7 +5,7 @@ schemes        at the same KL on neutral text, the interval of the mean targeted
 interference   the interval of the correlation of predicted and measured changes lies above 0, and half of the
                behaviours or more are raised by their own vectors, from which prediction starts
 optimiser      the interval of its gain over a scheme lies above 0 and its answers have not collapsed; its own interval
-               lies above all random directions
+               lies above all random directions, of which there are enough for a level of 0.05
 """
 
 from collections.abc import Mapping
@@ -16,6 +16,7 @@ import pandas as pd
 from lens_steer.figures.style import words
 from lens_steer.report.folder import Results
 from lens_steer.report.verdicts.finding import Experiment, Finding, nats, percent
+from lens_steer.report.verdicts.individual import LEVEL, TOO_FEW
 
 PAIRS = ("where", "steered", "read", "predicted", "measured", "measured_low", "measured_high")
 PAIRS += ("random_low", "random_high")
@@ -131,23 +132,24 @@ def _beside_random(gains: pd.DataFrame, tested: pd.DataFrame) -> list[Finding]:
         return []
     cell = gains.loc[gains["budget"].idxmax(), "optimised_cell"]
     chosen = tested[tested["scheme"].eq("optimised") & tested["cell"].eq(cell)].iloc[0]
-    beyond = bool(chosen["objective_low"] > random.max())
+    beyond, few = bool(chosen["objective_low"] > random.max()), 1 / (len(random) + 1) > LEVEL
+    verdict = TOO_FEW if few else "beyond all of them" if beyond else "not shown beyond random"
     value = nats(chosen["objective"], chosen["objective_low"], chosen["objective_high"])
     return [
         Finding(
             subject="against random directions",
-            verdict="beyond all of them" if beyond else "not shown beyond random",
+            verdict=verdict,
             words=f"Within the whole budget the optimised assignment reaches {value} on test; {len(random)} random "
             f"directions in its place, of the same norms, {random.min():+.2f} to {random.max():+.2f}.",
-            holds=beyond,
+            holds=beyond and not few,
         )
     ]
 
 
 SCHEMES = Experiment(
     title="Several behaviours at once: which scheme moves them, at equal damage?",
-    judged="Strengths do the same KL to validation texts; that on test texts is said. The change of the logit difference "
-    "on test items counts in the wanted direction. Brackets are 95 % bootstrap intervals over items, of each scheme by "
+    judged="Strengths do the same KL to validation texts; that on test texts is said. The change of the logit "
+    "difference on test items counts in the wanted direction. Brackets are 95 % bootstrap intervals over items, of each scheme by "
     "itself: they do not say that one scheme moves more than another. There are no random directions.",
     needs={"many/points.csv": POINTS},
     find=schemes,
