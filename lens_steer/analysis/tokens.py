@@ -7,7 +7,7 @@
 from typing import Any
 
 from lens_steer.errors import DataError
-from lens_steer.model import SteerableModel, tokenize
+from lens_steer.model import SteerableModel, decode, tokenize
 
 _PLAIN = [*range(33, 127), *range(161, 173), *range(174, 256)]
 _OTHERS = [byte for byte in range(256) if byte not in _PLAIN]
@@ -39,8 +39,7 @@ def token_label(model: SteerableModel, token: int) -> str:
 
 def token_text(model: SteerableModel, token: int) -> str:
     """What a token is decoded to; empty where the model has no tokenizer."""
-    tokenizer: Any = getattr(model, "tokenizer", None)
-    return "" if tokenizer is None else tokenizer.decode([token])
+    return "" if getattr(model, "tokenizer", None) is None else decode(model, [token], special=True)
 
 
 def one_token(model: SteerableModel, token: str | int) -> int:

@@ -1,4 +1,5 @@
-# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: reportGeneralTypeIssues=false
 """The figure of projection maps: a text whose tokens are coloured, unsteered above steered."""
 
 import matplotlib as mpl
