@@ -1,4 +1,5 @@
-# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
 """Figures of several behaviours at once: simultaneous curve, schemes at equal damage, interference, detection.
 
 All take the tables of `ManyResult`, test rows. Bars and points have 95 % intervals over items; what has collapsed is

@@ -1,4 +1,5 @@
-# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
 """Bars of several behaviours: each steered by its own vector, and all by the combined schemes.
 
 Both take the cells of `ManyResult`, test rows. Bars have 95 % intervals over items; what has collapsed is drawn with a

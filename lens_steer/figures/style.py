@@ -1,4 +1,5 @@
-# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
 """What all figures share: one style, widths of a paper's columns, colours that the colour-blind can tell apart, files.
 
 Colours are those of Okabe and Ito. Nothing here changes global matplotlib settings, and no figure is ever shown.

@@ -1,4 +1,5 @@
-# pyright: reportGeneralTypeIssues=false, reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
 """Captions of several behaviours at once: schemes, interference, signal detection, the optimiser.
 
 The tables do not say on how many items; only interference and the optimiser were held against random

@@ -1,4 +1,5 @@
-# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
 """Broad skills: what text keeps where a skill is steered away, and whether a broad skill costs it more than a narrow.
 
 selective    at the level, the interval of what text keeps lies above the level

@@ -1,4 +1,5 @@
-# pyright: reportArgumentType=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
 """Collapse: from which strength on do answers, and generated text, no longer say anything?"""
 
 import math

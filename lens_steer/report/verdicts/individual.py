@@ -1,4 +1,5 @@
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
 """Individual steering: does each behaviour's vector move its answers, further than random directions of its norm do?
 
 raises    the interval at +s lies above the unsteered rate, and the rate above the 97.5th percentile of random ones

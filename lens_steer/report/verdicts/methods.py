@@ -1,4 +1,5 @@
-# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
 """Methods at equal damage, and function vectors of in-context tasks: which directions do more than random ones?"""
 
 from lens_steer.experiments.method_comparison import effect_table
