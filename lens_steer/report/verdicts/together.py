@@ -1,4 +1,4 @@
-# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: reportGeneralTypeIssues=false, reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
 """Several behaviours at once: which scheme moves them most at equal damage, and whether geometry foresees interference.
 
 schemes        at the same KL on neutral text, the interval of the mean targeted change of the logit difference
@@ -149,8 +149,8 @@ def _beside_random(gains: pd.DataFrame, tested: pd.DataFrame) -> list[Finding]:
 SCHEMES = Experiment(
     title="Several behaviours at once: which scheme moves them, at equal damage?",
     judged="Strengths do the same KL to validation texts; that on test texts is said. The change of the logit "
-    "difference on test items counts in the wanted direction. Brackets are 95 % bootstrap intervals over items, of each "
-    "scheme by itself: they do not say that one scheme moves more than another. There are no random directions.",
+    "difference on test items counts in the wanted direction. Brackets are 95 % bootstrap intervals over items, of "
+    "each scheme by itself: they do not say that one scheme moves more than another. There are no random directions.",
     needs={"many/points.csv": POINTS},
     find=schemes,
 )
