@@ -23,7 +23,7 @@ FAITHFUL = ("mean", "mean weighted", "sum", "sum weighted")
 CORRECTED = ("sum", "sum weighted", "orthogonalised", "gram")
 HATCHES = {
     "mean": "", "mean weighted": "////", "sum": "....", "sum weighted": "xxxx", "orthogonalised": r"\\\\",
-    "gram": "||||"
+    "gram": "++++"
 }  # fmt: skip
 
 

@@ -190,9 +190,9 @@ def test_the_optimiser_is_held_against_random_directions_of_which_few_decide_not
     found = said(results, title)["against random directions"]
     assert found.verdict == "not shown beyond random" and found.holds is False
     frame, facts = load_table(path, "optimiser tested")
-    save_table(path, "optimiser tested", frame[frame["cell"] < 8], facts)
+    save_table(path, "optimiser tested", pd.DataFrame(frame[frame["cell"] < 8]), facts)
     assert said(results, title)["against random directions"].verdict == "too few random directions to tell"
-    save_table(path, "optimiser tested", frame[frame["scheme"] != "random"], facts)
+    save_table(path, "optimiser tested", pd.DataFrame(frame[frame["scheme"] != "random"]), facts)
     assert "against random directions" not in said(results, title)
 
 

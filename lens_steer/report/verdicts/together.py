@@ -1,5 +1,4 @@
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
-# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
+# pyright: reportGeneralTypeIssues=false, reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
 """Several behaviours at once: which scheme moves them most at equal damage, and whether geometry foresees interference.
 
 schemes        at the same KL on neutral text, the interval of the mean targeted change of the logit difference
