@@ -57,8 +57,8 @@ def many(result: ManyResult) -> Drawings:
 
 def optimiser(result: OptimiseResult) -> Drawings:
     """The optimiser beside the published schemes."""
-    cells = result.cells
-    return {"pareto_front": (figures.pareto_front(cells, result.tested, result.facts["budget"]), cells)}
+    budget, damage = result.facts["budget"], result.facts["settings"]["damage"]
+    return {"pareto_front": (figures.pareto_front(result.cells, result.tested, budget, damage), result.cells)}
 
 
 def reading(result: VectorReadingResult) -> Drawings:

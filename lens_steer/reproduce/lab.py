@@ -39,7 +39,9 @@ COLLAPSE_OF, PROMPT_WORDS, PROMPTS_EACH = "sycophancy", 6, 4
 """Unsteered, the other behaviours' answers lean to one letter, which is not far from the rule's limit."""
 TOGETHER = Many(site="", places={}, strengths=(0, 0.125, 0.25, 0.5, 1, 2), n_random=6, max_tokens=128)
 """Without its sites, which individual steering gives."""
-OPTIMISED = Optimise(sites="resid_post@0:5", schemes=("simultaneous", "combined"), cells=50, n_random=6, max_tokens=128)
+OPTIMISED = Optimise(
+    sites="resid_post@0:5", schemes=("simultaneous", "combined"), cells=50, n_random=20, max_tokens=128
+)
 READING_OF, READING_SITES = "myopic", ("resid_post@0", "resid_post@3", "resid_post@6", "resid_post@7")
 READING_TEXTS, N_RANDOM = 8, 20
 ITEMS = {"validation": 8, "test": 12}
