@@ -142,6 +142,15 @@ def tested() -> pd.DataFrame:
     return frame.assign(**bounds, kl=0.4, damage=0.4, collapsed=False)
 
 
+def ablation() -> pd.DataFrame:
+    removed = {"none": 0.0, "found": 0.97, **{f"random {k}": 0.03 * k for k in range(N_RANDOM)}}
+    rows = [
+        {"set": name, "heads": "" if name == "none" else "z@1.0 z@3.2", "effect": 2 * (1 - share), "removed": share}
+        for name, share in removed.items()
+    ]
+    return pd.DataFrame(rows)
+
+
 def write_results(folder: Path) -> Path:
     """Writes the folder."""
     written = []
@@ -159,6 +168,7 @@ def write_results(folder: Path) -> Path:
         written.append(save_table(folder / "many" / f"{name}.csv", f"many {name}", frame, facts))
     for name, frame in (("gains", gains()), ("tested", tested())):
         written.append(save_table(folder / "optimiser" / f"{name}.csv", f"optimiser {name}", frame, facts))
+    written.append(save_table(folder / "reading" / "ablation.csv", "reading ablation", ablation(), facts))
     written.append(folder / "summary.csv")
     record: dict[str, Any] = {
         "command": ["reproduce", "--out", "some folder"],

@@ -216,3 +216,19 @@ def test_shares_are_said_with_their_interval() -> None:
     space = "\N{NO-BREAK SPACE}"
     assert percent(0.871, 0.8, 0.92) == f"87{space}% [80, 92]" and percent(0.5) == f"50{space}%"
     assert percent(float("nan")) == "not reached" and percent(0.5, float("nan"), 1.0) == f"50{space}%"
+
+
+def test_heads_are_needed_where_half_is_gone_without_them_and_random_heads_do_not_as_much(results: Path) -> None:
+    found = said(results, "A vector taken apart")["sycophancy"]
+    assert found.verdict == "needed" and found.holds
+    words = found.words.replace("\N{NO-BREAK SPACE}", " ")
+    assert words.startswith(
+        "Without z@1.0 z@3.2 97 % of the effect of 2.00 nats is gone; without as many random heads "
+    )
+    assert words.endswith("0 of 20 sets remove as much.")
+    path = results / "reading" / "ablation.csv"
+    edit(path, "reading ablation", "set == 'random 3'", removed=0.99)
+    found = said(results, "A vector taken apart")["sycophancy"]
+    assert found.verdict == "needed, but random heads may be as well" and "1 of 20 sets" in found.words
+    edit(path, "reading ablation", "set == 'found'", removed=0.4)
+    assert said(results, "A vector taken apart")["sycophancy"].verdict == "not needed"

@@ -5,7 +5,7 @@ where a folder lacks one of them, the experiment is left out.
 """
 
 from lens_steer.report.folder import Results
-from lens_steer.report.verdicts import broad, collapse, individual, methods, together
+from lens_steer.report.verdicts import broad, collapse, individual, methods, reading, together
 from lens_steer.report.verdicts.finding import Experiment as Experiment
 from lens_steer.report.verdicts.finding import Finding as Finding
 
@@ -17,6 +17,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
     together.SCHEMES,
     together.INTERFERENCE,
     together.OPTIMISER,
+    reading.EXPERIMENT,
     methods.EXPERIMENT,
     methods.FUNCTION_VECTORS,
 )
