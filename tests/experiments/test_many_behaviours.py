@@ -125,9 +125,7 @@ def test_what_is_predicted_is_measured_in_the_lab_and_random_directions_do_less(
     assert (pairs["cosine"] <= 1 + 1e-9).all() and set(result.agreement["where"]) == {"combined", "simultaneous"}
 
 
-def test_a_planted_opposition_is_predicted_and_measured_and_leaves_a_third_behaviour_alone(
-    lab: Any, vectors: Any, behaviours: Any
-) -> None:
+def test_a_planted_opposition_is_predicted_and_measured(lab: Any, vectors: Any, behaviours: Any) -> None:
     """anti_immigration's vector, made to point away from agreeableness': the lab's own two share a direction."""
     site = "resid_post@0"
     agree, other = vectors["agreeableness"].at(site), vectors["anti_immigration"].at(site)
