@@ -241,6 +241,37 @@ def analysed(model: Any, vector: SteeringVector) -> dict[str, pd.DataFrame]:
     }
 
 
+def quality() -> tuple[pd.DataFrame, pd.DataFrame]:
+    places = [f"resid_post@{layer}" for layer in range(3)]
+    numbers = {"auroc": (0.6, 0.9, 1.0), "split_half_cosine": (0.5, 0.8, 0.9), "agreement": (0.2, 0.4, 0.6)}
+    sizes = [
+        {"site": site, "size": size, "mean": 1 - 1 / size, "low": 0.9 - 1 / size, "high": 1.0}
+        for site in places[:2]
+        for size in (2, 4, 8)
+    ]
+    return pd.DataFrame({"site": places, **numbers}), pd.DataFrame(sizes)
+
+
+def steps() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "prompt": prompt,
+            "steered": steered,
+            "step": step,
+            "entropy": 1.0 + step * steered,
+            "kl": 0.5 * steered + prompt,
+        }
+        for prompt in range(3)
+        for steered in (False, True)
+        for step in range(4)
+    )
+
+
+def layers() -> pd.DataFrame:
+    wide = pd.concat([cells().assign(layer=layer) for layer in range(3)], ignore_index=True)
+    return wide.assign(rate_low=wide["matching_rate"] - 0.05, rate_high=wide["matching_rate"] + 0.05)
+
+
 FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "attribution_bars": (contributions(),),
     "collapse_diagnostics": (collapsing(), thresholds()),
@@ -251,16 +282,19 @@ FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "individual_bars": (many_cells(),),
     "interference_matrices": many_pairs(),
     "kept_bars": (kept(), points()),
+    "layer_curves": (layers(),),
     "layer_strength_map": (cells(),),
     "lens_bars": (tokens(),),
     "method_heatmap": (effects(),),
     "pareto_front": assignments(),
     "persistence_curves": (lasting(),),
     "projection_strip": (projections(),),
+    "quality_curves": quality(),
     "scheme_intervals": (many_points(),),
     "selectivity_curves": (skills(),),
     "simultaneous_curve": (many_cells(), many_points()),
     "steering_curves": (curves(),),
+    "step_curves": (steps(),),
 }
 OPTIONS: dict[str, dict[str, float]] = {"pareto_front": {"budget": 1.0}}
 """What a figure must be told beside its frames."""

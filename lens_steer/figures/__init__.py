@@ -19,6 +19,9 @@ from lens_steer.figures.geometry import cosine_atlas_map as cosine_atlas_map
 from lens_steer.figures.geometry import energy_curves as energy_curves
 from lens_steer.figures.geometry import norm_curves as norm_curves
 from lens_steer.figures.geometry import plane_scatter as plane_scatter
+from lens_steer.figures.layers import layer_curves as layer_curves
+from lens_steer.figures.layers import quality_curves as quality_curves
+from lens_steer.figures.layers import step_curves as step_curves
 from lens_steer.figures.many import detection_points as detection_points
 from lens_steer.figures.many import interference_matrices as interference_matrices
 from lens_steer.figures.many import scheme_intervals as scheme_intervals

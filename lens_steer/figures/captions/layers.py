@@ -1,0 +1,42 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportOperatorIssue=false, reportReturnType=false
+"""Captions of figures over layers and steps."""
+
+import pandas as pd
+
+from lens_steer.figures.captions.common import NO_STRENGTH, UNKNOWN, counted, of_model, sample, scale
+from lens_steer.figures.style import Caption
+
+
+def layers_caption(cells: pd.DataFrame) -> Caption:
+    """Of `layer_curves`."""
+    return Caption(
+        shown=f"Matching rate{of_model(cells)} over layers, a line a strength; crosses are collapsed points.",
+        n=f"{counted(cells['behaviour'].nunique(), 'behaviour')}; {sample(cells, 'item')}",
+        interval="95 % bootstrap over items",
+        control="none",
+        strength_scale=scale(cells),
+    )
+
+
+def quality_caption(sites: pd.DataFrame, sizes: pd.DataFrame) -> Caption:
+    """Of `quality_curves`."""
+    return Caption(
+        shown=f"Quality of a vector{of_model(sites)} at each site: separability along it, cosine between vectors of "
+        "halves of the data, and of single pairs to the whole; and the cosine of vectors of fewer pairs to the whole.",
+        n=f"{counted(len(sites), 'site')}; up to {int(sizes['size'].max())} pairs",
+        interval="the middle 95 % over random choices of the pairs",
+        control="none",
+        strength_scale=NO_STRENGTH,
+    )
+
+
+def steps_caption(steps: pd.DataFrame) -> Caption:
+    """Of `step_curves`."""
+    return Caption(
+        shown=f"Entropy of the next token{of_model(steps)} and its KL to the unsteered model at each generated step.",
+        n=counted(steps["prompt"].nunique(), "prompt"),
+        interval="the middle half over prompts",
+        control="the unsteered generation",
+        strength_scale=UNKNOWN,
+    )
