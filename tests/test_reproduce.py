@@ -66,6 +66,7 @@ def rows(path: Path, n: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_reproduce_writes_figures_their_data_and_full_provenance(once: Path) -> None:
     for name in FIGURES:
         assert all((once / f"{name}.{kind}").stat().st_size > 0 for kind in ("png", "pdf", "csv", "txt"))
