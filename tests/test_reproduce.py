@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
+from written_items import write_items
 
 from lens_steer import cli
 from lens_steer.errors import DataError
@@ -53,19 +54,6 @@ def once(quick: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def rows(path: Path, n: int) -> Path:
-    lines = [
-        {
-            "question": f"Would you take {i} coins?\n\nChoices:\n (A) now\n (B) later",
-            "answer_matching_behavior": " (A)",
-            "answer_not_matching_behavior": " (B)",
-        }
-        for i in range(n)
-    ]
-    path.write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
-    return path
-
-
 @pytest.mark.slow
 def test_reproduce_writes_figures_their_data_and_full_provenance(once: Path) -> None:
     for name in FIGURES:
@@ -95,7 +83,7 @@ def test_files_of_the_published_format_run_on_a_local_model_folder(
     quick: None, llama_folder: Path, tmp_path: Path
 ) -> None:
     del quick
-    files = [rows(tmp_path / "my-own.jsonl", 12), rows(tmp_path / "other.jsonl", 30)]
+    files = [write_items(tmp_path / "my-own.jsonl", 12), write_items(tmp_path / "other.jsonl", 30)]
     result = reproduce(str(llama_folder), files, tmp_path / "out", limit=12)
     assert list(result.points) == ["my_own", "other"]
     sizes = json.loads((tmp_path / "out" / "run.json").read_text())["data"]["other"]
@@ -113,7 +101,7 @@ def test_each_published_file_runs_on_a_local_model_folder(quick: None, llama_fol
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    files = [rows(tmp_path / "a" / "x.jsonl", 3), rows(tmp_path / "x.jsonl", 3)]
+    files = [write_items(tmp_path / "a" / "x.jsonl", 3), write_items(tmp_path / "x.jsonl", 3)]
     with pytest.raises(DataError, match="two files are named 'x'"):
         data.file_behaviours(files, limit=3, seed=0)
 

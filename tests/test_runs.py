@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
+from written_items import write_items
 
 from lens_steer import cli, runs
 from lens_steer.errors import DataError, LensSteerError, MismatchError, ScoreError
@@ -17,19 +18,6 @@ SWEPT = {"sweep.csv", "summary.csv", "run.json"}
 SWEPT |= {
     f"{name}.{kind}" for name in ("layer_strength_map", "steering_curves") for kind in ("png", "pdf", "csv", "txt")
 }
-
-
-def write_items(path: Path, n: int) -> Path:
-    lines = [
-        {
-            "question": f"Would you take {i} coins?\n\nChoices:\n (A) now\n (B) later",
-            "answer_matching_behavior": " (A)",
-            "answer_not_matching_behavior": " (B)",
-        }
-        for i in range(n)
-    ]
-    path.write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
-    return path
 
 
 def invoke(*arguments: object) -> Any:

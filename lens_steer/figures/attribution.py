@@ -12,7 +12,17 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from lens_steer.figures.captions.attribution import bars_caption, components_caption, persistence_caption
-from lens_steer.figures.style import CONTROL, DOUBLE_COLUMN, STEERED, STYLE, Figure, drawable, of_one, words
+from lens_steer.figures.style import (
+    CONTROL,
+    DOUBLE_COLUMN,
+    STEERED,
+    STYLE,
+    Figure,
+    drawable,
+    legend_entries,
+    of_one,
+    words,
+)
 
 KINDS = {
     "edit": "#000000",
@@ -163,8 +173,7 @@ def persistence_curves(summary: pd.DataFrame, over: str = "layer") -> Figure:
             axis.set(title=TRACES[name])
             axis.xaxis.get_major_locator().set_params(integer=True)
         figure.supxlabel("layer" if over == "layer" else f"{over}s after the prompt's last token", fontsize=8)
-        handles = {text: h for axis in axes for h, text in zip(*axis.get_legend_handles_labels(), strict=True)}
-        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False)
+        figure.legend(**legend_entries(figure), loc="outside upper center", ncols=3, frameon=False)
         figure.caption = persistence_caption(summary, over)
         return figure
 

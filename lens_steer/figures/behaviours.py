@@ -17,6 +17,7 @@ from lens_steer.figures.style import (
     STYLE,
     Figure,
     drawable,
+    legend_entries,
     of_one,
     outer_labels,
     panels,
@@ -63,8 +64,7 @@ def steering_curves(curves: pd.DataFrame) -> Figure:
             where = f"{line['site'].iloc[0]}, positions {line['positions'].iloc[0]}"
             axis.set(title=f"{words(str(name))}\n{where}", ylim=(-0.03, 1.03), yticks=QUARTERS)
         outer_labels(figure, axes, f"strength ({curves['scale'].iloc[0]})", "matching rate")
-        handles = {label: h for axis in axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False)
+        figure.legend(**legend_entries(figure), loc="outside upper center", ncols=3, frameon=False)
         figure.caption = curves_caption(curves)
         return figure
 

@@ -16,6 +16,7 @@ from lens_steer.figures.style import (
     STYLE,
     Figure,
     drawable,
+    legend_entries,
     of_one,
     outer_labels,
     panels,
@@ -64,8 +65,7 @@ def layer_curves(cells: pd.DataFrame) -> Figure:
             axis.set(title=words(str(name)), ylim=(-0.03, 1.03), yticks=(0, 0.5, 1))
             axis.xaxis.get_major_locator().set_params(integer=True)
         outer_labels(figure, axes, "layer", "matching rate")
-        handles = {label: h for axis in axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4, frameon=False)
+        figure.legend(**legend_entries(figure), loc="outside upper center", ncols=4, frameon=False)
         figure.caption = layers_caption(cells)
         return figure
 

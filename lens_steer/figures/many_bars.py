@@ -13,7 +13,17 @@ from matplotlib.axes import Axes
 
 from lens_steer.errors import ScoreError
 from lens_steer.figures.captions.together import combined_caption, individual_caption
-from lens_steer.figures.style import COLLAPSED, CONTROL, SINGLE_COLUMN, STYLE, Figure, drawable, of_one, words
+from lens_steer.figures.style import (
+    COLLAPSED,
+    CONTROL,
+    SINGLE_COLUMN,
+    STYLE,
+    Figure,
+    drawable,
+    legend_entries,
+    of_one,
+    words,
+)
 
 PLACE = ("behaviour", "scheme", "steered", "direction", "point", "strength", "part", "scale", "collapsed")
 """What a cell of `ManyResult` is."""
@@ -137,9 +147,8 @@ def own_rows(test: pd.DataFrame, direction: str, point: str) -> pd.DataFrame:
 
 def legend_above(figure: Figure) -> dict[str, object]:
     """The legend of all axes, each label once, above them."""
-    handles = {label: h for axis in figure.axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     place = {"loc": "outside upper center", "frameon": False, "columnspacing": 1.0, "handletextpad": 0.5}
-    return {"handles": list(handles.values()), "labels": list(handles), **place}
+    return {**legend_entries(figure), **place}
 
 
 def _bars(axis: Axes, rows: pd.DataFrame, x: np.ndarray, width: float, look: dict[str, object], label: str) -> None:

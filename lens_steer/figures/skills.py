@@ -9,7 +9,17 @@ from matplotlib.axes import Axes
 
 from lens_steer.errors import ScoreError
 from lens_steer.figures.captions.steering import kept_caption, selectivity_caption
-from lens_steer.figures.style import CONTROL, DOUBLE_COLUMN, SINGLE_COLUMN, STYLE, Figure, drawable, of_one, words
+from lens_steer.figures.style import (
+    CONTROL,
+    DOUBLE_COLUMN,
+    SINGLE_COLUMN,
+    STYLE,
+    Figure,
+    drawable,
+    legend_entries,
+    of_one,
+    words,
+)
 
 READINGS = {"faithful": "#E69F00", "corrected": "#0072B2"}
 PERMUTED = "#CC79A7"
@@ -50,8 +60,7 @@ def selectivity_curves(curves: pd.DataFrame) -> Figure:
         grid[0, 0].set(xlim=(-3, 105), ylim=(-3, 105), xticks=(0, 50, 100), yticks=(0, 50, 100))
         figure.supxlabel("skill kept (% of its top-1)", fontsize=8)
         figure.supylabel("text kept (% of its top-1)", fontsize=8)
-        handles = {label: h for axis in grid.flat for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-        figure.legend(handles.values(), handles.keys(), **LEGEND)
+        figure.legend(**legend_entries(figure), **LEGEND)
         figure.caption = selectivity_caption(curves)
         return figure
 

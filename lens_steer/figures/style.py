@@ -174,6 +174,12 @@ def panels(names: Any, *, height: float = PANEL_HEIGHT, share_y: bool) -> tuple[
     return figure, list(grid[:count])
 
 
+def legend_entries(figure: Figure) -> dict[str, list[Any]]:
+    """The `handles` and `labels` of all axes, each label once."""
+    handles = {label: h for axis in figure.axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    return {"handles": list(handles.values()), "labels": list(handles)}
+
+
 def outer_labels(figure: Figure, axes: list[Axes], x: str, y: str) -> None:
     """Puts axis labels once for the whole figure."""
     figure.supxlabel(x, fontsize=8)
