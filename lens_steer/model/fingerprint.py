@@ -125,7 +125,7 @@ def _size(model: SteerableModel, name: str) -> int | None:
 def _model_name(name: str) -> str:
     """A name without the path of this machine in it."""
     path = Path(name)
-    if path.is_dir():
+    if path.exists():
         return "lab" if path.resolve() == LAB_FOLDER.resolve() else path.resolve().name
     return name
 

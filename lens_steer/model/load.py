@@ -1,8 +1,8 @@
-"""Loading: a name, a folder, a Hugging Face model or a ready bridge becomes a raw TransformerBridge.
+"""Loading: a name, a folder, a GGUF file, a Hugging Face model or a ready bridge becomes a raw TransformerBridge.
 
-The lab, a local folder and a Hub name all go through `TransformerBridge.boot_transformers`. Models are kept raw (no
-compatibility mode), so that their activations are those of the published weights. A bridge that does not give the
-logits of the Hugging Face modules it wraps is refused:
+All go through `TransformerBridge.boot_transformers`. Models are kept raw (no compatibility mode), so that their
+activations are those of the published weights. A bridge that does not give the logits of the Hugging Face modules it
+wraps is refused:
 
     || bridge(tokens) - modules(tokens) ||  <=  1e-3 || modules(tokens) ||        0.05 in half precision
 
@@ -11,9 +11,9 @@ loaded without that processor, and takes text. Whatever goes wrong becomes an er
 happened and what to do.
 """
 
-import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,14 @@ import torch
 from lens_steer.errors import ArgumentError, ModelFolderError, ModelNotFoundError
 from lens_steer.model.fast_forward import wrapping_error
 from lens_steer.model.folders import LAB_FOLDER
+from lens_steer.model.gguf import read_gguf
+from lens_steer.model.hub import first_line, hub_error
+from lens_steer.model.packaged import PACKAGED, how_to_get, packaged_folder
 from lens_steer.model.protocol import SteerableModel
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _TOLERANCE = {torch.float64: 1e-3, torch.float32: 1e-3}
 _FAILURES = (OSError, ValueError, KeyError, RuntimeError, ImportError)
 
@@ -33,27 +37,34 @@ _FAILURES = (OSError, ValueError, KeyError, RuntimeError, ImportError)
 def load_model(
     name: str | Path | SteerableModel | Any,
     device: str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: str | torch.dtype = torch.float32,
     tokenizer: Any = None,
     check: bool = True,
+    device_map: str | dict[str, str | int] | None = None,
 ) -> SteerableModel:
-    """Loads a model by name or folder as a raw `TransformerBridge`.
+    """Loads a model by name, folder or file as a raw `TransformerBridge`.
 
     Args:
-        name: `"lab"`, a folder in Hugging Face format, a name on the Hub, a Hugging Face model (it is wrapped in place,
-            and keeps its device and dtype), or a ready bridge (returned as it is).
+        name: `"lab"`, a folder in Hugging Face format, a `.gguf` file (it is dequantised: see `lens_steer.model.gguf`
+            for the memory), a name on the Hub, `"smollm2"` or `"gemma3"` once fetched with `lens-steer fetch`, a
+            Hugging Face model (it is wrapped in place, and keeps its device and dtype), or a ready bridge (returned as
+            it is).
         device: where the weights go.
-        dtype: what the weights become.
+        dtype: what the weights become, such as `"bfloat16"` or `torch.bfloat16`.
         tokenizer: of a Hugging Face model; where absent, that of the name or folder it was loaded from.
         check: compare the bridge with the modules that it wraps, on a few tokens.
+        device_map: how accelerate spreads the layers over devices, such as `"auto"` or `"balanced"`; in place of
+            `device`. Not for GGUF files.
 
     Returns:
-        A `transformer_lens.model_bridge.TransformerBridge` without compatibility mode.
+        A `transformer_lens.model_bridge.TransformerBridge` without compatibility mode, in eval mode.
 
     Raises:
-        ModelNotFoundError: no such name, or the Hub could not be reached.
-        ModelFolderError: the folder lacks a part, a part cannot be read, or the bridge's logits are not the model's.
-        ArgumentError: there is no such device here; or an object that is no model, or one with adapters.
+        ModelNotFoundError: no such name, access to it is restricted, or the Hub could not be reached.
+        ModelFolderError: the folder or file lacks a part, a part cannot be read, or the bridge's logits are not the
+            model's.
+        ArgumentError: no such device or dtype, no accelerate for a device map; or an object that is no model, or one
+            with adapters.
 
     Example:
         >>> from lens_steer import load_model
@@ -65,32 +76,51 @@ def load_model(
         return name
     if not isinstance(name, str | Path):
         return _checked(_wrapped(name, tokenizer), check)
-    _check_device(device)
-    folder = LAB_FOLDER if name == "lab" else Path(name).expanduser()
-    local = name == "lab" or folder.is_dir()
-    if local:
-        _check_folder(folder)
-    elif isinstance(name, Path) or str(name).startswith((".", "/", "~")):
-        raise ModelNotFoundError(f"there is no folder {str(name)!r}; give a model folder, a Hub name, or 'lab'.")
+    dtype = _dtype(dtype)
+    _check_placement(device, device_map)
+    source = _local(name)
+    if source is not None and source.is_file():
+        if device_map is not None:
+            raise ArgumentError(f"{str(source)!r} is read whole, without a device map; give device=....")
+        return _checked(_wrapped(*read_gguf(source, dtype, device)), check)
+    placed = {"device": device} if device_map is None else {"device_map": device_map}
     from safetensors import SafetensorError
     from transformer_lens.model_bridge import TransformerBridge
 
-    source = str(folder) if local else str(name)
     try:
         with _installing_nothing():
-            model = TransformerBridge.boot_transformers(source, device=device, dtype=dtype, tokenizer=tokenizer)
+            model = TransformerBridge.boot_transformers(str(source or name), dtype=dtype, tokenizer=tokenizer, **placed)
     except (*_FAILURES, SafetensorError) as error:
-        cause = str(error).strip().split("\n")[0]
-        if local:
-            raise ModelFolderError(
-                f"model folder {str(folder)!r} could not be read: {cause}; save it again with save_pretrained "
-                "(model and tokenizer). If transformers reads it, TransformerLens has no bridge for its architecture."
-            ) from error
-        raise ModelNotFoundError(
-            f"model {str(name)!r} could not be loaded: {cause} {_hint(str(name))}Check the name and the connection, "
-            "download it once with a connection, give a local folder, or use 'lab', which needs no network."
+        if source is None:
+            raise hub_error(str(name), error) from error
+        raise ModelFolderError(
+            f"model folder {str(source)!r} could not be read: {first_line(error)}; save it again with save_pretrained "
+            "(model and tokenizer). If transformers reads it, TransformerLens has no bridge for its architecture."
         ) from error
     return _checked(model, check)
+
+
+def _local(name: str | Path) -> Path | None:
+    """The folder or GGUF file that a name means, complete as far as can be seen; None for a name on the Hub."""
+    path = LAB_FOLDER if name == "lab" else Path(name).expanduser()
+    if not path.exists() and name in PACKAGED:
+        path = packaged_folder(str(name))
+        if not path.is_dir():
+            raise ModelNotFoundError(f"model {str(name)!r} is not fetched yet. {how_to_get(str(name))}".strip())
+    if path.is_dir():
+        _check_folder(path)
+        return path
+    if path.is_file():
+        if path.suffix.lower() != ".gguf":
+            raise ModelFolderError(
+                f"{str(name)!r} is a file and no .gguf; give the folder with config.json, weights and tokenizer."
+            )
+        return path
+    if isinstance(name, Path) or name.startswith((".", "/", "~")) or path.suffix.lower() == ".gguf":
+        raise ModelNotFoundError(
+            f"there is no folder or file {str(name)!r}; give a model folder, a .gguf file, a Hub name, or 'lab'."
+        )
+    return None
 
 
 def _wrapped(model: object, tokenizer: Any) -> SteerableModel:
@@ -120,10 +150,9 @@ def _wrapped(model: object, tokenizer: Any) -> SteerableModel:
                 name, hf_model=model, tokenizer=tokenizer, device=str(model.device), dtype=model.dtype
             )
     except _FAILURES as error:
-        cause = str(error).strip().split("\n")[0][:120]
         raise ModelFolderError(
-            f"a {type(model).__name__} could not be wrapped: {cause}; give its tokenizer, or a model that no bridge "
-            "wraps yet. TransformerLens may have no bridge for its architecture."
+            f"a {type(model).__name__} could not be wrapped: {first_line(error)}; give its tokenizer, or a model that "
+            "no bridge wraps yet. TransformerLens may have no bridge for its architecture."
         ) from error
 
 
@@ -136,8 +165,9 @@ def _checked(model: SteerableModel, check: bool) -> SteerableModel:
     try:
         error = wrapping_error(model)
     except (*_FAILURES, TypeError, AttributeError) as failure:
-        cause = str(failure).strip().split("\n")[0]
-        raise ModelFolderError(f"{type(inner).__name__} does not run on a few tokens: {cause}. {advice}") from failure
+        raise ModelFolderError(
+            f"{type(inner).__name__} does not run on a few tokens: {first_line(failure)}. {advice}"
+        ) from failure
     if error > _TOLERANCE.get(next(inner.parameters()).dtype, 0.05):
         raise ModelFolderError(
             f"TransformerLens' bridge of {type(inner).__name__} gives other logits than the model itself: they differ "
@@ -159,15 +189,31 @@ def _installing_nothing() -> Iterator[None]:
         helpers._ensure_torchvision = installer
 
 
-def _check_device(device: str) -> None:
-    """Refuses a device that is not there, before anything is loaded."""
+def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+    """A floating dtype, given by itself or by its name."""
+    found = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
+    if found not in _DTYPES:
+        names = ", ".join(str(known).removeprefix("torch.") for known in _DTYPES)
+        raise ArgumentError(f"dtype {str(dtype)!r} is not one that a model can run in; give one of {names}.")
+    return found
+
+
+def _check_placement(device: str, device_map: object) -> None:
+    """Refuses a device that is not there, or a device map without accelerate, before anything is loaded."""
+    if device_map is not None:
+        if find_spec("accelerate") is None:
+            raise ArgumentError("device_map needs the package accelerate: pip install accelerate; or give device=....")
+        if device != "cpu":
+            raise ArgumentError(f"both device {device!r} and device_map {device_map!r} were given; give one of them.")
+        return
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         found = {"cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
         there = ["cpu", *(name for name, is_there in found.items() if is_there)]
-        cause = str(error).strip().split("\n")[0][:80]
-        raise ArgumentError(f"device {device!r} is not there ({cause}); give one of {', '.join(there)}.") from error
+        raise ArgumentError(
+            f"device {device!r} is not there ({first_line(error)[:80]}); give one of {', '.join(there)}."
+        ) from error
 
 
 def _check_folder(folder: Path) -> None:
@@ -184,11 +230,3 @@ def _check_folder(folder: Path) -> None:
             f"model folder {str(folder)!r} lacks {', '.join(missing)}; expected a folder written by save_pretrained "
             "of both the model and its tokenizer."
         )
-
-
-def _hint(name: str) -> str:
-    """The nearest names that TransformerLens knows."""
-    from transformer_lens.supported_models import OFFICIAL_MODEL_NAMES
-
-    near = difflib.get_close_matches(name, ["lab", *OFFICIAL_MODEL_NAMES], n=2)
-    return f"Did you mean {' or '.join(repr(n) for n in near)}? " if near else ""

@@ -51,9 +51,9 @@ def test_a_folder_without_a_tokenizer_or_with_damaged_weights_is_refused(llama_f
 def test_an_unknown_name_says_what_happened_and_what_to_do() -> None:
     with pytest.raises(ModelNotFoundError, match=r"model 'gpt2-smal' could not be loaded.*Did you mean.*or use 'lab'"):
         load_model("gpt2-smal")
-    with pytest.raises(ModelNotFoundError, match="there is no folder '/nowhere/model'"):
+    with pytest.raises(ModelNotFoundError, match="there is no folder or file '/nowhere/model'"):
         load_model("/nowhere/model")
-    with pytest.raises(ModelNotFoundError, match="there is no folder 'nowhere'"):
+    with pytest.raises(ModelNotFoundError, match="there is no folder or file 'nowhere'"):
         load_model(Path("nowhere"))
 
 
