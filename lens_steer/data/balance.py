@@ -18,7 +18,8 @@ from typing import Literal, TypeVar
 
 import pandas as pd
 
-from lens_steer.data.choices import ChoiceItem, MultipleChoiceItem
+from lens_steer.data.choices import ChoiceItem, ChoiceTemplate, MultipleChoiceItem
+from lens_steer.data.contrast import ContrastSet, contrast_from_choices
 from lens_steer.errors import DataError
 
 Item = TypeVar("Item", ChoiceItem, MultipleChoiceItem)
@@ -113,6 +114,50 @@ def balanced(
                 f"{worst['offered']} questions, so that no balanced set is left; add questions that it does not answer."
             )
     return tuple(_ordered(chosen, seed) if "order" in by else chosen)
+
+
+def option_contrast(
+    items: Sequence[ChoiceItem], template: ChoiceTemplate | None = None, answer: Literal["letter", "text"] = "text"
+) -> ContrastSet:
+    """A contrast of the two commonest option texts, such as Yes and No, whatever they say about the behaviour.
+
+    It is made of a balanced subset, in which either text matches equally often, so that the behaviour cancels. What a
+    behaviour's vector owes to the option texts is its part along the vector of this contrast:
+    `vector.without(extract(model, option_contrast(items)))` is the residual.
+
+    Args:
+        items: the questions.
+        template: how they are written; the default template where absent.
+        answer: complete with the letter alone, or with the letter and the option's text.
+
+    Returns:
+        Pairs of the same prompt, completed by the first text and by the second, in alphabetical order.
+
+    Raises:
+        DataError: no two texts stand as the options of several questions, or one of them always matches.
+
+    Source:
+        Tan et al. 2024 (arXiv 2407.12404) name the bias; taking it out by projection is our addition.
+
+    Example:
+        >>> items = [ChoiceItem(id=str(i), stem=f"{i}?", matching="Yes", other="No") for i in range(20)]
+        >>> items += [ChoiceItem(id=str(i), stem=f"{i}?", matching="No", other="Yes") for i in range(20, 40)]
+        >>> pair = option_contrast(items).pairs[0]
+        >>> pair.positive, pair.negative
+        ('A) No', 'B) Yes')
+    """
+    pairs = Counter(tuple(sorted((normal(item.matching), normal(item.other)))) for item in items)
+    texts, n = pairs.most_common(1)[0] if pairs else (("", ""), 0)
+    if n < 2:
+        raise DataError(
+            f"{len(items)} items: no two option texts stand in several questions; there is nothing to part."
+        )
+    same = [item for item in items if {normal(item.matching), normal(item.other)} == set(texts)]
+    swapped = [
+        item if normal(item.matching) == texts[0] else replace(item, matching=item.other, other=item.matching)
+        for item in balanced(same, by=("text",), least=1)
+    ]
+    return contrast_from_choices(" - ".join(texts), swapped, template, answer)
 
 
 def _without_excess(shares: Sequence[dict[Value, float]], ranks: Sequence[str], least: int) -> list[int]:

@@ -205,6 +205,28 @@ class SteeringVector:
         directions = {site: direction / direction.norm() for site, direction in self.directions.items()}
         return self._derived(f"unit({self.name})", directions)
 
+    def without(self, other: "SteeringVector") -> "SteeringVector":
+        """This vector less its part along another, v - (v.u) u with u the unit direction of `other`, site by site.
+
+        Args:
+            other: a vector of the same model, at all of this one's sites or more.
+
+        Returns:
+            The residual, orthogonal to `other` at every site.
+
+        Raises:
+            MismatchError: a vector of another model.
+            SiteError: `other` has no direction at one of the sites.
+            DirectionError: nothing is left at a site.
+        """
+        require_same_model(self.fingerprint, other.fingerprint, f"vectors {self.name!r} and {other.name!r}")
+        directions = {}
+        for site, direction in self.directions.items():
+            unit = torch.nn.functional.normalize(other.at(site).double(), dim=0)
+            rest = direction.double() - (direction.double() @ unit) * unit
+            directions[site] = torch.where(rest.norm() > 1e-6 * direction.norm(), rest, 0 * rest).float()
+        return self._derived(f"({self.name} without {other.name})", directions)
+
     def to_frame(self) -> pd.DataFrame:
         """One row a site: its norm, the site's median activation norm, and the ratio of the two."""
         rows = [(str(site), self.norm(site), self.activation_norms[site]) for site in self.sites]

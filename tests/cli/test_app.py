@@ -16,7 +16,7 @@ from lens_steer.cli import app as cli
 from lens_steer.errors import DataError
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("extract", "sweep", "reproduce", "report", "gallery", "preflight", "lab check", "lab methods")
+COMMANDS = ("extract", "sweep", "reproduce", "report", "gallery", "fetch", "preflight", "lab check", "lab methods")
 
 
 def lens_steer(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 from written_items import write_items
 
 from lens_steer.cli import app as cli
-from lens_steer.cli.reproduce import data, reproduce, run
+from lens_steer.cli import data
+from lens_steer.cli.reproduce import reproduce, run
+from lens_steer.cli.source import ModelSource
 from lens_steer.errors import DataError
 from lens_steer.experiments import study
 from lens_steer.experiments.broad_skill import BroadSkill, BroadSkillResult
@@ -91,7 +93,7 @@ def test_reproduce_writes_figures_their_data_and_full_provenance(once: Path) -> 
 
 @pytest.mark.slow
 def test_the_same_seed_gives_byte_identical_tables_twice(once: Path, tmp_path: Path) -> None:
-    reproduce("lab", [], tmp_path)
+    reproduce(ModelSource(), [], tmp_path)
     first, second = (json.loads((folder / "run.json").read_text())["written"] for folder in (once, tmp_path))
     assert first == second and len(first) > 15
 
@@ -101,7 +103,7 @@ def test_files_of_the_published_format_run_on_a_local_model_folder(
 ) -> None:
     del quick
     files = [write_items(tmp_path / "my-own.jsonl", 12), write_items(tmp_path / "other.jsonl", 30)]
-    result = reproduce(str(llama_folder), files, tmp_path / "out", limit=12)
+    result = reproduce(ModelSource(str(llama_folder)), files, tmp_path / "out", limit=12)
     assert list(result.points) == ["my_own", "other"]
     sizes = json.loads((tmp_path / "out" / "run.json").read_text())["data"]["other"]
     assert sum(sizes[split] for split in ("train", "validation", "test")) == 12
@@ -111,7 +113,7 @@ def test_files_of_the_published_format_run_on_a_local_model_folder(
 def test_each_published_file_runs_on_a_local_model_folder(quick: None, llama_folder: Path, tmp_path: Path) -> None:
     del quick
     files = sorted(DATA.glob("*.jsonl"))
-    result = reproduce(str(llama_folder), files[:2], tmp_path, limit=20)
+    result = reproduce(ModelSource(str(llama_folder)), files[:2], tmp_path, limit=20)
     assert len(result.points) == 2
     assert pd.read_csv(tmp_path / "summary.csv")["unsteered"].between(0, 1).all()
 

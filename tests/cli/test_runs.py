@@ -6,13 +6,19 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import typer
 from typer.testing import CliRunner
 from written_items import write_items
 
 from lens_steer.cli import app as cli
 from lens_steer.cli import runs
+from lens_steer.cli.data import read_items
+from lens_steer.cli.source import ModelSource
+from lens_steer.data.balance import option_contrast
+from lens_steer.data.splits import SPLITS
 from lens_steer.errors import DataError, LensSteerError, MismatchError, ScoreError
 from lens_steer.evaluation.sweep import SweepResult
+from lens_steer.extraction import extract
 from lens_steer.vector import load_vector
 
 SWEPT = {"sweep.csv", "summary.csv", "run.json"}
@@ -46,7 +52,10 @@ def test_a_vector_made_by_the_command_is_that_of_the_library(files: dict[str, Pa
     vector = load_vector(files["vector"], llama)
     assert [str(site) for site in vector.sites] == ["resid_post@0", "resid_post@1", "resid_post@2", "z@1.0", "z@1.1"]
     again = runs.extract_to_file(
-        str(files["model"]), f"{files['data']}#train", files["data"].parent / "b", method="pca_of_differences"
+        ModelSource(str(files["model"])),
+        f"{files['data']}#train",
+        files["data"].parent / "b",
+        method="pca_of_differences",
     )
     assert again.data_hash == vector.data_hash and again.at("resid_post@1").equal(vector.at("resid_post@1"))
 
@@ -99,12 +108,12 @@ def runs_of_parts() -> Any:
 
 def test_items_are_named_by_behaviour_or_file_and_split(tmp_path: Path) -> None:
     path = write_items(tmp_path / "x.jsonl", 20)
-    parts = {split: runs.read_items(f"{path}#{split}", "train")[1] for split in (*runs.SPLITS, "all")}
+    parts = {split: read_items(f"{path}#{split}", "train")[1] for split in (*SPLITS, "all")}
     assert [len(items) for items in parts.values()] == [8, 2, 10, 20]
     assert not {item.id for item in parts["train"]} & {item.id for item in parts["validation"] + parts["test"]}
-    assert runs.read_items(str(path), "test") == ("x", parts["test"])
-    name, items = runs.read_items("lab:myopic", "validation")
-    assert name == "myopic" and len(items) == 20 and items != runs.read_items("lab:myopic#test", "validation")[1][:20]
+    assert read_items(str(path), "test") == ("x", parts["test"])
+    name, items = read_items("lab:myopic", "validation")
+    assert name == "myopic" and len(items) == 20 and items != read_items("lab:myopic#test", "validation")[1][:20]
 
 
 @pytest.mark.parametrize(
@@ -128,4 +137,66 @@ def test_what_cannot_be_swept_is_said(
 
 def test_a_split_without_items_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"the split 'validation' is empty"):
-        runs.read_items(f"{write_items(tmp_path / 'one.jsonl', 1)}#validation", "train")
+        read_items(f"{write_items(tmp_path / 'one.jsonl', 1)}#validation", "train")
+
+
+def yes_no_file(path: Path, yes: int, no: int) -> Path:
+    """Questions of which `yes` match with Yes and `no` with No."""
+    rows = [
+        {
+            "question": f"Do you like number {i * i}, friend?",
+            "answer_matching_behavior": " Yes" if i < yes else " No",
+            "answer_not_matching_behavior": " No" if i < yes else " Yes",
+        }
+        for i in range(yes + no)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return path
+
+
+def test_what_gives_the_answers_away_is_said_and_can_be_left_out_or_taken_out(
+    llama_folder: Path, llama: Any, tmp_path: Path
+) -> None:
+    data = yes_no_file(tmp_path / "likes.jsonl", yes=30, no=10)
+    arguments = ["extract", "--model", llama_folder, "--data", f"{data}#all"]
+    done = [
+        invoke(*arguments, "--balance", balance, "--out", tmp_path / f"{balance}.safetensors")
+        for balance in ("none", "subset", "residual")
+    ]
+    assert "40 items, model-written evals" in done[0].stderr
+    assert "'no' is the matching answer in 25% of 40 questions (expected 50%)" in done[0].stderr
+    plain, subset, residual = (
+        load_vector(tmp_path / f"{balance}.safetensors", llama) for balance in ("none", "subset", "residual")
+    )
+    assert (plain.n_positive, subset.n_positive, residual.n_positive) == (80, 40, 80)
+    axis = extract(llama, option_contrast(read_items(f"{data}#all", "train")[1]))
+    assert all(abs(residual.cosine(axis, site)) < 1e-4 < abs(plain.cosine(axis, site)) for site in plain.sites)
+
+
+def test_bad_data_and_vectors_are_refused_before_the_model_is_loaded(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ModelSource, "load", lambda _: pytest.fail("the model was loaded"))
+    (tmp_path / "half.safetensors").write_bytes(files["vector"].read_bytes()[:100])
+    model = ModelSource(str(files["model"]))
+    with pytest.raises(DataError):
+        runs.extract_to_file(model, str(tmp_path / "missing.jsonl"), tmp_path / "v")
+    with pytest.raises(DataError):
+        runs.sweep_to_folder(model, files["vector"], str(tmp_path / "missing.jsonl"), tmp_path / "out")
+    with pytest.raises(LensSteerError):
+        runs.sweep_to_folder(model, tmp_path / "half.safetensors", str(files["data"]), tmp_path / "out")
+
+
+def test_every_command_with_a_model_takes_device_dtype_and_device_map(files: dict[str, Path], tmp_path: Path) -> None:
+    arguments = ["extract", "--model", files["model"], "--data", files["data"], "--out", tmp_path / "v"]
+    with pytest.raises(LensSteerError, match="dtype 'int4' is not one"):
+        invoke(*arguments, "--dtype", "int4")
+    with pytest.raises(LensSteerError, match="device 'cuda:9' is not there"):
+        invoke(*arguments, "--device", "cuda:9")
+    assert invoke(*arguments, "--dtype", "bfloat16", "--device-map", "auto").exit_code == 0
+    assert load_vector(tmp_path / "v").fingerprint.dtype == "bfloat16"
+    top: Any = typer.main.get_command(cli.app)
+    commands = [*top.commands.values(), *top.commands["lab"].commands.values()]
+    for command in commands:
+        options = {option.name for option in command.params}
+        assert "model" not in options or {"device", "dtype", "device_map"} <= options, command.name

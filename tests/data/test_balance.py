@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lens_steer.data.balance import balanced, imbalance
+from lens_steer.data.balance import balanced, imbalance, option_contrast
 from lens_steer.data.choices import ChoiceItem, MultipleChoiceItem
 from lens_steer.data.duplicates import near_duplicates
 from lens_steer.data.splits import SPLITS, Splits, split_items
@@ -132,3 +132,19 @@ def test_without_near_duplicates_the_splits_are_those_of_the_contents() -> None:
 def test_questions_with_several_options_are_split_too() -> None:
     splits = split_items([item(i, ("a", "b", "c"), i % 3) for i in range(20)])
     assert isinstance(splits, Splits) and len(splits.train) == 8 and len(splits.train[0].options) == 3
+
+
+def test_a_contrast_of_the_option_texts_holds_as_many_of_either_answer() -> None:
+    yes = [ChoiceItem(id=f"y{i}", stem=f"{i}?", matching="Yes.", other="no") for i in range(30)]
+    no = [ChoiceItem(id=f"n{i}", stem=f"{i}!", matching="No", other="yes") for i in range(10)]
+    odd = [ChoiceItem(id=f"o{i}", stem=f"odd {i}", matching=f"this {i}", other=f"that {i}") for i in range(15)]
+    contrast = option_contrast([*yes, *no, *odd], answer="letter")
+    assert contrast.name == "no - yes" and len(contrast.pairs) == 2 * 20
+    assert sum(pair.id.startswith("y") for pair in contrast.pairs) == 20, "half of the items match Yes"
+    for pair in contrast.pairs:
+        first = "(a) no" in pair.prompt.lower()
+        assert (pair.positive, pair.negative) == (("A", "B") if first else ("B", "A"))
+    with pytest.raises(DataError, match="no two option texts stand in several questions"):
+        option_contrast(odd)
+    with pytest.raises(DataError, match="no balanced set is left"):
+        option_contrast(yes)

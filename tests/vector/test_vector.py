@@ -178,3 +178,17 @@ def test_an_option_without_a_json_form_cannot_be_saved(vector: SteeringVector, t
     with pytest.raises(FormatError, match="cannot be saved"):
         odd.save(tmp_path / "v.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_vector_without_another_is_its_residual_at_every_site(llama: Any, contrast: Any) -> None:
+    vector, other = extract(llama, contrast), extract(llama, contrast, method="pca_of_differences")
+    rest = vector.without(other)
+    for site in vector.sites:
+        unit = other.at(site) / other.norm(site)
+        assert abs(rest.cosine(other, site)) < 1e-5
+        torch.testing.assert_close(rest.at(site) + (vector.at(site) @ unit) * unit, vector.at(site))
+    assert rest.name == f"({vector.name} without {other.name})"
+    with pytest.raises(SiteError, match="has no direction at"):
+        vector.without(other.only("resid_post@0"))
+    with pytest.raises(DirectionError, match="the direction is zero"):
+        vector.without(2 * vector)

@@ -19,8 +19,9 @@ import pandas as pd
 
 from lens_steer import figures
 from lens_steer._util.files import write_whole
-from lens_steer.cli.reproduce.data import LAB_SIZES, file_behaviours, lab_behaviours
-from lens_steer.data.splits import Splits
+from lens_steer.cli.data import file_behaviours, lab_behaviours
+from lens_steer.cli.source import ModelSource
+from lens_steer.data.splits import SPLITS, Splits
 from lens_steer.experiments.individual_steering import Individual, IndividualResult, individual_steering
 from lens_steer.experiments.individual_steering.study import STUDY as INDIVIDUAL
 from lens_steer.experiments.method_comparison import effect_table
@@ -28,29 +29,27 @@ from lens_steer.experiments.method_comparison.lab import function_vector_table, 
 from lens_steer.experiments.method_comparison.study import STUDY as METHODS
 from lens_steer.experiments.registry import studies
 from lens_steer.experiments.study import LabContext, Study
-from lens_steer.model import fingerprint, load_model, versions
+from lens_steer.model import fingerprint, versions
 
 
 def reproduce(
-    model_name: str,
+    source: ModelSource,
     data: Sequence[Path],
     out: Path,
     *,
     limit: int = 300,
     seed: int = 0,
-    device: str = "cpu",
     command: Sequence[str] = (),
     progress: bool = False,
 ) -> IndividualResult:
     """Steers every behaviour, and on the lab's data runs every other study; draws and writes the results to a folder.
 
     Args:
-        model_name: what `load_model` takes.
-        data: files of model-written evals; the lab's behaviours where there are none.
+        source: the model.
+        data: files that `read` takes; the lab's behaviours where there are none.
         out: folder of the results; made where it is missing.
         limit: the most items of one file.
         seed: of splits and random directions.
-        device: where the model runs.
         command: the words that were typed, for `run.json`.
         progress: draw a progress bar.
 
@@ -58,8 +57,8 @@ def reproduce(
         What the first figures were drawn from.
     """
     began = time.monotonic()
-    model = load_model(model_name, device=device)
     behaviours = file_behaviours(data, limit=limit, seed=seed) if data else lab_behaviours()
+    model = source.load()
     settings = replace(Individual(), seed=seed)
     result = individual_steering(model, behaviours, settings, progress=progress)
     written, titles, further = _write_individual(result, out), [INDIVIDUAL.title], {}
@@ -98,7 +97,7 @@ def reproduce_methods(out: Path, *, progress: bool = False) -> tuple[pd.DataFram
     Returns:
         Method by behaviour at equal KL, best first; function vectors by task.
     """
-    model = load_model("lab")
+    model = ModelSource().load()
     rows, tasks = lab_method_table(model, progress), function_vector_table(model, progress)
     table = effect_table(rows)
     _draw(METHODS, rows, out)
@@ -134,7 +133,7 @@ def _chosen(result: IndividualResult) -> Mapping[str, Mapping[str, object]]:
 
 
 def _sizes(splits: Splits) -> dict[str, int]:
-    return {split: len(getattr(splits, split)) for split in LAB_SIZES}
+    return {split: len(getattr(splits, split)) for split in SPLITS}
 
 
 def _sha256(path: Path) -> str:

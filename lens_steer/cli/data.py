@@ -1,0 +1,117 @@
+"""The data that a command names: behaviours of the lab, or files in any format that `lens_steer.read` knows.
+
+    lab:myopic        a behaviour of the lab model       lab:myopic#test     one split of it
+    items.jsonl       a file of questions                items.jsonl#all     all of its splits
+
+The splits are `train`, `validation` and `test`; files are split by content. What a file holds, what was skipped and
+what gives its answers away is said on stderr.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from lens_steer.data.balance import imbalance
+from lens_steer.data.choices import ChoiceItem, MultipleChoiceItem
+from lens_steer.data.read import Reading, read
+from lens_steer.data.splits import SPLITS, Splits, split_items
+from lens_steer.errors import DataError
+from lens_steer.lab.items import open_items
+from lens_steer.lab.truth import BEHAVIOURS
+
+LAB_SIZES = {"train": 80, "validation": 20, "test": 30}
+EXCESS = 0.1
+"""The least distance of a share of matching answers from chance that is worth a line."""
+
+
+def read_file(path: str | Path) -> Reading:
+    """A file's entries; says on stderr what it holds and which option letters and texts match too often.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    reading = read(path)
+    lines = [str(reading)]
+    if isinstance(reading.entries[0], MultipleChoiceItem):
+        found = imbalance(reading.items)
+        worst = found[found["excess"].abs() > EXCESS].drop_duplicates("factor").drop_duplicates("value")
+        lines += [
+            f"  {row['factor']} {row['value']!r} is the matching answer in {row['share']:.0%} of {row['offered']} "
+            f"questions (expected {row['expected']:.0%})"
+            for row in worst.to_dict("records")
+        ]
+    Console(stderr=True).print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    return reading
+
+
+def lab_behaviours() -> dict[str, Splits]:
+    """The five behaviours of the lab world: questions that follow words which leave the answer open."""
+    return {name: _lab_splits(name) for name in BEHAVIOURS}
+
+
+def file_behaviours(paths: Sequence[Path], *, limit: int, seed: int) -> dict[str, Splits]:
+    """Behaviours from files of questions, one a file, named after it.
+
+    Args:
+        paths: files that `read` takes.
+        limit: the most items of one file; the first that many of the seed's order.
+        seed: of the splits.
+
+    Raises:
+        DataError: a file cannot be read, or two files have the same name.
+    """
+    found: dict[str, Splits] = {}
+    for path in paths:
+        name = _name(path)
+        if name in found:
+            raise DataError(
+                f"two files are named {name!r}; behaviours are named after their files, so give each its own."
+            )
+        splits = split_items(read_file(path).choices, seed=seed)
+        share = min(1.0, limit / sum(len(getattr(splits, split)) for split in SPLITS))
+        whole = {split: getattr(splits, split) for split in SPLITS}
+        found[name] = Splits(**{split: rows[: max(2, int(len(rows) * share))] for split, rows in whole.items()})
+    return found
+
+
+def read_items(data: str, split: str) -> tuple[str, tuple[ChoiceItem, ...]]:
+    """The items that an argument of the command line names, and the behaviour's name.
+
+    Args:
+        data: `lab:<behaviour>` or a file of questions, with or without `#<split>` at its end.
+        split: the split that is meant where none is named.
+
+    Returns:
+        The behaviour's name and its items.
+
+    Raises:
+        DataError: no such behaviour, split or file, or the split is empty.
+    """
+    place, _, named = data.partition("#")
+    split = named or split
+    if split not in (*SPLITS, "all"):
+        raise DataError(f"{data!r}: there is no split {split!r}; give one of {', '.join(SPLITS)}, all.")
+    if place.startswith("lab:"):
+        name = place.removeprefix("lab:")
+        if name not in BEHAVIOURS:
+            raise DataError(f"{data!r}: the lab has no behaviour {name!r}; give one of {', '.join(BEHAVIOURS)}.")
+        splits = _lab_splits(name)
+        items = (*splits.train, *splits.validation, *splits.test)
+    else:
+        name, items = _name(Path(place)), read_file(place).choices
+        splits = split_items(items)
+    found = items if split == "all" else getattr(splits, split)
+    if not found:
+        raise DataError(f"{data!r}: the split {split!r} is empty; give a file with more items, or '#all'.")
+    return name, tuple(found)
+
+
+def _lab_splits(name: str) -> Splits:
+    """The splits of one behaviour of the lab."""
+    return Splits(**{split: open_items(name, n, split=split) for split, n in LAB_SIZES.items()})  # type: ignore[arg-type]
+
+
+def _name(path: Path) -> str:
+    """A behaviour's name, of its file."""
+    return path.stem.replace("-", "_")
