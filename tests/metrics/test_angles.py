@@ -96,5 +96,5 @@ def test_impossible_sets_are_refused(unchecked: Callable[[], None]) -> None:
         unrelated_directions(torch.ones(3, 4))
     with pytest.raises(ScoreError, match="1 dimensions at confidence"):
         cosine_band(1)
-    with pytest.raises(ScoreError, match=r"expected \(splits, 2, width\) of both"):
+    with pytest.raises(ScoreError, match=r"expected \(splits, 2, width\) for both"):
         corrected_cosine(torch.ones(3, 2, 4), torch.ones(2, 2, 4))
