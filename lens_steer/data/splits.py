@@ -76,7 +76,7 @@ def split_items(
         the members of a group of near duplicates that cross a boundary.
 
     Raises:
-        DataError: no items, or fractions that are negative or do not add up to 1.
+        DataError: no items, or fractions that are negative or do not sum to 1.
 
     Source:
         40/10/50 is the split of Tan et al. 2024 (arXiv 2407.12404).

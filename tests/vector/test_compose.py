@@ -165,7 +165,7 @@ def test_what_does_not_belong_together_is_refused(vectors: Any, other_llama: Any
     from lens_steer.extraction import extract
 
     with pytest.raises(
-        SiteError, match="'one' at resid_post@0 and 'two' at resid_pre@1 are written to the same tensor"
+        SiteError, match="'one' at resid_post@0 and 'two' at resid_pre@1 are added to the same tensor"
     ):
         pairs = {name: extract_both(vectors[name]) for name in ("one", "two")}
         simultaneous(pairs, {"one": "resid_post@0", "two": "resid_pre@1"})
