@@ -173,7 +173,7 @@ def test_what_does_not_belong_together_is_refused(vectors: Any, other_llama: Any
         simultaneous(vectors, {"one": SITE, "two": SITE, "four": SITE})
     with pytest.raises(ScoreError, match="strengths: three missing"):
         assign(vectors, SITE).with_strengths({"one": 1.0, "two": 1.0})
-    with pytest.raises(ScoreError, match="at least one, each of a behaviour of its own"):
+    with pytest.raises(ScoreError, match="at least one, each of a different behaviour"):
         Assignment(())
     with pytest.raises(ScoreError, match="strength nan is not a finite number"):
         Placement(behaviour="one", vector=vectors["one"], site=SITE, strength=float("nan"))

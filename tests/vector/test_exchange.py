@@ -98,7 +98,7 @@ def test_sites_that_gguf_cannot_express_are_refused_by_name(vector: SteeringVect
     odd = SteeringVector(
         **{**vars(later(vector)), "directions": {Site("mlp_out", 1): torch.ones(16)}, "activation_norms": norms}
     )
-    with pytest.raises(FormatError, match="so mlp_out@1 has no place in one"):
+    with pytest.raises(FormatError, match="so mlp_out@1 is not supported"):
         export_gguf(odd, tmp_path / "v.gguf")
     assert not list(tmp_path.iterdir())
 
