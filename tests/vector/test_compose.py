@@ -177,7 +177,7 @@ def test_what_does_not_belong_together_is_refused(vectors: Any, other_llama: Any
         Assignment(())
     with pytest.raises(ScoreError, match="strength nan is not a finite number"):
         Placement(behaviour="one", vector=vectors["one"], site=SITE, strength=float("nan"))
-    with pytest.raises(SiteError, match="one vector only at one site"):
+    with pytest.raises(SiteError, match="one vector needs all of them at one site"):
         combined(assign(vectors, PLACES), "all")
     with pytest.raises(DirectionError, match="linearly dependent"):
         orthogonalised(assign({"one": vectors["one"], "two": 2 * vectors["one"]}, SITE))
