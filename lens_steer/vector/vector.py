@@ -164,7 +164,7 @@ class SteeringVector:
         require_model(model, "vector.apply(model, layer, strength=2.0)", layer, strength)
         if (layer is None) == (site is None) and (site is not None or len(self.sites) > 1):
             raise SiteError(
-                f"vector {self.name!r} has {len(self.sites)} sites; give one, such as vector.apply(model, "
+                f"vector {self.name!r} has {len(self.sites)} sites; give one site, such as vector.apply(model, "
                 f"'{self.sites[len(self.sites) // 2]}', strength=2.0)."
             )
         place = layer if site is None else site

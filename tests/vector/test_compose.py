@@ -164,9 +164,7 @@ def test_two_opposite_directions_cannot_both_be_given_plus_one_and_the_ridge_kee
 def test_what_does_not_belong_together_is_refused(vectors: Any, other_llama: Any, contrast: Any) -> None:
     from lens_steer.extraction import extract
 
-    with pytest.raises(
-        SiteError, match="'one' at resid_post@0 and 'two' at resid_pre@1 are added to the same tensor"
-    ):
+    with pytest.raises(SiteError, match="'one' at resid_post@0 and 'two' at resid_pre@1 are added to the same tensor"):
         pairs = {name: extract_both(vectors[name]) for name in ("one", "two")}
         simultaneous(pairs, {"one": "resid_post@0", "two": "resid_pre@1"})
     with pytest.raises(ScoreError, match="sites: four unknown; three missing; give one for each of one, three, two"):
