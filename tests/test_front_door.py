@@ -389,10 +389,10 @@ def test_apply_takes_a_site_by_any_of_its_names_and_several(llama: Any, vector: 
 
 def test_apply_without_a_place_is_answered_with_one(llama: Any, vector: SteeringVector) -> None:
     with pytest.raises(
-        LensSteerError, match=r"has 3 sites; give one place, such as vector\.apply\(model, 'resid_post@1'"
+        LensSteerError, match=r"has 3 sites; give one site, such as vector\.apply\(model, 'resid_post@1'"
     ):
         vector.apply(llama)
-    with pytest.raises(LensSteerError, match="give one place"):
+    with pytest.raises(LensSteerError, match="give one site"):
         vector.only(1).apply(llama, 1, site=1)
 
 

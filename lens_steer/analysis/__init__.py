@@ -1,1 +1,1 @@
-"""Looking at vectors: through the unembedding, and at each other."""
+"""Analysis of vectors and edits: lenses, geometry, attribution, persistence, projections, vector quality."""

@@ -1,11 +1,11 @@
-"""How far an activation lies from where unsteered activations lie.
+"""Distance of an activation from the distribution of unsteered activations.
 
     off(h) = sqrt( (h - mu)^T Sigma^-1 (h - mu) / d )          mu, Sigma: of reference tokens, Ledoit-Wolf shrinkage
 
-The Mahalanobis distance by the square root of the width: about 1 for an activation drawn like the reference, if that
-were one Gaussian. It is not, so compare with the unsteered activations of the same tokens, which are given the same
-distance, and not with 1. Source: Ledoit & Wolf 2004 (sklearn's `LedoitWolf`); Lee et al. 2018 (arXiv 1807.03888) for
-the distance as a measure of what a network has not seen. It does not know of curved manifolds.
+The Mahalanobis distance divided by the square root of the width: about 1 for a sample of the reference if that were
+Gaussian. Activations are not Gaussian, so compare with the distance of the unsteered activations of the same tokens
+rather than with 1. Source: Ledoit & Wolf 2004 (sklearn's `LedoitWolf`); Lee et al. 2018 (arXiv 1807.03888) for the
+distance as a measure of out-of-distribution activations.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from lens_steer.errors import ScoreError
 @shown()
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ActivationStatistics:
-    """Where the reference activations of one site lie: their mean and the inverse of their covariance, float64."""
+    """Gaussian reference of one site: mean and inverse covariance of the reference activations, float64."""
 
     mean: np.ndarray
     precision: np.ndarray
@@ -41,17 +41,17 @@ def fit_manifold(activations: Float[Tensor, "n width"]) -> ActivationStatistics:
         activations: of reference tokens.
 
     Returns:
-        What measures distances.
+        The fitted reference.
 
     Raises:
-        ScoreError: fewer than ten tokens, or activations that are all alike.
+        ScoreError: fewer than ten tokens, or activations that are all equal.
     """
     from sklearn.covariance import LedoitWolf
 
     data = activations.double().numpy()
     if len(data) < 10 or not data.std(axis=0).any():
         raise ScoreError(
-            f"{len(data)} reference tokens, or all of them alike, do not show where activations lie; give texts of at "
+            f"{len(data)} reference tokens, or all of them equal: no covariance can be fitted; give texts of at "
             "least ten tokens, better of many times the width."
         )
     fitted = LedoitWolf(store_precision=True).fit(data)

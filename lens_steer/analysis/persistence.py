@@ -1,14 +1,14 @@
-"""What becomes of an edit: over later layers, and over later tokens.
+"""Persistence of an edit over later layers and later tokens.
 
     d_l = h'_l - h_l          the residual stream behind block l, steered minus unsteered, at the same token
     along      = < d_l, u >                      u = v / ||v||,  v: the sum of all interventions' strength x direction
-    orthogonal = || d_l - along u ||             what later layers have made of it
+    orthogonal = || d_l - along u ||             the change that later layers add
     off        = Mahalanobis distance of h'_l from unsteered activations (`lens_steer.analysis.activation_statistics`)
 
 Both are given in the stream's units and relative to ||h_l||. Each control is the same edit in a random direction, with
-its own u. Over generated steps both runs are given the same tokens, those that were generated under steering
-(`continued`): an edit of the prompt alone then shows how long it lasts, apart from what it made the model write. A
-direction that stays along u need not do anything there; what acts is told by `attribution`.
+its own u. Over generation steps, both runs process the same tokens, those generated under steering (`continued`), which
+separates the persistence of a prompt edit from the effect of the text it produced. A change along u need not affect the
+output; use `attribution` for that.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ RELATIVE = ("along_relative", "orthogonal_relative", "off_manifold")
 @shown()
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Persistence:
-    """The fate of an edit and of its controls; one row of `frame` a run, sequence, token and layer."""
+    """Persistence of an edit and its controls; one row of `frame` per run, sequence, token and layer."""
 
     interventions: tuple[str, ...]
     frame: pd.DataFrame
@@ -82,7 +82,7 @@ def persistence(
     prompt_lengths: Sequence[int] | None = None,
     batch_size: int = 32,
 ) -> Persistence:
-    """Follows an edit through the later layers, beside its controls.
+    """Measures an edit and its controls at the later layers.
 
     Args:
         model: a loaded model.
@@ -104,7 +104,7 @@ def persistence(
     """
     interventions = as_interventions(interventions)
     if not interventions:
-        raise SteeringError("nothing steers, so there is nothing to follow; give at least one intervention.")
+        raise SteeringError("there are no interventions to follow; give at least one intervention.")
     first = min(entry.site.layer - (entry.site.kind == "resid_pre") for entry in interventions)
     sites = tuple(Site("resid_post", layer) for layer in range(max(first, 0), int(model.cfg.n_layers)))
     rows = token_rows(model, sequences)
@@ -178,7 +178,7 @@ def _manifolds(
     reference: Sequence[str] | Sequence[Sequence[int]],
     batch_size: int,
 ) -> Mapping[Site, ActivationStatistics]:
-    """Where the reference's activations lie at each site, BOS left out."""
+    """The Gaussian reference of each site, without BOS."""
     if not reference:
         return {}
     reading = ReadSpec(sites=tuple(sites), rule=Positions("content"))

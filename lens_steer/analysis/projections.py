@@ -1,10 +1,10 @@
-"""Projection maps: where in a text a direction is present, unsteered and steered.
+"""Projection maps: the projection of each token of a text on a direction, unsteered and steered.
 
     projection = < h, u >,  u = v / ||v||       cosine = < h, u > / ||h||       z = (< h, u > - m) / s
 
 m and s are mean and standard deviation of the projection over the tokens of neutral texts, unsteered, without the
-first token (BOS, or an attention sink, whose norm is another order of magnitude). A projection tells that the direction
-is there, not that the model uses it. A text's first token stands in the table all the same.
+first token (BOS or an attention sink, whose norm is much larger); the table does include first tokens. A projection
+shows that a direction is present, not that the model uses it.
 """
 
 from collections.abc import Sequence
@@ -126,7 +126,9 @@ def _neutral(
     values = torch.cat(parts)
     spread = float(values.std()) if len(values) > 1 else 0.0
     if not spread > 0:
-        raise ScoreError(f"{len(values)} neutral tokens, or all of one projection: they say nothing of what is usual.")
+        raise ScoreError(
+            f"{len(values)} neutral tokens, or all with the same projection: z is undefined; give more neutral text."
+        )
     return float(values.mean()), spread
 
 

@@ -1,4 +1,4 @@
-"""The report on a vector before it steers anything: how long, how stable and how selective its directions are.
+"""Quality report on a vector, from activations alone: norm, stability and separability of its directions.
 
     norm, relative_norm        ||v||, and over the median activation norm of the site
     split_half_cosine          cos of the method's directions of two random halves of the training pairs
@@ -7,9 +7,9 @@
     d_prime, overlap, auroc    of held-out activations projected on v
     energy_1, _2, _10          share of ||v||^2 in the largest dimensions (massive activations)
 
-Definitions and source are in `lens_steer.metrics.quality` (Braun et al. 2025, arXiv 2505.22637). A number that a vector
-cannot have is NaN: halves of a joint or grouped method or of one that is not of `METHODS`, agreement without pairs,
-separability without held-out data. None of them says that a vector steers.
+Definitions and source: `lens_steer.metrics.quality` (Braun et al. 2025, arXiv 2505.22637). Undefined values are NaN:
+split halves for joint or grouped methods and those not in `METHODS`, agreement without pairs, separability without
+held-out data. None of the numbers shows that a vector steers.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,7 +42,7 @@ ENERGY = (1, 2, 10)
 @shown("to_frame")
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Quality:
-    """One row a site in `sites`; in `sizes` one row a site and number of pairs, with the cosine to the whole vector."""
+    """`sites`: one row per site; `sizes`: one row per site and number of pairs, with the cosine to the full vector."""
 
     vector: str
     sites: pd.DataFrame
@@ -125,7 +125,7 @@ def _method(vector: SteeringVector) -> Callable[[Tensor, Tensor], Tensor] | None
 
 
 def _lengths(vector: SteeringVector, site: Site) -> dict[str, object]:
-    """What the direction alone says."""
+    """Numbers from the direction alone."""
     direction = vector.at(site)
     energy = energy_shares(direction, [k for k in ENERGY if k <= len(direction)])
     return {
@@ -138,7 +138,7 @@ def _lengths(vector: SteeringVector, site: Site) -> dict[str, object]:
 
 
 def _held_out(vector: SteeringVector, site: Site, pos: Tensor, neg: Tensor, paired: bool) -> dict[str, float]:
-    """What activations say that the vector has not seen."""
+    """Numbers from held-out activations."""
     found = separability(pos, neg, vector.at(site))
     said = {"d_prime": found.d_prime, "overlap": found.overlap, "auroc": found.auroc}
     if paired and len(pos) == len(neg):
@@ -147,7 +147,7 @@ def _held_out(vector: SteeringVector, site: Site, pos: Tensor, neg: Tensor, pair
 
 
 def _sizes(n: int) -> Sequence[int]:
-    """Numbers of pairs, doubling, up to half of all: beyond that, a sample is nearly the whole."""
+    """Numbers of pairs, doubling up to half of all pairs; larger samples overlap too much with the full set."""
     sizes = [2]
     while sizes[-1] * 2 <= n // 2:
         sizes.append(sizes[-1] * 2)

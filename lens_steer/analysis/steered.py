@@ -1,4 +1,4 @@
-"""Activations of token rows under steering, batch by batch, in the same order whatever steers."""
+"""Activations of token rows under steering, in batches whose order does not depend on the interventions."""
 
 from collections.abc import Callable
 from typing import TypeVar

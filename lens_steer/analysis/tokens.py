@@ -1,4 +1,4 @@
-"""Tokens by name: what a reader can tell apart, whatever the vocabulary holds.
+"""Printable, distinguishable labels of tokens, and the lookup of a token by text.
 
 " left"   as it is          "\\n"      control and invisible characters escaped, as in repr
 "\\xe2\\x80"   a part of a character, by its bytes        "#50300"   an id that the tokenizer has no text for

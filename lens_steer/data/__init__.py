@@ -1,1 +1,1 @@
-"""What is asked and contrasted: choice items, contrast pairs, splits, and readers of published files."""
+"""Data for steering: choice items, contrast pairs, corpora, in-context tasks, splits, file readers."""

@@ -1,11 +1,11 @@
-"""What gives the answer away: option letters and option texts that match more often than chance, and balanced sets.
+"""Label imbalance: option letters and texts that match the behaviour more often than chance, and balanced subsets.
 
-    share(value) = matching answers with this value / options with it     expected = mean of 1 / options of these items
+    share(value) = matching answers with this value / options with it     expected = mean of 1 / n_options of the items
 
-"Yes" that matches in 90 % of the questions makes a contrast of the trait one of Yes and No. A value is the place of
-an option (A, B, ...), its text where the same text stands in several questions, or its first word. Texts are compared
+If "Yes" matches in 90 % of the questions, a vector made from them contrasts Yes with No rather than the trait. A value
+is the letter of an option (A, B, ...), its text where several questions have it, or its first word. Texts are compared
 without case, spaces and punctuation.
-Source: Tan et al. 2024 (arXiv 2407.12404) balance A/B and Yes/No in training sets; the first words are our addition.
+Source: Tan et al. 2024 (arXiv 2407.12404) balance A/B and Yes/No in training sets; first words are our addition.
 """
 
 import hashlib
@@ -32,12 +32,12 @@ def imbalance(items: Sequence[ChoiceItem | MultipleChoiceItem], least: int = 5) 
     """How often each letter, option text and first word of an option is the matching answer.
 
     Args:
-        items: the questions; two-choice items have no order, so no letters.
-        least: leave out texts and words that stand in fewer questions.
+        items: the questions; two-choice items have no option order, so no rows for letters.
+        least: leave out texts and words that occur in fewer questions.
 
     Returns:
         Columns factor ("order", "text", "word"), value, offered (questions), matching (questions), share, expected
-        (share without imbalance), excess (share - expected); the largest excess first within each factor.
+        (share without imbalance), excess (share - expected); sorted by absolute excess within each factor.
 
     Raises:
         DataError: no items.
@@ -79,23 +79,23 @@ def imbalance(items: Sequence[ChoiceItem | MultipleChoiceItem], least: int = 5) 
 def balanced(
     items: Sequence[Item], by: Sequence[Factor] = ("text", "order"), seed: int = 0, least: int = 10
 ) -> tuple[Item, ...]:
-    """A subset in which neither option text nor order tells the answer.
+    """A subset in which neither option text nor option order predicts the answer.
 
-    "text": each recurring option text and first word is the matching answer as often as chance has it, to less than one
-    half of a question; items are left out one by one, each time one that lowers the sum of all excesses most. "order":
-    options change places, so that each letter is the answer equally often; nothing is left out.
+    "text": each recurring option text and first word is the matching answer as often as expected by chance, within half
+    a question; items are removed greedily, each time the one that lowers the sum of absolute excesses most. "order":
+    options are reordered so that each letter is the answer equally often; no item is removed.
 
     Args:
         items: the questions.
-        by: what to balance; two-choice items have no order, so "order" leaves them as they are.
-        seed: which of equally good items are left out, and which go to which place.
-        least: a text or word recurs where it stands in at least this many questions.
+        by: what to balance; "order" does not change two-choice items, which have no order.
+        seed: breaks ties between equally good items and assigns items to letters.
+        least: balance texts and words that occur in at least this many questions.
 
     Returns:
-        Items in their given order.
+        The remaining items, in the given order.
 
     Raises:
-        DataError: nothing would be left, such as where "Yes" always matches.
+        DataError: no item would remain, for example because "Yes" always matches.
 
     Example:
         >>> items = [ChoiceItem(id=str(i), stem=f"{i}?", matching="Yes", other="No") for i in range(30)]
@@ -111,7 +111,7 @@ def balanced(
             worst = imbalance(items).query("factor != 'order'").iloc[0]
             raise DataError(
                 f"{len(items)} items: {worst['value']!r} is the matching answer in {worst['matching']} of "
-                f"{worst['offered']} questions, so that no balanced set is left; add questions that it does not answer."
+                f"{worst['offered']} questions, so no balanced subset exists; add questions with another answer."
             )
     return tuple(_ordered(chosen, seed) if "order" in by else chosen)
 
@@ -161,7 +161,7 @@ def option_contrast(
 
 
 def _without_excess(shares: Sequence[dict[Value, float]], ranks: Sequence[str], least: int) -> list[int]:
-    """The indices that are left when no value that recurs is the answer too often or too seldom."""
+    """Indices that remain once no recurring value is the answer more or less often than chance by half a question."""
     offered = Counter(value for share in shares for value in share)
     excess = {value: 0.0 for value, n in offered.items() if n >= least and value[1]}
     holders: dict[Value, set[int]] = {value: set() for value in excess}
@@ -185,7 +185,7 @@ def _without_excess(shares: Sequence[dict[Value, float]], ranks: Sequence[str], 
 
 
 def _shares(item: ChoiceItem | MultipleChoiceItem) -> dict[Value, float]:
-    """How much each text and first word is the answer beyond chance: 1 - 1/n, or -1/n."""
+    """Excess over chance of each text and first word in one item: 1 - 1/n for the answer, -1/n for other options."""
     options, answer = _options(item)
     found: defaultdict[Value, float] = defaultdict(float)
     for place, option in enumerate(options):
@@ -195,7 +195,7 @@ def _shares(item: ChoiceItem | MultipleChoiceItem) -> dict[Value, float]:
 
 
 def normal(text: str) -> str:
-    """A text without case, spaces and punctuation, for comparison; a text of nothing else stays as it is."""
+    """A text without case and punctuation, for comparison; a text without letters or digits is only stripped."""
     return " ".join(_WORD.findall(text.casefold())) or text.strip()
 
 
@@ -204,14 +204,14 @@ def _first(option: str) -> str:
 
 
 def _options(item: ChoiceItem | MultipleChoiceItem) -> tuple[tuple[str, ...], int]:
-    """The options and which of them matches."""
+    """The options, and the index of the matching one."""
     if isinstance(item, ChoiceItem):
         return (item.matching, item.other), 0
     return item.options, item.answer
 
 
 def _ordered(items: Sequence[Item], seed: int) -> list[Item]:
-    """Items whose answers stand at each place equally often, for each number of options and each first word."""
+    """Items reordered so that the answer has each letter equally often, per number of options and first word."""
     places: Counter[tuple[int, str, int]] = Counter()
     found: dict[int, Item] = {}
     for index in sorted(range(len(items)), key=lambda i: _rank(items[i], seed)):
@@ -233,5 +233,5 @@ def _ordered(items: Sequence[Item], seed: int) -> list[Item]:
 
 
 def _rank(item: ChoiceItem | MultipleChoiceItem, seed: int) -> str:
-    """The place of an item in the shuffled order of a seed."""
+    """Sort key of an item in the order given by a seed."""
     return hashlib.sha256("\0".join([str(seed), *item.content]).encode()).hexdigest()

@@ -2,9 +2,9 @@
 
     prompt(item, order) = "{stem}\\n(A) {first}\\n(B) {second}\\nAnswer: ("     answer = "A) {text of the option}"
 
-An item holds the text before the options and the two option texts; it has no letters and no order, so that both
-orders can be asked and position bias cancels. A multiple-choice item is a question as it was published, with two or
-more options in their order; it gives two-choice items of its answer and another option.
+A choice item holds the stem and two option texts, without letters or order, so that it can be scored in both orders and
+position bias cancels. A multiple-choice item is a question as published, with two or more ordered options;
+`choice_items` contrasts its answer with another option.
 """
 
 import string
@@ -44,22 +44,21 @@ class ChoiceItem:
 
     @property
     def content(self) -> tuple[str, str, str]:
-        """What is asked, without the id: two items with the same content are the same item."""
+        """The texts without the id; items with equal content are the same item."""
         return (self.stem, self.matching, self.other)
 
 
 @shown()
 @dataclass(frozen=True, kw_only=True)
 class MultipleChoiceItem:
-    """A question with 2 to 26 options in their published order; `options[answer]` is right, or shows the behaviour.
+    """A question with 2 to 26 options in published order; `options[answer]` is correct or shows the behaviour.
 
-    `others` are the options that the answer is contrasted with, all others where empty: some published questions name
-    one of several. `roles` says what each option stands for (BBQ: whom it is about), `group` the condition that the
-    question was asked in, `category` its subject.
+    `others` are indices of the options to contrast with the answer; empty means all others. `roles` labels each option
+    (BBQ: the social group it refers to), `group` the condition of the question, `category` its subject.
 
     Raises:
-        DataError: a text is empty, fewer than two options or more than 26, an index that is no option, or the answer
-            is the same as an option it is contrasted with.
+        DataError: a text is empty, the number of options is not 2 to 26, an index is out of range, or the answer equals
+            an option it is contrasted with.
     """
 
     id: str
@@ -101,11 +100,11 @@ class MultipleChoiceItem:
 
     @property
     def content(self) -> tuple[str, ...]:
-        """What is asked, without the id: the stem, the answer, the other options in order."""
+        """The texts without the id: the stem, the answer, the other options in order."""
         return (self.stem, self.options[self.answer], *(o for i, o in enumerate(self.options) if i != self.answer))
 
     def choice_items(self) -> tuple[ChoiceItem, ...]:
-        """The answer against each option it is contrasted with; ids get `/<letter>` where there are several.
+        """One two-choice item per contrasted option; ids get the suffix `/<letter>` where there are several.
 
         Example:
             >>> item = MultipleChoiceItem(id="q", stem="2 + 2?", options=("3", "4", "5"), answer=1)
@@ -126,10 +125,10 @@ class MultipleChoiceItem:
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceTemplate:
-    """How a choice item is written; the prompt ends right before the letter, which is one token.
+    """The prompt format of a choice item; the prompt ends right before the letter, which is one token.
 
     Raises:
-        DataError: a field names a placeholder that does not exist, lacks one it needs, or the letters are the same.
+        DataError: a field has an unknown placeholder or lacks one, or the letters are equal.
     """
 
     prompt: str = "{stem}\n(A) {first}\n(B) {second}\nAnswer: ("
@@ -156,16 +155,16 @@ class ChoiceTemplate:
         return self.prompt.format(stem=item.stem, first=first, second=second)
 
     def letter(self, matching_first: bool, matching: bool) -> str:
-        """The letter under which the matching (or the other) option stands in one option order."""
+        """The letter of the matching (or the other) option in one option order."""
         return self.letters[0] if matching_first == matching else self.letters[1]
 
     def answer_text(self, item: ChoiceItem, matching_first: bool, matching: bool) -> str:
-        """The answer in full, letter and option text, as it continues the prompt.
+        """The full answer, letter and option text, as a continuation of the prompt.
 
         Args:
             item: the question.
             matching_first: the option order the prompt was rendered in.
-            matching: the answer that matches the behaviour, or the other one.
+            matching: whether the answer is the matching option.
 
         Returns:
             For the default template, `"A) the option's text"`.

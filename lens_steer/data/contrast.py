@@ -3,8 +3,8 @@
     prompt "... Answer: ("    letter:  positive "A"                         negative "B"
                               text:    positive "A) the matching option"    negative "B) the other option"
 
-Source: Rimsky et al. 2024 (arXiv 2312.06681) for the letter pairs; both option orders are our addition, so that the
-letter cancels from the mean.
+Source: Rimsky et al. 2024 (arXiv 2312.06681) for the letter pairs. Using both option orders is our addition; it cancels
+the letter from the mean difference.
 """
 
 import hashlib
@@ -24,8 +24,8 @@ from lens_steer.errors import ContrastError
 class ContrastPair:
     """One prompt with a completion that shows the behaviour and one that does not.
 
-    `group` says what else the pair's two completions differ in, such as the letter of the matching option; a balanced
-    method gives every group the same weight.
+    `group` names a nuisance difference of the completions, such as the letter of the matching option; balanced methods
+    give every group the same weight.
     """
 
     id: str
@@ -41,7 +41,7 @@ class ContrastSet:
     """A named, ordered set of contrast pairs.
 
     Raises:
-        ContrastError: there is no pair, a pair lacks a side, or its two classes are the same.
+        ContrastError: there are no pairs, a completion is empty, or the two completions of a pair are equal.
     """
 
     name: str
@@ -70,31 +70,31 @@ class ContrastSet:
 
     @property
     def hash(self) -> str:
-        """sha256 of the pairs' texts, in their order; the name, the ids and the groups do not enter."""
+        """sha256 of the pairs' texts in order; independent of the name, the ids and the groups."""
         rows = [[pair.prompt, pair.positive, pair.negative] for pair in self.pairs]
         return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
 
 
 Contrast = ContrastSet | TextContrast | Sequence[str] | Sequence[tuple[str, str]] | Sequence[ContrastPair]
-"""What `as_contrast` reads: a contrast, the texts of the positive side, pairs of texts, or contrast pairs."""
+"""Input of `as_contrast`: a contrast, positive texts, (positive, negative) pairs of texts, or contrast pairs."""
 
 
 def as_contrast(
     source: Contrast, negatives: Sequence[str] | None = None, paired: bool = False
 ) -> ContrastSet | TextContrast:
-    """The contrast of two lists of texts, or of a list of pairs.
+    """Makes a contrast from two lists of texts or from a list of pairs.
 
     Args:
-        source: positive texts, whose negative ones are the next argument; or pairs (positive, negative) of texts, or
-            contrast pairs; or a contrast, which is given back.
-        negatives: negative texts; only with positive ones.
-        paired: whether text i of both lists belongs together; pairs are always paired.
+        source: a list of positive texts (with `negatives`), of (positive, negative) pairs of texts, or of contrast
+            pairs; a contrast is returned unchanged.
+        negatives: negative texts; only with positive texts.
+        paired: whether text i of both lists is a pair; pairs are always paired.
 
     Returns:
-        A text contrast of lists that are not paired, and a contrast set of pairs; pairs of texts have no prompt.
+        A text contrast for unpaired lists, a contrast set for pairs; pairs of texts have an empty prompt.
 
     Raises:
-        ContrastError: none of these, with the call to write.
+        ContrastError: the source is of another kind; the message shows the call to write.
 
     Example:
         >>> as_contrast(["I love it."], ["I hate it.", "I loathe it."]).n
@@ -131,7 +131,7 @@ def as_contrast(
 
 
 def _pairs(pairs: Sequence[tuple[str, str]]) -> ContrastSet:
-    """Pairs of texts without a prompt, named by their place."""
+    """A contrast set of text pairs without a prompt; ids are their indices."""
     entries = (
         ContrastPair(id=str(index), prompt="", positive=positive, negative=negative)
         for index, (positive, negative) in enumerate(pairs)
@@ -140,7 +140,7 @@ def _pairs(pairs: Sequence[tuple[str, str]]) -> ContrastSet:
 
 
 def _entries(given: Any, side: str) -> list[Any]:
-    """What a list of texts or pairs holds, where it is such a list."""
+    """The entries of a list of texts or pairs; raises for anything else."""
     if isinstance(given, str | bytes | Mapping | Set) or not isinstance(given, Iterable):
         raise ContrastError(
             f"{side} are of type {type(given).__name__}; give lists of texts: extract(model, positives, negatives), or "
@@ -153,7 +153,7 @@ def _entries(given: Any, side: str) -> list[Any]:
 
 
 def _texts(entries: Sequence[Any], side: str) -> tuple[str, ...]:
-    """Texts, or an error that names the first that is none."""
+    """The texts; raises with the index of the first entry that is not a text."""
     for index, entry in enumerate(entries):
         if not isinstance(entry, str) or not entry.strip():
             raise ContrastError(
@@ -164,7 +164,7 @@ def _texts(entries: Sequence[Any], side: str) -> tuple[str, ...]:
 
 
 def _pair(entry: Any, index: int) -> tuple[str, str]:
-    """A positive and a negative text, or an error that names the pair."""
+    """A positive and a negative text; raises with the index of the entry."""
     if isinstance(entry, tuple | list) and len(entry) == 2:
         positive, negative = _texts(entry, f"pair {index}")
         return positive, negative
@@ -183,13 +183,13 @@ def contrast_from_choices(
     """Makes two contrast pairs of every item, one in each option order, grouped by the matching option's letter.
 
     Args:
-        name: the name of the set, and later of the vector.
+        name: the name of the set and of vectors extracted from it.
         items: the questions.
-        template: how they are written; the default template where absent.
-        answer: complete with the letter alone, or with the letter and the option's text.
+        template: the prompt format; the default template where absent.
+        answer: complete with the letter alone ("letter"), or with letter and option text ("text").
 
     Returns:
-        A set of 2 x len(items) pairs, both orders of an item side by side.
+        A set of 2 * len(items) pairs; the two orders of an item are adjacent.
 
     Raises:
         ContrastError: there are no items.

@@ -1,10 +1,10 @@
-"""Bodies of text: a skill's documents in three splits, and the contrast of two skills, such as code against prose.
+"""Text corpora: the documents of a skill in three splits, and the contrast of two skills, such as code and prose.
 
-    corpus     train, validation, test     documents of one skill; no document stands in two splits
-    contrast   positive, negative          documents of two skills, of any numbers, not paired
+    corpus     train, validation, test     documents of one skill; no document is in two splits
+    contrast   positive, negative          documents of two skills, unpaired; their numbers may differ
 
 Source: van der Weij et al. 2024 (arXiv 2403.05767) for steering a broad skill by the mean activations of two corpora.
-This module knows neither tokenizers nor models; `max_tokens` is only carried along.
+`max_tokens` is applied at extraction, not here.
 """
 
 import hashlib
@@ -21,10 +21,10 @@ SPLITS = ("train", "validation", "test")
 @shown()
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """Documents of one skill, fixed: vectors are made of train, choices of validation, reports of test.
+    """Documents of one skill: train to extract vectors, validation to choose settings, test to report.
 
     Raises:
-        DataError: a split has no document, a document is empty, or one stands in the corpus twice.
+        DataError: a split has no documents, a document is empty, or a document occurs twice.
     """
 
     name: str
@@ -44,31 +44,31 @@ class Corpus:
                 where = seen.setdefault(document, f"{split} document {index}")
                 if where != f"{split} document {index}":
                     raise DataError(
-                        f"corpus {self.name!r}: {split} document {index} is {where} again; leave one of them out, or "
+                        f"corpus {self.name!r}: {split} document {index} repeats {where}; leave one of them out, or "
                         "make the splits with split_documents."
                     )
 
     @property
     def hash(self) -> str:
-        """sha256 of what each split holds, in order; the name does not enter."""
+        """sha256 of the documents of each split, in order; independent of the name."""
         content = [getattr(self, split) for split in SPLITS]
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
 
 
 def split_documents(name: str, documents: Sequence[str], sizes: tuple[int, int, int], seed: int = 0) -> Corpus:
-    """Three splits of given sizes, by content: the same documents and seed give the same splits in whatever order.
+    """Splits documents by a hash of their content, so that their order does not matter.
 
     Args:
         name: of the corpus.
-        documents: the documents; repetitions and empty ones are left out.
-        sizes: how many documents train, validation and test get, each at least 1.
-        seed: another seed, another split.
+        documents: the documents; duplicates and empty ones are left out.
+        sizes: the number of documents in train, validation and test, each at least 1.
+        seed: the same documents and seed give the same splits.
 
     Returns:
         The corpus; documents beyond the sizes are left out.
 
     Raises:
-        DataError: fewer different documents than the sizes add up to.
+        DataError: fewer distinct documents than the sum of the sizes.
     """
     ranked = sorted({text for text in documents if text.strip()}, key=lambda text: _rank(text, seed))
     if min(sizes) < 1 or len(ranked) < sum(sizes):
@@ -87,7 +87,7 @@ class TextContrast:
     """Two named sets of documents; each is cut to its first `max_tokens` tokens, BOS included.
 
     Raises:
-        DataError: a class has no document, a document is empty, or `max_tokens` leaves nothing but BOS.
+        DataError: a class has no documents, a document is empty, or `max_tokens` is below 2.
     """
 
     name: str
@@ -117,13 +117,11 @@ class TextContrast:
 
     @property
     def hash(self) -> str:
-        """sha256 of the documents of both classes, in their order, and of where they are cut; the name does not
-        enter.
-        """
+        """sha256 of the documents of both classes, in order, and of `max_tokens`; independent of the name."""
         content = [self.positive, self.negative, self.max_tokens]
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
 
 
 def _rank(document: str, seed: int) -> str:
-    """The place of a document in the shuffled order of a seed."""
+    """Sort key of a document in the order given by a seed."""
     return hashlib.sha256(f"{seed} {document}".encode()).hexdigest()

@@ -1,11 +1,9 @@
-"""Documents from files and from datasets on the Hub, as fixed tuples that do not change between runs.
+"""Documents from files and from datasets on the Hub, as fixed tuples.
 
-    read_documents    text files, whole; or one document a line of JSON lines        paths and globs
-    hub_documents     the first n documents of a stream, shuffled by a seed          the `datasets` package
+    read_documents    whole text files, or one document per line of JSON lines       paths and globs
+    hub_documents     the first n documents of a shuffled stream                     the `datasets` package
 
-A stream is read once into a tuple, so that every strength, site and vector is judged on the same documents; a corpus
-made of it has a hash. (A stream that is read on for every strength judges each on others.) Nothing here tokenises or
-splits.
+A stream is read once into a tuple, so that every strength, site and vector is evaluated on the same documents.
 """
 
 import importlib
@@ -24,15 +22,15 @@ def read_documents(patterns: str | Path | Sequence[str | Path], field: str = "te
     """Documents of local files.
 
     Args:
-        patterns: paths or globs (`"src/**/*.py"`); a `.jsonl` file holds one document a line, any other file is one;
-            both may be gzipped.
-        field: which field of a JSON line is the document.
+        patterns: paths or globs (`"src/**/*.py"`); a `.jsonl` file has one document per line, any other file is one
+            document; both may be gzipped.
+        field: the field of a JSON line with the document.
 
     Returns:
-        The documents, files in the order of their names within each pattern; empty ones are left out.
+        The documents, in the order of the patterns and of the sorted file names; empty ones are left out.
 
     Raises:
-        DataError: a pattern matches no file, a file is not UTF-8 text, or a line has no such field.
+        DataError: a pattern matches no file, a file is not UTF-8 text, or a line lacks the field.
     """
     documents: list[str] = []
     for pattern in [patterns] if isinstance(patterns, str | Path) else patterns:
@@ -54,19 +52,19 @@ def hub_documents(
     keep: Callable[[Mapping[str, Any]], bool] | None = None,
     seed: int = 13,
 ) -> tuple[str, ...]:
-    """The first documents of a dataset, streamed once.
+    """The first documents of a shuffled, streamed dataset.
 
     Args:
         name: of a dataset on the Hub, or a local folder that `datasets.load_dataset` reads.
-        n: how many documents.
-        field: which column is the document.
+        n: the number of documents.
+        field: the column with the document.
         split: of the dataset.
         config: the dataset's configuration, where it has several.
-        keep: which rows count, such as `lambda row: row["meta"]["pile_set_name"] == "Github"`; all where absent.
-        seed: of the streaming shuffle, whose buffer holds 10 000 rows; 13 is that of the paper.
+        keep: selects rows, such as `lambda row: row["meta"]["pile_set_name"] == "Github"`; all where absent.
+        seed: of the streaming shuffle (buffer of 10,000 rows); 13 is the seed of van der Weij et al. 2024.
 
     Returns:
-        n documents, none of them empty, none twice.
+        n distinct documents, none of them empty.
 
     Raises:
         DataError: `datasets` is not installed, the dataset cannot be read, has no such column, or has too few.
@@ -86,7 +84,7 @@ def hub_documents(
             raise
         raise DataError(f"dataset {name!r}, split {split!r}: cannot be read ({error}).") from error
     if len(documents) < n:
-        raise DataError(f"dataset {name!r}, split {split!r}: {len(documents)} different documents; {n} were asked for.")
+        raise DataError(f"dataset {name!r}, split {split!r}: {len(documents)} distinct documents, fewer than n={n}.")
     return documents
 
 
@@ -105,7 +103,7 @@ def _file(path: Path, field: str) -> list[str]:
 def _texts(
     rows: Iterable[Any], name: str, field: str, keep: Callable[[Mapping[str, Any]], bool] | None
 ) -> Iterable[str]:
-    """The documents of the rows that count."""
+    """The documents of the selected rows."""
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping) or not isinstance(row.get(field), str):
             has = ", ".join(map(str, row)) if isinstance(row, Mapping) else type(row).__name__
@@ -115,7 +113,7 @@ def _texts(
 
 
 def _different(texts: Iterable[str]) -> Iterable[str]:
-    """Texts that are not empty, each once."""
+    """The distinct non-empty texts."""
     seen: set[str] = set()
     for text in texts:
         if text.strip() and text not in seen:

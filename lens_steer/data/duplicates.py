@@ -1,11 +1,10 @@
-"""Near duplicates: questions or texts that say the same with another case, space, punctuation, order or word.
+"""Near duplicates: questions or texts that differ only in case, spaces, punctuation, option order or a few words.
 
-    same     the same words of the stem, and the same options in any order (case, spaces and punctuation do not count)
-    near     |a & b| / |a | b| >= threshold     a, b: sets of the words of two items, without those in most items
+    same     equal stems and equal sets of options, ignoring case, spaces and punctuation
+    near     |a & b| / |a | b| >= threshold     a, b: word sets of two items, without words that most items have
 
-Items whose sets reach the threshold share several of their rarest words (the prefix filter of Bayardo et al. 2007,
-"Scaling Up All Pairs Similarity Search", with k words in place of one), so that few pairs are compared. Groups are
-closed: what is near to a member belongs.
+Candidates are found by their rarest words (the prefix filter of Bayardo et al. 2007, "Scaling Up All Pairs Similarity
+Search", with k shared words instead of one), so that few pairs are compared. Groups are the connected components.
 """
 
 import re
@@ -18,24 +17,24 @@ from lens_steer.data.choices import ChoiceItem, MultipleChoiceItem
 from lens_steer.errors import DataError
 
 COMMON, SHARED = 0.5, 8
-"""Words in more than this share of the items do not count; rare words that candidates must share."""
+"""Words in more than this share of the items are ignored; the number of rare words that candidates must share."""
 _WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
 
 
 def near_duplicates(
     items: Sequence[ChoiceItem | MultipleChoiceItem | str], threshold: float | int = 0.8
 ) -> tuple[tuple[int, ...], ...]:
-    """The groups of two or more items that say (nearly) the same.
+    """Groups of two or more (nearly) identical items.
 
     Args:
         items: questions or texts.
-        threshold: the smallest share of common words, above 0; 1 finds items of the same words only.
+        threshold: the least Jaccard similarity of the word sets, above 0; 1 finds only "same" items.
 
     Returns:
-        Indices of each group in order; groups in the order of their first members.
+        Sorted indices of each group; groups in the order of their first members.
 
     Raises:
-        DataError: a threshold that is not above 0 and at most 1.
+        DataError: the threshold is not in (0, 1].
 
     Example:
         >>> near_duplicates(["I like tea.", "i like  tea", "The road is closed."])
@@ -71,7 +70,7 @@ def near_duplicates(
 def _near(
     sets: Sequence[set[str]], counts: Counter[str], threshold: float, find: Callable[[int], int]
 ) -> Iterator[tuple[int, int]]:
-    """Pairs of sets that share enough words; pairs already in one group are not compared."""
+    """Pairs of sets above the threshold; pairs that are already in one group are skipped."""
     holders: defaultdict[str, list[int]] = defaultdict(list)
     for index in sorted(range(len(sets)), key=lambda i: len(sets[i])):
         words, size = sets[index], len(sets[index])
@@ -90,7 +89,7 @@ def _near(
 
 
 def _said(item: ChoiceItem | MultipleChoiceItem | str) -> tuple[Hashable, list[str]]:
-    """What an item says in any order of its options, and its words."""
+    """A key of the item that ignores the order of options, and its words."""
     if isinstance(item, str):
         words = _words(item)
         return " ".join(words), words
@@ -103,5 +102,5 @@ def _said(item: ChoiceItem | MultipleChoiceItem | str) -> tuple[Hashable, list[s
 
 
 def _words(text: str) -> list[str]:
-    """Words without case and punctuation; of a text without any, its characters."""
+    """Words without case and punctuation; the characters of a text without words."""
     return _WORDS.findall(text.casefold()) or list(text.strip())

@@ -1,11 +1,10 @@
-"""Files as they are found in the world: bytes, text, and the rows that a text holds, each with its line.
+"""Low-level file reading: bytes, text, and rows with their line numbers. `lens_steer.data.readers` interprets the rows.
 
-    bytes    plain, or gzip (opened); a folder, an archive, a PyTorch file, a Git LFS pointer: refused by name
-    text     UTF-8, with or without byte order mark; UTF-16 and UTF-32 with one; anything else: refused with the byte
-    rows     JSON lines, a JSON list, JSON values one after the other, columns, CSV and TSV, Parquet
+    bytes    plain or gzip; a folder, an archive, a PyTorch file or a Git LFS pointer raises an error that names it
+    text     UTF-8, with or without byte order mark; UTF-16 and UTF-32 with one; otherwise the invalid byte is named
+    rows     JSON lines, a JSON list, consecutive JSON values, JSON columns, CSV and TSV, Parquet
 
-Lines end at "\\n", "\\r\\n" or "\\r" only: U+2028, U+2029 and U+0085 stand inside JSON strings. What a row means is
-decided elsewhere.
+Lines end only at "\\n", "\\r\\n" or "\\r", because U+2028, U+2029 and U+0085 can occur inside JSON strings.
 """
 
 import codecs
@@ -43,7 +42,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 @dataclass(frozen=True)
 class Skipped:
-    """An entry that could not be used: the line where it begins, the reason it is counted by, and what is wrong."""
+    """An unusable entry: the line where it starts, the reason (for counting), and the detail."""
 
     line: int
     reason: str
@@ -52,7 +51,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Record:
-    """One row of a file: its number from 1 (the line where each row has one), the line where it begins, its value."""
+    """One row of a file: its number from 1 (the line number in line formats), the line where it starts, its value."""
 
     number: int
     line: int
@@ -61,7 +60,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a file, what holds them, and those that are no rows."""
+    """The rows of a file, the container format, and the entries that could not be parsed."""
 
     container: str
     records: tuple[Record, ...]
@@ -72,7 +71,7 @@ def read_bytes(path: Path) -> bytes:
     """The content of a file, gunzipped.
 
     Raises:
-        DataError: it is missing, a folder, empty, or of a kind that holds no text and no table.
+        DataError: it is missing, a folder, or in a format that is not text or a table.
     """
     if path.is_dir():
         raise DataError(f"{path}: cannot be read as a file: it is a folder; give one of its files, or a pattern.")
@@ -124,12 +123,12 @@ def decode(data: bytes, name: str) -> str:
 
 
 def lines(text: str) -> list[str]:
-    """The lines of a text, without their ends."""
+    """The lines of a text, without line ends."""
     return re.split(r"\r\n|\n|\r", text)
 
 
 def with_plain_ends(text: str) -> str:
-    """A text whose lines all end at a line feed."""
+    """A text with all line ends replaced by a line feed."""
     return "\n".join(lines(text))
 
 
@@ -156,18 +155,18 @@ def numbered(container: str, values: Sequence[Any]) -> Rows:
 
 
 def json_rows(text: str, name: str) -> Rows | None:
-    """The rows of a JSON text; nothing where it is none.
+    """The rows of a JSON text, or None where the text is not JSON.
 
     Args:
         text: of the file.
         name: of the file, for errors.
 
     Returns:
-        One record a value of JSON lines or of values one after the other, one an element of a list, one a row of
-        columns (`{"input": [...], "output": [...]}`), one an entry of an object of texts (with the field `name`).
+        One record per value of JSON lines or of consecutive values, per element of a list, per row of columns
+        (`{"input": [...], "output": [...]}`), or per entry of an object of texts (with the field `name`).
 
     Raises:
-        DataError: a list that ends in the middle, or an object with several lists of rows.
+        DataError: a truncated list, or an object with several lists of rows.
     """
     start = _end_of_space(text, 0)
     if text[start : start + 1] not in ("{", "[", '"'):
@@ -252,7 +251,7 @@ def _single(value: Any, name: str) -> Rows | None:
 
 
 def _values(text: str, at: int) -> Iterator[tuple[int, Any] | None]:
-    """JSON values one after the other, each with its line; None where the rest is none."""
+    """Consecutive JSON values with their lines; yields None and stops where the rest is not JSON."""
     line, counted = 1, 0
     while at < len(text):
         line, counted = line + text.count("\n", counted, at), at
@@ -266,7 +265,7 @@ def _values(text: str, at: int) -> Iterator[tuple[int, Any] | None]:
 
 
 def _value_end(text: str, at: int) -> int | None:
-    """Where the JSON value that begins here ends; None where there is none."""
+    """The end of the JSON value that starts at `at`; None where there is no valid value."""
     try:
         return _DECODER.raw_decode(text, at)[1]
     except (ValueError, RecursionError):
@@ -279,13 +278,13 @@ def _end_of_space(text: str, at: int) -> int:
 
 
 def table_rows(text: str, name: str) -> Rows | None:
-    """The rows of a CSV or TSV text by the names of its first row; nothing where it is no table.
+    """The rows of a CSV or TSV text, with the first row as column names; None where it is not a table.
 
-    A table without a header whose last column holds letters of the columns between (MMLU's files) gets the names
-    `question`, `A`, `B`, ..., `answer`.
+    A table without header whose last column is an option letter (MMLU) gets the column names `question`, `A`, `B`, ...,
+    `answer`.
 
     Raises:
-        DataError: a quote that is never closed, or a cell beyond the limit of `csv`.
+        DataError: an unclosed quote, or a cell longer than the limit of `csv`.
     """
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
     cells: list[tuple[int, list[str]]] = []
@@ -321,7 +320,7 @@ def first_row(text: str) -> list[str]:
 
 
 def is_headless(row: Sequence[str]) -> bool:
-    """Whether a first row ends in the letter of a column, as a question of MMLU does."""
+    """Whether the first row is data in MMLU's format: its last cell is an option letter."""
     return len(row) >= 4 and row[-1] in tuple(ascii_uppercase[: len(row) - 2])
 
 

@@ -1,10 +1,10 @@
-"""In-context tasks: pairs (x, y), and prompts that show some of them before options for one more.
+"""In-context tasks: pairs (x, y), and few-shot prompts that end with a query x.
 
     clean       Q: x1  A: y1   ...  Q: xn  A: yn   Q: x  A:      answer y
-    shuffled    the same, but the shown y are permuted: the task cannot be read off them; the answer is still y
+    shuffled    the same with the y of the examples permuted, so that they do not show the task; the answer is still y
 
-Source: Todd et al. 2023 (arXiv 2310.15213), whose default template and shuffled-label prompts these are. Space before
-the y of the query goes to the answer, as tokenizers want it.
+Source: Todd et al. 2023 (arXiv 2310.15213) for the default template and the shuffled-label prompts. The space before
+the y of the query belongs to the answer, because most tokenizers join it to the next word.
 """
 
 import hashlib
@@ -21,10 +21,10 @@ TEMPLATE = "Q: {x}\nA: {y}\n\n"
 @shown()
 @dataclass(frozen=True, kw_only=True)
 class InContextTask:
-    """A named mapping, shown by examples; `template` writes one pair, `{x}` before `{y}`.
+    """A named mapping given by examples; `template` formats one pair, `{x}` before `{y}`.
 
     Raises:
-        DataError: fewer than two pairs, an x twice, an empty x or y, or a template without `{x}` before `{y}`.
+        DataError: fewer than two pairs, a repeated x, an empty x or y, or a template without `{x}` before `{y}`.
     """
 
     name: str
@@ -45,12 +45,12 @@ class InContextTask:
 
     @property
     def hash(self) -> str:
-        """sha256 of the pairs and the template, in their order; the name does not enter."""
+        """sha256 of the pairs, in order, and the template; independent of the name."""
         content = [[list(pair) for pair in self.pairs], self.template]
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
 
     def write(self, x: str, y: str) -> str:
-        """One pair as the template writes it."""
+        """One pair in the format of the template."""
         before, after = self.template.split("{x}")
         return before + x + after.replace("{y}", y)
 
@@ -58,7 +58,7 @@ class InContextTask:
 @shown()
 @dataclass(frozen=True, kw_only=True)
 class InContextPrompt:
-    """A prompt that ends where the answer begins, and the answer, with the space before it."""
+    """A prompt that ends where the answer starts, and the answer with its leading space."""
 
     prompt: str
     answer: str
@@ -67,20 +67,20 @@ class InContextPrompt:
 def in_context_prompts(
     task: InContextTask, n_shots: int, n: int, seed: int = 0, shuffled: bool = False
 ) -> tuple[InContextPrompt, ...]:
-    """Writes prompts of a task.
+    """Few-shot prompts of a task.
 
     Args:
-        task: the pairs and how they are written.
-        n_shots: pairs shown before the query; 0 asks without an example.
-        n: how many prompts.
+        task: the pairs and the template.
+        n_shots: the number of example pairs before the query; may be 0.
+        n: the number of prompts.
         seed: the same seed gives the same prompts.
-        shuffled: permute the shown y among the shown x, at random, so that at least one of them changes.
+        shuffled: permute the y of the examples at random, so that at least one changes.
 
     Returns:
-        The prompts; each shows different pairs, none of them the query.
+        The prompts; the examples of a prompt are distinct and do not include the query.
 
     Raises:
-        DataError: no prompts, fewer pairs than shots and query need, or nothing that could be shuffled.
+        DataError: n < 1, not enough pairs for examples and query, or too few different y to shuffle.
 
     Example:
         >>> task = InContextTask(name="plural", pairs=(("fox", "foxes"), ("cat", "cats")), template="{x} -> {y}\\n")

@@ -1,9 +1,8 @@
-"""`read`: a published file, a table with named columns, a folder or a dataset, whatever its format is called.
+"""`read`: reads a published file, a table with named columns, a folder or a dataset, and detects its format.
 
-    format = the first entry of `FORMATS` whose fields most of the first rows have      (by content, not by name)
+    format = the first entry of `FORMATS` whose fields most of the first rows have      (by content, not by file name)
 
-What cannot be used is counted by reason and listed with its line; the file is refused where its share is above
-`max_skipped`.
+Unusable entries are counted by reason and listed with their lines; above the share `max_skipped`, reading fails.
 """
 
 import hashlib
@@ -49,10 +48,10 @@ SAMPLE, LISTED = 50, 3
 @shown("to_frame")
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reading:
-    """What `read` found: entries of one kind, where from, and what was skipped.
+    """The result of `read`: entries of one kind, their source, and the skipped entries.
 
-    `entries` holds multiple-choice items, contrast pairs or documents; `items`, `choices`, `pairs`, `texts` and `task`
-    give them as what other functions take, and refuse where the file holds another kind.
+    `entries` are multiple-choice items, contrast pairs or documents; `items`, `choices`, `pairs`, `texts` and `task`
+    return them as the input of other functions, and raise `DataError` where the file has entries of another kind.
     """
 
     source: str
@@ -71,19 +70,19 @@ class Reading:
 
     @property
     def skipped_by_reason(self) -> dict[str, int]:
-        """How many entries were skipped for which reason, the commonest first."""
+        """The number of skipped entries by reason, most frequent first."""
         return dict(Counter(one.reason for one in self.skipped).most_common())
 
     @property
     def items(self) -> tuple[MultipleChoiceItem, ...]:
-        """The questions with all their options, in published order; also those of pairs that end in option letters."""
+        """The questions with all options, in published order; pairs that end in option letters are converted."""
         if all(isinstance(entry, ContrastPair) and entry.group and entry.prompt for entry in self.entries):
             return tuple(model_written.pair_item(pair) for pair in self.pairs)
         return self._only(MultipleChoiceItem, "questions with options")
 
     @property
     def choices(self) -> tuple[ChoiceItem, ...]:
-        """The questions as two-choice items, one each: the answer and the (first) option it is contrasted with."""
+        """One two-choice item per question: the answer and the first option it is contrasted with."""
         found = [(item, item.choice_items()[0]) for item in self.items]
         return tuple(
             ChoiceItem(id=item.id, stem=choice.stem, matching=choice.matching, other=choice.other)
@@ -96,7 +95,7 @@ class Reading:
         return self._only(ContrastPair, "contrast pairs")
 
     def texts(self, group: str | None = None) -> tuple[str, ...]:
-        """The texts of the documents; of one group (label, category, suffix) where it is named."""
+        """The texts of the documents, optionally of one group (label, category or file suffix)."""
         documents = self._only(Document, "texts")
         found = tuple(one.text for one in documents if group in (None, one.group))
         if not found:
@@ -105,10 +104,10 @@ class Reading:
         return found
 
     def task(self, template: str = TEMPLATE) -> InContextTask:
-        """Inputs with outputs as an in-context task; an input that stands twice counts once, with its first output.
+        """Inputs with outputs as an in-context task; a repeated input keeps its first output.
 
         Args:
-            template: how one pair is written.
+            template: the format of one pair.
         """
         documents = [one for one in self._only(Document, "inputs with outputs") if one.answer]
         found = {one.text: one.answer for one in reversed(documents)}
@@ -145,24 +144,23 @@ def read(
     pattern: str | None = None,
     each: Literal["file", "line"] = "file",
 ) -> Reading:
-    """Reads questions, contrast pairs or texts from a file, a folder or a dataset; says what it found and skipped.
+    """Reads questions, contrast pairs or texts from a file, a folder or a dataset.
 
     Args:
-        source: a file (also gzipped) or an open one, a folder with a `pattern`, a `datasets.Dataset`, a data frame or
-            rows.
-        format: the name of one of `FORMATS`; found by content where absent.
-        columns: our field -> the file's column (for options, columns): `{"question": "q", "options": ["a", "b"],
-            "answer": "key"}`, `{"positive": "good", "negative": "bad"}`, `{"input": "x", "output": "y"}` or
-            `{"text": "body"}`.
-        max_skipped: the largest share of entries that may be unusable.
-        pattern: the files of a folder, such as `"**/*.py"`, each one document.
-        each: of plain text, whether a document is a file or a line.
+        source: a path (also gzipped), an open file, a folder with a `pattern`, a `datasets.Dataset`, a data frame or a
+            list of rows.
+        format: the name of one of `FORMATS`; detected from the content where absent.
+        columns: maps fields to the file's columns: `{"question": "q", "options": ["a", "b"], "answer": "key"}`,
+            `{"positive": "good", "negative": "bad"}`, `{"input": "x", "output": "y"}` or `{"text": "body"}`.
+        max_skipped: the largest allowed share of unusable entries.
+        pattern: the files of a folder, such as `"**/*.py"`; each is one document.
+        each: whether a document of plain text is the whole file or a line.
 
     Returns:
-        The entries with their provenance.
+        The entries with their provenance and the skipped entries.
 
     Raises:
-        DataError: nothing usable, too much unusable, or a source of an unknown kind; file and line are named.
+        DataError: no usable entry, more than `max_skipped` unusable, or an unknown source; file and line are named.
 
     Example:
         >>> found = read([{"question": "2 + 2?", "choices": ["3", "4", "5"], "answer": 1}])
@@ -209,7 +207,7 @@ def read(
 def _require_usable(
     entries: Sequence[Any], skipped: Sequence[Skipped], form: str, max_skipped: float, where: str
 ) -> None:
-    """Refuses a source of which nothing is left, or too much had to be skipped."""
+    """Raises where no entry is usable, or more than `max_skipped` are not."""
     n = len(entries) + len(skipped)
     if not entries or len(skipped) > max_skipped * n:
         reasons = Counter(one.reason for one in skipped)
@@ -223,7 +221,7 @@ def _require_usable(
 
 
 def _rows_of_text(path: Path, text: str, columns: Mapping[str, Any] | None, each: str) -> Rows:
-    """The rows of a text: JSON, a table whose columns mean something, or documents."""
+    """The rows of a text: JSON, a table with known columns, or documents."""
     rows = json_rows(text, str(path))
     if rows is not None:
         return rows
@@ -256,7 +254,7 @@ def _rows_of_object(source: Any) -> Rows:
 
 
 def _prompts(rows: Rows) -> Rows:
-    """Few-shot prompts taken apart into their questions; other rows as they are."""
+    """Splits few-shot prompts into their questions; returns other rows unchanged."""
     if rows.container != "JSON object of texts":
         return rows
     found = [multiple_choice.shots(record.value["name"], record.value["text"]) for record in rows.records]
@@ -265,7 +263,7 @@ def _prompts(rows: Rows) -> Rows:
 
 
 def _named(rows: Rows, columns: Mapping[str, str | list[str]] | None, where: str) -> Rows:
-    """Rows with the fields that are named, under our names."""
+    """Rows with the columns renamed to fields."""
     if columns is None or not rows.records:
         return rows
     there = {
@@ -289,7 +287,7 @@ def _named(rows: Rows, columns: Mapping[str, str | list[str]] | None, where: str
 
 
 def _format(rows: Rows, name: str | None, where: str) -> Format:
-    """The format by name, or the first that most of the first rows fit."""
+    """The format of this name, or the first format that fits most of the first rows."""
     if name is not None:
         named = [form for form in FORMATS if form.name == name]
         if not named:

@@ -2,9 +2,9 @@
 
     rank(item) = sha256(seed, stem, matching, other);   lowest ranks: train, then validation, then test
 
-The splits depend on what the items say and on the seed, not on their order or ids; items of the same content always
-fall in the same split. So do near duplicates (another full stop, case, order of the options, or one word of many): a
-group has the lowest rank of its members, and a group that would cross from one split to the next stays in the first.
+The splits depend on the content of the items and the seed, not on their order or ids. Items of equal content, and near
+duplicates (which differ in punctuation, case, option order or a few words), are always in the same split: a group has
+the lowest rank of its members, and a group at a boundary is assigned to the earlier split.
 """
 
 import hashlib
@@ -27,10 +27,10 @@ SPLITS = ("train", "validation", "test")
 class Splits(Generic[Item]):
     """Three splits of one set of items: fit on train, choose on validation, report on test.
 
-    `near_duplicates` counts the items that say nearly the same as another one; each group of them is in one split.
+    `near_duplicates` counts the items that have a near duplicate; each group of them is in one split.
 
     Raises:
-        DataError: an item's content stands in two splits.
+        DataError: an item's content is in two splits.
     """
 
     train: tuple[Item, ...]
@@ -51,7 +51,7 @@ class Splits(Generic[Item]):
 
     @property
     def hash(self) -> str:
-        """sha256 of what each split holds, in order."""
+        """sha256 of the items of each split, in order."""
         content = {split: [item.content for item in getattr(self, split)] for split in SPLITS}
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
 
@@ -62,21 +62,21 @@ def split_items(
     seed: int = 0,
     near: float | int | None = 0.8,
 ) -> Splits[Item]:
-    """Splits items by content, the same way for the same items and seed whatever their order.
+    """Splits items by a hash of their content, so that their order does not matter.
 
     Args:
         items: the questions.
-        fractions: the shares of train, validation and test; they add up to 1.
-        seed: another seed, another split.
-        near: items that share at least this much of their words (Jaccard index of the words that are not in most
-            items) go to one split; 1 for those of the same words only, `None` for those of the same content only.
+        fractions: the shares of train, validation and test; they sum to 1.
+        seed: the same items and seed give the same splits.
+        near: items whose words have at least this Jaccard similarity (without words that most items have) go to the
+            same split; 1 groups only items with the same words, `None` only items of equal content.
 
     Returns:
-        The three splits, each in the order of `items`. Sizes are the rounded fractions of the distinct contents, and
-        larger by what a group of near duplicates holds too many.
+        The three splits, each in the order of `items`. Sizes are the rounded fractions of the distinct contents, plus
+        the members of a group of near duplicates that cross a boundary.
 
     Raises:
-        DataError: no items, or fractions that are negative or do not add up to 1.
+        DataError: no items, or fractions that are negative or do not sum to 1.
 
     Source:
         40/10/50 is the split of Tan et al. 2024 (arXiv 2407.12404).
@@ -90,7 +90,7 @@ def split_items(
     if not items:
         raise DataError("no items to split; give at least one.")
     if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
-        raise DataError(f"fractions {fractions} do not split a whole; give three shares >= 0 that add up to 1.")
+        raise DataError(f"fractions are {fractions}; give three shares >= 0 that sum to 1.")
     groups = near_duplicates(items, near) if near is not None else ()
     group_of = {items[i].content: group for group in groups for i in group}
     ranked = sorted({item.content for item in items}, key=lambda content: (_rank(content, seed), content))
@@ -106,5 +106,5 @@ def split_items(
 
 
 def _rank(content: tuple[str, ...], seed: int) -> str:
-    """The place of an item in the shuffled order of a seed."""
+    """Sort key of an item in the order given by a seed."""
     return hashlib.sha256(json.dumps([seed, *content], ensure_ascii=False).encode()).hexdigest()

@@ -3,11 +3,11 @@
     # {"lens_steer": 1, "kind": "sweep", "rows": 12, "sha256": "...", "columns": {"site": "text", ...}, "facts": {...}}
     site,strength,...
 
-Plain text, readable by anything that skips lines beginning with #; floats are written so that they read back bit for
-bit. A file that is truncated, edited, foreign or of a newer schema is refused. A result of several tables (`Tables`) is
-a folder of such files. What a table means is up to its reader.
+Any CSV reader that skips lines starting with # can read it; floats are written so that they round-trip exactly. A file
+that is truncated, edited, not of lens_steer or of a newer schema raises `FormatError`. A result of several tables
+(`Tables`) is a folder of such files.
 
-Schema 1 is read too: its names of columns, tables and facts are replaced by today's (`RENAMED`).
+Schema 1 is read too: its names of columns, tables and facts are replaced by the current ones (`RENAMED`).
 """
 
 import hashlib
@@ -40,7 +40,7 @@ RENAMED = {
     "part": "split",
     "faithful": "as_published",
 }
-"""What schema 1 called by other names, by itself or between underscores."""
+"""Names of schema 1 and their current names; matched alone or between underscores."""
 _OLD = re.compile(rf"(?<![a-z])({'|'.join(RENAMED)})(?![a-z])")
 T = TypeVar("T", bound="Tables")
 
@@ -48,9 +48,9 @@ T = TypeVar("T", bound="Tables")
 @shown()
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Tables:
-    """A result of several tables: each field of a subclass is a frame, and a file of its own.
+    """A result of several tables; each field of a subclass is a data frame, saved as one file.
 
-    `kind` says what sort of result it is; `facts` what belongs to all of its frames, as JSON can say it.
+    `kind` names the type of result; `facts` are JSON values that apply to all of its frames.
     """
 
     kind: ClassVar[str]
@@ -65,10 +65,10 @@ class Tables:
         return tuple(field.name for field in fields(cls) if field.name != "facts")
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Writes one file a frame; `load` reads them back.
+        """Writes one file per frame; `load` reads them back.
 
         Args:
-            folder: where to; made where it is missing.
+            folder: created where it does not exist.
 
         Returns:
             The paths written.
@@ -96,13 +96,13 @@ class Tables:
 
 
 def save_table(path: str | Path, kind: str, frame: pd.DataFrame, facts: dict[str, Any]) -> Path:
-    """Writes a table and what belongs to all of it.
+    """Writes a table with its metadata.
 
     Args:
-        path: where to; an existing file is replaced, whole.
-        kind: what sort of result it is.
+        path: of the file; an existing file is replaced atomically.
+        kind: the type of result.
         frame: columns of texts, numbers and booleans.
-        facts: what holds for the whole table; numbers, texts, lists and dictionaries.
+        facts: metadata of the whole table; numbers, texts, lists and dictionaries.
 
     Returns:
         The path written. The same table gives the same bytes.
@@ -164,24 +164,24 @@ def load_table(path: str | Path, kind: str) -> tuple[pd.DataFrame, dict[str, Any
 
 
 def renamed(name: str) -> str:
-    """A name of schema 1 as it is today; names that have not changed stay."""
+    """The current name of a name of schema 1; unchanged names are returned as they are."""
     return _OLD.sub(lambda match: RENAMED[match[0]], name)
 
 
 def _as_today(frame: pd.DataFrame) -> pd.DataFrame:
-    """A table of schema 1 under today's names, in its columns and in the values that were such names."""
+    """A table of schema 1 with current names, in its columns and in values that are such names."""
     return frame.rename(columns=renamed).replace({old: new for old, new in RENAMED.items() if old == "faithful"})
 
 
 def _facts_as_today(facts: Any) -> Any:
-    """The facts of schema 1 under today's names."""
+    """The facts of schema 1 with current names."""
     if isinstance(facts, dict):
         return {renamed(key): _facts_as_today(value) for key, value in facts.items()}
     return facts
 
 
 def _type(column: pd.Series) -> str:
-    """The sort of column: boolean, integer, number or text."""
+    """The type of a column: boolean, integer, number or text."""
     if pd.api.types.is_bool_dtype(column):
         return "boolean"
     if pd.api.types.is_integer_dtype(column):
@@ -190,7 +190,7 @@ def _type(column: pd.Series) -> str:
 
 
 def _read(column: pd.Series, sort: str) -> pd.Series:
-    """A column of texts as what it was."""
+    """A column of texts converted back to its type."""
     if sort == "boolean":
         return column == "True"
     if sort == "integer":

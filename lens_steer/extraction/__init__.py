@@ -1,4 +1,4 @@
-"""Vectors from data: the activations of two classes, streamed through a method."""
+"""Extraction of steering vectors from data: activations of two classes, streamed through a method."""
 
 from lens_steer.extraction.activations import contrast_activations as contrast_activations
 from lens_steer.extraction.extract import extract as extract

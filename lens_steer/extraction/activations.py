@@ -1,9 +1,9 @@
-"""The activations of a contrast as two matrices a site, for what a stream cannot tell: halves, samples, plots.
+"""The activations of a contrast as two matrices per site, for analyses that need all rows (halves, samples, plots).
 
     sides[site] = (pos (n_pos, width), neg (n_neg, width))      of pairs, row i of both belongs to the same pair
 
-They take `n_pos + n_neg` rows of float32 at each site, refused beyond a limit. Rows are in the order of the contrast,
-whatever the batches were.
+They take `n_pos + n_neg` rows of float32 per site, up to the memory limit of the options. Rows are in the order of the
+contrast, independent of the batches.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,15 +37,14 @@ def contrast_activations(
 
     Args:
         model: a loaded model.
-        source: texts of the positive side; or pairs (positive, negative) of texts; or a contrast: pairs of completions
-            of one prompt, or two bodies of text.
-        negatives: texts of the negative side, where the source is those of the positive side.
-        sites: as `parse_sites` reads them; all in one pass.
-        position: which tokens are read, as `Positions.parse` reads them.
+        source: positive texts; (positive, negative) pairs of texts; or a contrast set or text contrast.
+        negatives: negative texts, where the source is a list of positive texts.
+        sites: in the syntax of `parse_sites`; all in one pass.
+        position: which tokens are read, in the syntax of `Positions.parse`.
         batch_size: sequences in one forward pass.
         cache: a folder for activations, shared with `extract`.
-        options: as for `extract`; the method's own options and `drop_massive` play no part.
-        paired: whether text i of both lists belongs together; otherwise their numbers may differ.
+        options: as for `extract`; the method's options and `drop_massive` are ignored.
+        paired: whether text i of both lists is a pair; otherwise the lists may differ in length.
 
     Returns:
         For each site the positive and the negative rows, float32 on the CPU.

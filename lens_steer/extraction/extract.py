@@ -1,13 +1,12 @@
-"""Vectors from data: the activations of a contrast, streamed through a method, at every wanted site in one pass.
+"""`extract`: the activations of a contrast at all requested sites in one pass, streamed through a method.
 
     for each pair:  prompt + positive -> pos,   prompt + negative -> neg      (at the chosen position)
     direction[site] = method(pos[site], neg[site])      activation_norm[site] = median ||h[site]|| over the tokens read
 
-The prompt and its completion are tokenised together, as the model would read them. `last` is the last token of prompt
-+ completion: the letter itself where the completion is a letter, the end of the text where it is a text. What both
-sides of a pair begin with is forwarded once, and every pass ends at the last wanted site. Memory does not grow with the
-number of pairs, but for their tokens (four bytes each) and for what a method says it keeps. It does not judge whether
-the direction steers anything.
+Prompt and completion are tokenised together, as the model would read them. `last` is the last token of prompt +
+completion, so for letter completions the letter. The common prefix of a pair is forwarded once, and every pass stops at
+the last requested site. Memory does not grow with the number of pairs, except for their tokens (four bytes each) and
+for methods that keep all rows. Whether the direction steers is not tested here.
 
 Example:
     >>> from lens_steer import contrast_from_choices, extract, load_model
@@ -48,34 +47,33 @@ def extract(
     options: ExtractOptions | None = None,
     paired: bool = False,
 ) -> SteeringVector:
-    """Makes a steering vector of two lists of texts, of pairs, or of a contrast.
+    """Extracts a steering vector from two lists of texts, from pairs, or from a contrast.
 
     Args:
         model: a loaded model.
-        source: texts of the positive side; or pairs (positive, negative) of texts; or a contrast: pairs of completions
-            of one prompt, or two bodies of text.
-        negatives: texts of the negative side, where the source is those of the positive side.
-        sites: as `parse_sites` reads them; all in one pass.
+        source: positive texts; (positive, negative) pairs of texts; or a contrast set or text contrast.
+        negatives: negative texts, where the source is a list of positive texts.
+        sites: in the syntax of `parse_sites`; all in one pass.
         method: a name of `lens_steer.extraction.methods.METHODS`.
-        position: which tokens are read, as `Positions.parse` reads them.
+        position: which tokens are read, in the syntax of `Positions.parse`.
         batch_size: sequences in one forward pass.
-        cache: a folder for activations; those of this model, data and position are not forwarded again.
-        options: what is seldom changed.
-        paired: whether text i of both lists belongs together; otherwise their numbers may differ.
+        cache: a folder for activations; those of this model, data and position are not computed again.
+        options: less common settings.
+        paired: whether text i of both lists is a pair; otherwise the lists may differ in length.
 
     Returns:
-        A direction at each site, from the negative to the positive side, with its provenance; `n_positive` and
-        `n_negative` count the activations read on each class, `options` say what `_provenance` says.
+        A direction at each site, from the negative to the positive class, with its provenance. `n_positive` and
+        `n_negative` count the activations of each class; `options` has the settings and counts of the extraction.
 
     Raises:
-        ArgumentError: no model, or it does not come first.
+        ArgumentError: the first argument is not a model.
         SiteError: the model has no such site.
-        ContrastError: the source is none of these; the call to write is named.
-        PositionError, ContrastError, DataError: a sequence has no such position, or is not one; it is named.
-        MethodError: no such method or option, not for this contrast, or more memory than it may take.
+        ContrastError: the source is of another kind; the message shows the call to write.
+        PositionError, ContrastError, DataError: a sequence is invalid or has no such position; it is named.
+        MethodError: an unknown method or option, a method that needs another contrast, or too much memory.
         ActivationError: an activation is NaN or infinite; the sequence and the site are named.
         DirectionError: the two classes do not differ at a site.
-        SteeringError: a cache was asked for while hooks are installed on the model.
+        SteeringError: a cache is given while hooks are installed on the model.
     """
     require_model(model, "extract(model, positives, negatives)", source, negatives, sites)
     contrast = as_contrast(source, negatives, paired)
@@ -101,10 +99,11 @@ def extract(
 
 
 def _provenance(task: ExtractionTask, options: ExtractOptions, fitting: Fitting) -> dict[str, Any]:
-    """What was read, and what was out of the ordinary about it.
+    """The vector's `options`: settings and counts of the extraction.
 
-    Pairs and, for a grouped method, how many of each group; texts in either class and where they were cut; the method's
-    options; `dropped` activations by site; sequences `cut` to the context; why a common prefix was forwarded twice.
+    The number of pairs and, for a grouped method, of each group; the number of texts of each class and `max_tokens`;
+    the method's options; `dropped` activations by site; the number of sequences `cut` to the context; and why common
+    prefixes were not shared.
     """
     source, method = task.sequences.source, find_method(fitting.method)
     said: dict[str, Any] = {}

@@ -1,11 +1,11 @@
-"""Activations into a method: classes told apart, bad values refused, massive ones left out, norms remembered.
+"""Feeds activations to a method: separates the classes, checks values, drops massive tokens and collects norms.
 
     massive at a site    ||h|| > 10 median of ||h|| over all tokens of the sequence      (as BOS often is)
-    activation norm      median of ||h|| over the tokens kept: of all of them up to 32768 a site, beyond that of every
-                         2nd, 4th, 8th ... in the order of the stream
+    activation norm      median of ||h|| over the remaining tokens: of all of them up to 32768 per site, beyond that of
+                         every 2nd, 4th, 8th ... in the order of the stream
 
-Whether a token is massive is a matter of its own sequence, so that batches do not enter. A paired method is given row i
-of both classes from one pair and loses both where one is massive. This module runs no model.
+Massive tokens are determined within their sequence, so that the result does not depend on the batches. For a paired
+method, both rows of a pair are dropped where one is massive.
 """
 
 from collections.abc import Mapping
@@ -26,14 +26,14 @@ _CAPACITY = 32768
 
 
 class RunningMedian:
-    """The median of a stream in bounded memory; the same stream always gives the same value."""
+    """The median of a stream in bounded memory; deterministic."""
 
     def __init__(self, capacity: int = _CAPACITY) -> None:
         self._capacity, self._stride, self._seen = capacity, 1, 0
         self._kept = torch.empty(0)
 
     def update(self, values: Float[Tensor, " n"]) -> None:
-        """Takes in values; beyond the capacity every other kept value is let go, and every other new one."""
+        """Adds values; beyond the capacity, every second stored value is dropped and every second new one skipped."""
         first = -self._seen % self._stride
         self._seen += len(values)
         self._kept = torch.cat([self._kept, values[first :: self._stride]])
@@ -41,12 +41,12 @@ class RunningMedian:
             self._kept, self._stride = self._kept[::2].clone(), 2 * self._stride
 
     def value(self) -> float:
-        """The median of what is kept (the lower one of two); NaN of nothing."""
+        """The (lower) median of the stored values; NaN where there are none."""
         return float(self._kept.median())
 
 
 class Fitting:
-    """The fitters of one extraction: one a site, or one for all sites side by side where the method is joint."""
+    """The fitters of one extraction: one per site, or one for all sites concatenated where the method is joint."""
 
     def __init__(self, method: str, options: ExtractOptions, sequences: Sequences, sites: tuple[Site, ...]) -> None:
         self.method = method
@@ -59,10 +59,10 @@ class Fitting:
         self.dropped = dict.fromkeys(sites, 0)
 
     def update(self, recording: Recording) -> None:
-        """Takes in one batch.
+        """Adds one batch.
 
         Args:
-            recording: whole sequences, pairs unparted, in the order of sequences and positions.
+            recording: whole sequences, with both sequences of a pair, sorted by sequence and position.
 
         Raises:
             ActivationError: an activation is NaN or infinite.
@@ -86,7 +86,7 @@ class Fitting:
         """The direction at each site, and the method's notes by site (under `all` for a joint method).
 
         Raises:
-            MethodError: too few activations, or none that vary.
+            MethodError: too few activations, or activations that do not vary.
         """
         directions: dict[Site, Tensor] = {}
         notes: dict[str, dict[str, float | str]] = {}
@@ -105,7 +105,7 @@ class Fitting:
     def _keep(
         self, recording: Recording, site: Site, norms: Float[Tensor, " n"], positive: Bool[Tensor, " n"]
     ) -> Bool[Tensor, " n"]:
-        """The rows of one site that are not massive; for a paired method both or neither row of a pair."""
+        """A mask of the rows of one site that are not massive; for a paired method, equal for both rows of a pair."""
         if not recording.medians:
             return torch.ones_like(positive)
         keep = norms <= MASSIVE * recording.medians[site]
@@ -119,8 +119,8 @@ class Fitting:
             row = int((~norms.isfinite()).nonzero()[0])
             raise ActivationError(
                 f"{self._sequences.label(int(recording.sequences[row]))}: the activation of token "
-                f"{int(recording.positions[row])} at {site} is NaN or infinite; look for an overflow (float16?) before "
-                "making a direction of it."
+                f"{int(recording.positions[row])} at {site} is NaN or infinite; check for an overflow (float16?), or "
+                "load the model in float32."
             )
 
 

@@ -1,14 +1,14 @@
-"""Function vectors: the direction by which a few attention heads carry an in-context task.
+"""Function vectors: the summed output of the attention heads that carry an in-context task.
 
     zbar_lh  = mean over clean n-shot prompts of z@l.h, last token
     CIE_lh   = P(y | shuffled prompt, z@l.h := zbar_lh at the last token) - P(y | shuffled prompt)
     AIE_lh   = mean of CIE_lh over shuffled prompts              A = the k heads of largest AIE
     v        = sum over (l, h) in A of zbar_lh W_O[l, h]         added at the last token of resid_post@l*
 
-Source: Todd et al. 2023 (arXiv 2310.15213). l* = ceil(L/3), blocks counted from 0; y is the answer's first token. v is
-what those heads would write, so that strength 1 of the raw scale is the paper's. Models with a norm behind attention
-add something else than v to the stream (`preflight` refuses their heads). It does not judge whether the task is one
-that the model has learnt: look at the effects, which stand in the vector's options.
+Source: Todd et al. 2023 (arXiv 2310.15213). l* = ceil(L/3), blocks counted from 0; y is the answer's first token. Raw
+strength 1 is the paper's. In models with a norm after attention, the heads' contribution to the stream is not v
+(`preflight` refuses their heads). Whether the model can do the task is not tested: see the effects in the vector's
+options.
 """
 
 import math
@@ -36,10 +36,10 @@ from lens_steer.vector import SteeringVector
 
 @dataclass(frozen=True, kw_only=True)
 class Demonstrations:
-    """How a task is shown: examples in each prompt, clean prompts that are averaged, corrupted ones that are patched.
+    """Numbers of examples per prompt, of clean prompts (averaged) and of corrupted prompts (patched).
 
-    Corrupted prompts show permuted labels, or no examples at all: labels from a set that no other task uses give the
-    task away even when they are permuted, and then no head can add anything.
+    Corrupted prompts have permuted labels, or no examples at all: where the set of labels identifies the task, permuted
+    labels still show it and head effects vanish.
     """
 
     n_shots: int = 10
@@ -52,7 +52,7 @@ class Demonstrations:
 @shown()
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Asked:
-    """Tokenised prompts and the first token of each answer, ready to be asked any number of times."""
+    """Tokenised prompts and the first token of each answer."""
 
     rows: tuple[tuple[int, ...], ...]
     answers: Int[Tensor, " n"]
@@ -72,8 +72,8 @@ def extract_function_vector(
     Args:
         model: a loaded model.
         task: the mapping; keep pairs for testing out of it.
-        layer: of the `resid_post` that the vector is for; ceil(layers / 3) where absent.
-        n_heads: how many heads are summed; the paper's number where absent.
+        layer: of the vector's `resid_post` site; ceil(layers / 3) where absent.
+        n_heads: number of heads to sum; the paper's number where absent.
         demonstrations: numbers of examples and prompts, and the seed; the paper's where absent.
         batch_size: prompts in one forward pass.
         progress: draw a progress bar.
@@ -123,7 +123,7 @@ def ask(model: SteerableModel, prompts: Sequence[InContextPrompt]) -> Asked:
         prompts: from `in_context_prompts`.
 
     Returns:
-        What `answer_probabilities` asks.
+        The input of `answer_probabilities`.
 
     Raises:
         DataError: a prompt's tokens change when its answer is appended.
@@ -152,7 +152,7 @@ def answer_probabilities(
         batch_size: prompts in one forward pass.
 
     Returns:
-        One probability a prompt, of the whole vocabulary.
+        One probability per prompt (softmax over the whole vocabulary).
 
     Raises:
         SteeringError: an intervention edited nothing.
@@ -174,7 +174,7 @@ def head_effects(
     batch_size: int = 32,
     progress: bool = False,
 ) -> Float[Tensor, "layer head"]:
-    """The average indirect effect of each head: what its mean clean output does to corrupted prompts.
+    """The average indirect effect of each head: the effect of its mean clean output on corrupted prompts.
 
     Args:
         model: a loaded model.

@@ -1,8 +1,8 @@
-"""How long activations are: the unit of the `relative` strength scale, for vectors that come without it.
+"""Median activation norms, the unit of the `relative` strength scale, for vectors from other sources.
 
-    activation_norm[site] = median ||h[site]|| over the chosen tokens of some texts
+    activation_norm[site] = median ||h[site]|| over the chosen tokens of the given texts
 
-Vectors made by `extract` measure their own on their training tokens. Memory is one number a token and site.
+`extract` measures them on its training tokens. Memory is one number per token and site.
 """
 
 from collections.abc import Sequence
@@ -28,10 +28,10 @@ def activation_norms(
 
     Args:
         model: a loaded model.
-        sequences: texts (BOS is added once), or token rows with BOS in them: what the vector will be used on.
-        sites: as `parse_sites` reads them.
-        positions: which tokens, as `Positions.parse` reads them.
-        prompt_lengths: tokens of each sequence's prompt, for rules that speak of it.
+        sequences: texts (BOS is added once) or token rows including BOS, like those the vector will be used on.
+        sites: in the syntax of `parse_sites`.
+        positions: which tokens, in the syntax of `Positions.parse`.
+        prompt_lengths: number of prompt tokens of each sequence, for rules relative to the prompt.
         batch_size: sequences in one forward pass.
 
     Returns:

@@ -1,15 +1,13 @@
-"""Optimised vectors: the direction that makes wanted completions likeliest, found by gradient descent.
+"""Optimised vectors: the direction that maximises the likelihood of target completions, by gradient descent.
 
     promote    maximise  mean over pairs of  log p(positive | prompt, v)
     contrast   maximise  mean over pairs of  log p(positive | prompt, v) - log p(negative | prompt, v)
     each step  v <- Adam(v),   then   v <- v min(1, bound / ||v||)
 
-p( . | prompt, v) is the model with v added at one site by `steer`, the same hooks that later use it. Sources:
-Subramani et al. 2022 (arXiv 2205.05124) fit one vector by the likelihood of a target; Cao et al. 2024 (BiPO, arXiv
-2406.00045) by a preference of one completion over another. Unlike BiPO, `contrast` has neither sigmoid nor reference
-model, and pushes one way only: the norm bound is what keeps it from running off. The loss it reports is that of its
-training pairs; whether v does the same on others, and whether -v does the opposite, which nothing here asks for, is
-for `sweep` to say.
+p( . | prompt, v) is the model with v added at one site by `steer`. Sources: Subramani et al. 2022 (arXiv 2205.05124)
+fit a vector by the likelihood of a target; Cao et al. 2024 (BiPO, arXiv 2406.00045) by the preference of one completion
+over another. Unlike BiPO, `contrast` has no sigmoid and no reference model and is not bidirectional; it is limited by
+the norm bound. The reported loss is on the training pairs; use `sweep` to test v on other items, and -v.
 """
 
 import random
@@ -48,10 +46,10 @@ _START = 1e-2
 
 @dataclass(frozen=True, kw_only=True)
 class Descent:
-    """How a direction is fitted.
+    """Settings of the optimisation.
 
-    `positions` are the tokens that are steered meanwhile. `norm_bound` is the longest the direction may get, in the
-    units of the site's activations; their median norm where absent. `learning_rate` is Adam's, as a share of the bound.
+    `positions` are the steered tokens. `norm_bound` is the largest norm of the direction, in the units of the site's
+    activations; their median norm where absent. `learning_rate` is Adam's, as a fraction of the bound.
 
     Raises:
         MethodError: a number that is not above 0, or an objective that does not exist.
@@ -146,7 +144,7 @@ def _descend(
     bound: float,
     descent: Descent,
 ) -> tuple[Float[Tensor, " width"], list[float]]:
-    """The direction after one step a batch, and the loss before each step."""
+    """The direction after one step per batch, and the loss before each step."""
     width = site.width(int(model.cfg.d_model), int(model.cfg.d_head)) or 0
     start = torch.randn(width, generator=torch.Generator().manual_seed(descent.seed))
     direction = (start * _START * bound / start.norm()).requires_grad_()
@@ -200,7 +198,7 @@ def _completions(
 def _batches(
     pairs: Sequence[tuple[_Completion, ...]], batch_size: int, descent: Descent
 ) -> Iterator[list[tuple[_Completion, ...]]]:
-    """As many batches as there are steps, each pair once before any comes again, in an order given by the seed."""
+    """One batch per step, from epochs over all pairs in an order given by the seed."""
     if batch_size < 1:
         raise MethodError(f"batch_size is {batch_size}; give 1 or more.")
     rng, waiting = random.Random(descent.seed), []
@@ -212,6 +210,6 @@ def _batches(
 
 
 def _curve(losses: Sequence[float]) -> list[float]:
-    """The losses, averaged over at most 20 stretches of like length."""
+    """The losses, averaged over at most 20 intervals of about equal length."""
     edges = [len(losses) * place // min(CURVE, len(losses)) for place in range(min(CURVE, len(losses)) + 1)]
     return [fmean(losses[start:stop]) for start, stop in pairwise(edges)]

@@ -1,4 +1,4 @@
-"""What `extract` is seldom told: the method's own options, and what to do with texts and tokens out of bounds."""
+"""Less common settings of `extract`: the method's options, and the treatment of long texts and massive tokens."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,13 +9,13 @@ from lens_steer.extraction.methods import MEMORY_LIMIT, Option
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractOptions:
-    """How an extraction is run.
+    """Settings of an extraction.
 
-    `name`: the vector's; the contrast's where it is empty. `method`: the method's own options by name. `drop_massive`:
-    leave out tokens whose norm at a site is more than ten times the median token norm of their sequence there.
-    `too_long`: `refuse` a sequence longer than the context, or `cut` it: a pair loses the tokens after BOS, the same
-    number on both classes, a document its end. `share_prefix`: forward what both classes of a pair begin with once.
-    `memory_limit`: the most bytes of activations that a method may keep. `progress`: draw a bar.
+    `name`: of the vector; that of the contrast where empty. `method`: the method's options by name. `drop_massive`:
+    leave out tokens whose norm at a site exceeds ten times the median token norm of their sequence there. `too_long`:
+    `refuse` sequences longer than the context, or `cut` them: pairs after BOS, by the same number of tokens in both
+    classes, documents at the end. `share_prefix`: forward the common prefix of a pair once. `memory_limit`: the largest
+    memory for activations kept by a method, bytes. `progress`: show a progress bar.
     """
 
     name: str = ""

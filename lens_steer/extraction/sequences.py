@@ -1,9 +1,9 @@
-"""A contrast as token rows: which row is on which side, how long its prompt is, and what it is called in an error.
+"""A contrast as token rows, with the class, prompt length and label (for errors) of each row.
 
     pairs       rows 2i (positive) and 2i + 1 (negative)        documents   first the positive ones, then the negative
 
-A prompt and its completion are tokenised together, as the model would read them. Where a pair is cut to the context,
-both classes lose the same tokens behind BOS; a document loses its end. No model is run here but for its tokenizer.
+A prompt and its completion are tokenised together, as the model would read them. A pair is cut to the context by
+removing the same tokens after BOS from both sequences; a document is cut at its end.
 """
 
 from array import array
@@ -34,7 +34,7 @@ class Sequences:
 
     @property
     def paired(self) -> bool:
-        """Whether rows 2i and 2i + 1 are two classes of one pair."""
+        """Whether rows 2i and 2i + 1 are the positive and negative sequence of a pair."""
         return isinstance(self.source, ContrastSet)
 
     def is_positive(self, sequences: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
@@ -42,7 +42,7 @@ class Sequences:
         return sequences % 2 == 0 if isinstance(self.source, ContrastSet) else sequences < len(self.source.positive)
 
     def label(self, sequence: int) -> str:
-        """What a row is called."""
+        """The label of a row in error messages."""
         if isinstance(self.source, ContrastSet):
             return _pair_label(self.source, self.source.pairs[sequence // 2])
         n = len(self.source.positive)

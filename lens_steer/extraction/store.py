@@ -1,10 +1,10 @@
-"""Activations on disk: what has been forwarded once is not forwarded again.
+"""Cache of activations on disk, so that the same data need not be forwarded again.
 
     <folder>/<key>/<site>/<batch>.safetensors        key = sha256(model, versions, data, position, reading, plan)
 
-One file holds one batch at one site, exactly as it was read, and is written whole: a killed extraction goes on where
-it was, another method reads what is there, further sites are forwarded alone, and the vectors are the same to the
-byte. A file that is truncated, edited or of another place is computed again, with a warning.
+One file has one batch at one site and is written atomically: an interrupted extraction resumes, other methods reuse the
+files, and only missing sites are forwarded; the resulting vectors are bit-identical. A file that is truncated, edited
+or moved is computed again, with a warning.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ SCHEMA = 2
 class Store:
     """The recordings of one model, data set and plan in a folder.
 
-    `about` is everything that the activations depend on beside the model, of the types that `digest` takes.
+    `about` is everything that the activations depend on besides the model, in types that `digest` accepts.
     """
 
     def __init__(self, folder: str | Path, model: SteerableModel, about: Any) -> None:
@@ -36,7 +36,7 @@ class Store:
     def read_batch(
         self, model: SteerableModel, rows: TokenRows, batch: RowBatch, number: int, reading: ReadSpec
     ) -> Recording:
-        """One batch, of which only what is not on disk is forwarded; that is written.
+        """One batch; sites that are not on disk are forwarded and written.
 
         Args:
             model: a loaded model.

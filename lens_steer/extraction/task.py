@@ -1,6 +1,6 @@
-"""One extraction before its first forward pass: everything that can be refused is refused here, and planned.
+"""Preparation of an extraction: checks all inputs, tokenises and plans the batches before the first forward pass.
 
-It knows what will be read and how much of it, and runs the plan; it does not know what becomes of the activations.
+`recordings` then runs the plan.
 """
 
 import warnings
@@ -55,11 +55,11 @@ def prepare(
     Args:
         model: a loaded model.
         source: the contrast.
-        sites: where it is read.
-        method: by which method.
-        rule: at which tokens.
+        sites: the sites to read.
+        method: the method's name.
+        rule: the tokens to read.
         batch_size: sequences in one forward pass.
-        options: what else was said.
+        options: further settings.
 
     Returns:
         The task.
@@ -134,7 +134,7 @@ def recordings(
 
 
 def _check_method(source: ContrastSet | TextContrast, method: str) -> None:
-    """Refuses a method that cannot work on such a contrast."""
+    """Raises where a method cannot be applied to a contrast."""
     found = find_method(method)
     if found.paired and not isinstance(source, ContrastSet):
         raise MethodError(
@@ -165,7 +165,7 @@ def _why_not_shared(model: SteerableModel) -> str:
 
 
 def _counts(sequences: Sequences, reading: ReadSpec, plan: list[RowBatch]) -> Int[Tensor, " n"]:
-    """How many tokens are read of each sequence; one without any is refused by name."""
+    """The number of tokens read from each sequence; raises for a sequence without any."""
     counts = torch.zeros(len(sequences.rows), dtype=torch.long)
     for batch in plan:
         counts += torch.bincount(locate(sequences.rows, batch, reading)[0], minlength=len(counts))
@@ -178,7 +178,7 @@ def _counts(sequences: Sequences, reading: ReadSpec, plan: list[RowBatch]) -> In
 
 
 def _about(task: ExtractionTask) -> dict[str, Any]:
-    """Everything that the activations depend on beside the model."""
+    """Everything that the activations depend on besides the model."""
     return {
         "data": task.sequences.source.hash,
         "cut": task.sequences.cut,

@@ -1,14 +1,12 @@
-"""Figures from results alone: each function takes a tidy frame and returns a matplotlib figure.
+"""Figures from results: each function takes a tidy frame (or a result) and returns a matplotlib figure.
 
-Figures that belong to one study alone are in `experiments`, in the folder of the study.
+Figures of a single study are in that study's folder of `experiments`. Nothing here shows a window or changes global
+matplotlib settings. `save_figure` writes PNG, PDF, the plotted data and a draft caption.
 
-Nothing here runs a model, shows a window or changes global matplotlib settings. `save_figure` writes PNG, PDF, the data
-behind them, and the stub of a caption.
-
-To add a figure: a public function in a module of its own, with its name below. It begins with `drawable` for each of
-its frames (and `of_one`, where it would lay one vector over the other), draws under `mpl.rc_context(STYLE)` no wider
-than `DOUBLE_COLUMN`, and ends with `figure.caption`, from a function in `captions`. A small frame of it in
-`tests/small_frames.py` puts it to the same tests as all others, which fail until it is there.
+To add a figure: write a public function in a module here and import it below. Call `drawable` on each frame (and
+`of_one` where several vectors would overlap), draw under `mpl.rc_context(STYLE)` no wider than `DOUBLE_COLUMN`, and set
+`figure.caption` with a function in `captions`. Add a small frame to `tests/small_frames.py`; the common tests of all
+figures fail until it exists.
 """
 
 from lens_steer.figures.attribution import attribution_bars as attribution_bars

@@ -1,4 +1,4 @@
-"""Figures of attributions: which component carries, repairs, writes or reads, and how long an edit lasts."""
+"""Figures of attribution: contributions of components, maps of heads and MLPs, and the persistence of an edit."""
 
 from typing import Any
 
@@ -45,16 +45,16 @@ TRACES = {
 
 
 def attribution_bars(summary: Rows, most: int = 14) -> Figure:
-    """What each component contributes: the largest ones, sorted, and heads and MLPs by layer.
+    """Contributions of components: the largest as sorted bars, and all heads and MLPs by layer.
 
     Args:
         summary: from `Contributions.summary`, one quantity: columns `quantity, component, kind, layer, value, low,
             high, measured, n, additive`.
-        most: how many components are shown one by one; of an additive quantity the others are one bar.
+        most: number of components with their own bar; for an additive quantity, one more bar sums the others.
 
     Returns:
-        The figure; whiskers are the intervals over items, the dashed line is the whole that was measured. An edit, the
-        embedding and the norm's scale are always shown; by layer, parts that do not add up are drawn one by one.
+        The figure; whiskers are intervals over items, the dashed line is the measured total. The edit, the embedding
+        and the norm scale always have a bar; by layer, contributions that are not additive are drawn individually.
 
     Raises:
         ScoreError: the frame is empty, lacks a column or holds several quantities.
@@ -85,16 +85,16 @@ def attribution_bars(summary: Rows, most: int = 14) -> Figure:
 
 
 def component_map(rows: Rows, value: str = "value", label: str | None = None) -> Figure:
-    """Every head (and MLP) of every layer as a heat map, one panel a measure.
+    """Heat map of all heads (and MLPs) by layer, one panel per measure.
 
     Args:
-        rows: from `Contributions.summary` or `Readings.to_frame`: columns `layer, head, kind` and the
-            value's; `measure` where there are several.
-        value: which column is drawn.
-        label: of the colour scale; the quantity, or the column's name, where absent.
+        rows: from `Contributions.summary` or `Readings.to_frame`: columns `layer, head, kind` and `value`; `measure`
+            where there are several.
+        value: the column to draw.
+        label: of the colour scale; the quantity or the column name where absent.
 
     Returns:
-        The figure, on one colour scale centred on 0; a cell with a dot has no value.
+        The figure, on one colour scale centred on 0; a dot marks a component without a value.
 
     Raises:
         ScoreError: the frame has no heads or MLPs, lacks a column, or holds several vectors, sites or quantities.
@@ -139,16 +139,16 @@ def component_map(rows: Rows, value: str = "value", label: str | None = None) ->
 
 
 def persistence_curves(summary: Rows, over: str = "layer") -> Figure:
-    """How long an edit lasts: along itself, orthogonal to itself, and away from where activations lie.
+    """Persistence of an edit: the change along it, orthogonal to it, and the distance from unsteered activations.
 
     Args:
         summary: from `Persistence.summary`: columns `vector`, the x axis, `along_relative`, `orthogonal_relative` and,
-            where it was measured, `off_manifold` and `off_manifold_unsteered`.
-        over: `layer`, or `step` (of the summary over steps).
+            where measured, `off_manifold` and `off_manifold_unsteered`.
+        over: `layer`, or `step` for the summary over generation steps.
 
     Returns:
-        The figure; the blue band is the interval over sequences, the grey one the 2.5th to 97.5th percentile of the
-        same edit in random directions.
+        The figure; the blue band is the interval over sequences, the grey band the 2.5th to 97.5th percentile of edits
+        in random directions of the same norm.
 
     Raises:
         ScoreError: the frame is empty, lacks a column or has no steering vector.
@@ -183,7 +183,7 @@ def persistence_curves(summary: Rows, over: str = "layer") -> Figure:
 
 
 def _bars(axis: Axes, shown: pd.DataFrame, others: pd.DataFrame) -> None:
-    """The largest components, the largest on top, and all others in one."""
+    """Bars of the largest components, largest on top, and one bar for the sum of the others."""
     names, values = [_name(row) for row in shown.itertuples()], list(shown["value"])
     colours = [KINDS[kind] for kind in shown["kind"]]
     if len(others):
@@ -201,7 +201,7 @@ def _bars(axis: Axes, shown: pd.DataFrame, others: pd.DataFrame) -> None:
 
 
 def _by_layer(axis: Axes, summary: pd.DataFrame, additive: bool) -> None:
-    """Sums of attention and of MLPs in each layer, side by side; or, where sums mean nothing, every component."""
+    """Sums of attention and of MLPs by layer; every component individually where they are not additive."""
     inside = summary[summary["kind"].isin(("head", "attention", "mlp"))]
     sort = inside["kind"].where(inside["kind"] == "mlp", "head")
     for shift, kind in ((-0.2, "head"), (0.2, "mlp")):
@@ -218,13 +218,13 @@ def _by_layer(axis: Axes, summary: pd.DataFrame, additive: bool) -> None:
 
 
 def _name(row: Any) -> str:
-    """A component as a reader wants it."""
+    """The displayed name of a component."""
     place = f"{row.layer}" + (f".{row.head}" if row.kind == "head" else "")
     return f"{NAMES[row.kind]} {place}" if row.kind in NAMES else str(row.component)
 
 
 def _grid(rows: pd.DataFrame, value: str, layers: list[int]) -> pd.DataFrame:
-    """Layers by heads, the MLP behind them."""
+    """A table of layers by heads, with the MLP as last column."""
     names = rows["head"].map(str).where(rows["kind"] == "head", "MLP")
     order = [str(head) for head in sorted(rows.loc[rows["kind"] == "head", "head"].unique())]
     order += ["MLP"] if (rows["kind"] == "mlp").any() else []
@@ -232,7 +232,7 @@ def _grid(rows: pd.DataFrame, value: str, layers: list[int]) -> pd.DataFrame:
 
 
 def _wrapped(text: str, width: int = 28) -> str:
-    """A long label in lines."""
+    """A long label wrapped into lines."""
     lines = [""]
     for word in text.split():
         lines = [*lines, word] if len(lines[-1]) + len(word) > width else [*lines[:-1], f"{lines[-1]} {word}".strip()]

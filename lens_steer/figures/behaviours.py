@@ -1,6 +1,6 @@
 """Figures of steered behaviours: matching rates over strengths and layers.
 
-A curve is drawn with its interval and its control band; a collapsed point is drawn as a cross, never left out.
+Curves are drawn with their interval and control band; collapsed points are drawn as crosses, never left out.
 """
 
 import matplotlib as mpl
@@ -31,16 +31,16 @@ CONFIGURATIONS = ("behaviour", "positions", "layer", "strength", "scale", "match
 
 
 def steering_curves(curves: Rows) -> Figure:
-    """Matching rate over strength, one panel a behaviour (of a sweep: a site), over the band of random directions.
+    """Matching rate over strength with the band of random directions, one panel per behaviour (for a sweep: per site).
 
     Args:
         curves: a `SweepResult`, or columns `behaviour, vector, site, positions, strength, scale, matching_rate,
-            rate_low, rate_high, collapsed`; rows whose `vector` is `steering` make the line, all others the band (their
-            2.5th to 97.5th percentile at each strength).
+            rate_low, rate_high, collapsed`; rows with `vector` equal to `steering` give the line, all others the band
+            (their 2.5th to 97.5th percentile at each strength).
 
     Returns:
-        The figure; crosses are collapsed points. A square at strength 0 says that the unsteered answers are one-sided:
-        the rule of collapse is meant for steered ones.
+        The figure; crosses are collapsed points. A square at strength 0 marks one-sided unsteered answers, which are
+        not counted as collapse.
 
     Raises:
         ScoreError: the frame is empty or lacks a column; a behaviour has no steering vector, or several sites or rules.
@@ -85,17 +85,17 @@ def steering_curves(curves: Rows) -> Figure:
 
 
 def layer_strength_map(configurations: Rows) -> Figure:
-    """Matching rate of every layer and strength as a heat map, one panel a behaviour.
+    """Heat map of the matching rate by layer and strength, one panel per behaviour.
 
     Args:
         configurations: a `SweepResult`, or columns `behaviour, positions, layer, strength, scale, matching_rate,
-            collapsed, chosen`; of each behaviour the rows of the chosen position rule are drawn.
+            collapsed, chosen`; for each behaviour only the chosen position rule is drawn.
 
     Returns:
-        The figure; a cross marks a collapsed configuration, a square the chosen point.
+        The figure; a cross marks a collapsed configuration, a square the chosen one.
 
     Raises:
-        ScoreError: the frame is empty or lacks a column, or a behaviour has no chosen point.
+        ScoreError: the frame is empty or lacks a column, or a behaviour has no chosen configuration.
         MismatchError: results of different models.
     """
     swept, configurations = not isinstance(configurations, pd.DataFrame), tidy(configurations, "figure_frame")

@@ -1,4 +1,4 @@
-"""Figures of where directions lie: the cosine atlas, planes of activations, norms, and energy by dimension."""
+"""Figures of the geometry of directions: cosine atlas, planes of activations, norms, energy by dimension."""
 
 import matplotlib as mpl
 import numpy as np
@@ -28,15 +28,15 @@ AXES = {"pca": "PC{} ({:.0%} of variance)", "lda": "LD{} ({:.0%} of that between
 
 
 def cosine_atlas_map(atlas: pd.DataFrame, width: float = SINGLE_COLUMN) -> Figure:
-    """The cosine of everything with everything: as measured, and, below the diagonal, corrected for noise where known.
+    """All pairwise cosines: measured above the diagonal, corrected for noise (where known) below it.
 
     Args:
         atlas: from `cosine_atlas`.
         width: of the figure, inches.
 
     Returns:
-        The figure, on a scale centred on 0; a dot marks a cosine that is not told from random directions (Holm, 5 %).
-        Lines part the vectors, or the kinds of sites of one vector.
+        The figure, on a scale centred on 0; a dot marks a cosine not significantly different from that of random
+        directions (Holm, 5 %). Lines separate the vectors, or the site kinds of a single vector.
 
     Raises:
         ScoreError: the frame is empty or lacks a column.
@@ -65,7 +65,7 @@ def cosine_atlas_map(atlas: pd.DataFrame, width: float = SINGLE_COLUMN) -> Figur
         axis.plot([j + far for _, j in chance], [i - far for i, _ in chance], "o", color="black", ms=dot, mew=0)
         _axes_of(axis, names)
         figure.colorbar(image, ax=axis, label="cosine", shrink=0.8, pad=0.02)
-        said = ["dot: not told from random"] if chance else []
+        said = ["dot: not significant against random"] if chance else []
         said += ["in each block: sites in order"] if len(names) > NUMBERS_UP_TO else []
         said += ["lower: corrected for noise"] if frame["corrected"].notna().any() else []
         figure.supxlabel("; ".join(said), fontsize=7)
@@ -74,14 +74,14 @@ def cosine_atlas_map(atlas: pd.DataFrame, width: float = SINGLE_COLUMN) -> Figur
 
 
 def plane_scatter(planes: pd.DataFrame, width: float = DOUBLE_COLUMN) -> Figure:
-    """Positive (filled) and negative (hollow) activations: colour is the behaviour, marker the letter.
+    """Positive (filled) and negative (hollow) activations; colour shows the behaviour, marker the letter.
 
     Args:
-        planes: from `activation_plane`, of one kind or two together; rows that are not held out are left out.
+        planes: from `activation_plane`, of one or both kinds; only held-out rows are drawn.
         width: of the figure, inches.
 
     Returns:
-        The figure, one panel a kind.
+        The figure, one panel per kind.
 
     Raises:
         ScoreError: the frame is empty or lacks a column.
@@ -115,14 +115,14 @@ def plane_scatter(planes: pd.DataFrame, width: float = DOUBLE_COLUMN) -> Figure:
 
 
 def norm_curves(profile: pd.DataFrame, width: float = DOUBLE_COLUMN) -> Figure:
-    """How long directions and activations are, layer by layer, one column a kind of site.
+    """Norms of directions and activations by layer, one column per site kind.
 
     Args:
         profile: from `norm_profile`.
         width: of the figure, inches.
 
     Returns:
-        The figure: norms above (activations in grey: medians of each vector's training tokens), their ratio below.
+        The figure: norms in the top row (grey: median over each vector's training tokens), their ratio below.
 
     Raises:
         ScoreError: the frame is empty or lacks a column.
@@ -153,14 +153,14 @@ def norm_curves(profile: pd.DataFrame, width: float = DOUBLE_COLUMN) -> Figure:
 
 
 def energy_curves(profile: pd.DataFrame, width: float = DOUBLE_COLUMN) -> Figure:
-    """The share of a direction's energy in its k largest dimensions, over the band of random directions.
+    """The share of a direction's energy in its k largest dimensions, with the band of random directions.
 
     Args:
-        profile: from `energy_profile`; of more sites than fit, evenly spaced ones.
+        profile: from `energy_profile`; where there are too many sites, evenly spaced ones are drawn.
         width: of the figure, inches.
 
     Returns:
-        The figure, one panel a site.
+        The figure, one panel per site.
 
     Raises:
         ScoreError: the frame is empty or lacks a column.
@@ -193,7 +193,7 @@ def energy_curves(profile: pd.DataFrame, width: float = DOUBLE_COLUMN) -> Figure
 
 
 def _axes_of(axis: Axes, names: list[tuple[str, str]]) -> None:
-    """Labels in as few words as tell the entries apart, and lines where a vector or a kind of site ends."""
+    """Short tick labels, and lines between vectors or site kinds."""
     vectors, sites = ({name[part] for name in names} for part in (0, 1))
     if len(sites) == 1:
         labels, groups = [words(vector) for vector, _ in names], ["" for _ in names]
@@ -220,5 +220,5 @@ def _axes_of(axis: Axes, names: list[tuple[str, str]]) -> None:
 
 
 def _mark(marker: str, ink: str, face: str, label: str) -> Line2D:
-    """One entry of a legend."""
+    """A legend entry."""
     return Line2D([], [], ls="", marker=marker, ms=3.5, mec=ink, mfc=face, mew=0.7, label=label)

@@ -1,6 +1,6 @@
-"""Tokens as a figure can show them: spaces seen, control characters escaped, nothing that the font cannot draw.
+"""Token labels for figures: visible spaces, escaped control characters, and only characters that the font has.
 
-The font is DejaVu Sans, which comes with matplotlib; what it lacks (Chinese, emoji, ...) is written as `\\u4e2d`.
+The font is matplotlib's DejaVu Sans; characters that it lacks (Chinese, emoji, ...) are written as `\\u4e2d`.
 """
 
 from functools import cache
@@ -11,13 +11,14 @@ from lens_steer._util.printable import printable
 
 
 def visible(token: str) -> str:
-    """A token as a reader can tell it apart.
+    """A token as an unambiguous label.
 
     Args:
         token: any text.
 
     Returns:
-        Spaces as dots, what is not printable or not in the font escaped, and `$` kept from being read as mathematics.
+        The token with spaces as dots, unprintable characters and those missing in the font escaped, and `$` escaped for
+        matplotlib.
     """
     return printable(token, {" ": "·", "$": r"\$"}, _drawn())
 

@@ -1,4 +1,4 @@
-"""Figures over layers and steps: matching rates, a vector's quality, what a generation does step by step."""
+"""Figures over layers and steps: matching rates, vector quality, entropy and KL of a generation."""
 
 from typing import Any
 
@@ -30,11 +30,11 @@ MEASURES = {
     "split_half_cosine": "cosine between halves",
     "agreement": "pairs' cosine to the vector",
 }
-STEPS = {"entropy": "entropy (nats)", "kl": "KL to the unsteered (nats)"}
+STEPS = {"entropy": "entropy (nats)", "kl": "KL to unsteered (nats)"}
 
 
 def layer_curves(configurations: Rows) -> Figure:
-    """Matching rate over layers, one line a strength, one panel a behaviour and position rule.
+    """Matching rate over layers, one line per strength, one panel per behaviour and position rule.
 
     Args:
         configurations: from a sweep's `summary`, with a `behaviour`: columns `behaviour, layer, strength, scale,
@@ -81,7 +81,7 @@ def layer_curves(configurations: Rows) -> Figure:
 
 
 def quality_curves(sites: pd.DataFrame, sizes: pd.DataFrame) -> Figure:
-    """How good a vector is at each layer, and how soon it is itself.
+    """Quality of a vector at each layer, and its convergence with the number of pairs.
 
     Args:
         sites: `Quality.sites`, or `to_frame()`: columns `site, auroc, split_half_cosine, agreement`, of one kind of
@@ -89,8 +89,8 @@ def quality_curves(sites: pd.DataFrame, sizes: pd.DataFrame) -> Figure:
         sizes: `Quality.sizes`: columns `site, size, mean, low, high`.
 
     Returns:
-        The figure: on the left separability, stability and agreement over layers; on the right the cosine of vectors
-        of fewer pairs to the whole one, a line a site.
+        The figure: on the left separability, stability and agreement over layers; on the right the cosine between the
+        vectors of fewer pairs and of all pairs, one line per site.
 
     Raises:
         ScoreError: a frame is empty, or lacks a column.
@@ -115,20 +115,20 @@ def quality_curves(sites: pd.DataFrame, sizes: pd.DataFrame) -> Figure:
         right.set_xscale("log")
         right.minorticks_off()
         right.set_xticks(pairs, [f"{count:g}" for count in pairs])
-        right.set(xlabel="pairs", ylabel="cosine to the whole vector")
+        right.set(xlabel="pairs", ylabel="cosine to the vector of all pairs")
         right.legend(frameon=False)
         figure.caption = quality_caption(sites, sizes)
         return figure
 
 
 def step_curves(steps: Rows) -> Figure:
-    """Entropy and KL of each generated step, steered beside unsteered.
+    """Entropy and KL at each generated step, steered and unsteered.
 
     Args:
         steps: `GenerationPair.to_frame()` of a recorded generation: columns `prompt, steered, step, entropy, kl`.
 
     Returns:
-        The figure: means over prompts, with the range from the lowest to the highest quarter.
+        The figure: means over prompts, with the interquartile range.
 
     Raises:
         ScoreError: the frame is empty or lacks a column (generate with `record=True`).

@@ -1,4 +1,4 @@
-"""The figure of projection maps: a text whose tokens are coloured, unsteered above steered."""
+"""Figure of projection maps: a text with tokens coloured by projection, unsteered above steered."""
 
 import matplotlib as mpl
 import numpy as np
@@ -17,16 +17,16 @@ NAMES = {"z": "z against neutral text", "projection": "projection (units of the 
 
 
 def projection_strip(tokens: Rows, value: str = "z", skip_first: bool = True) -> Figure:
-    """One text, each token on a ground that shows its projection; one block for each run.
+    """A text with each token coloured by its projection; one block per run.
 
     Args:
         tokens: of one text, from `ProjectionMap.to_frame`: columns `vector, site, position, piece, steered` and the
             value's.
         value: z, projection or cosine.
-        skip_first: leave the first token white and out of the scale: the norm of BOS is another order of magnitude.
+        skip_first: leave the first token white and out of the scale, because the norm of BOS is usually much larger.
 
     Returns:
-        The figure, on one colour scale centred on 0; its ends are the largest size of all runs.
+        The figure, on one colour scale centred on 0, up to the largest absolute value of all runs.
 
     Raises:
         ScoreError: the frame is empty, lacks a column, holds several texts, vectors or sites, or has no such values.
@@ -80,7 +80,7 @@ def _strip(
 
 
 def _lines(pieces: pd.Series) -> list[tuple[int, int, str]]:
-    """Where each token stands: line, first character, and what is written; a new line of the text begins a line."""
+    """The line, first column and label of each token; a line break in the text starts a new line."""
     places, line, column = [], 0, 0
     for piece in pieces:
         text = printable(piece, {"\n": "↵", "\t": "→"}, other="·") or "·"

@@ -1,4 +1,4 @@
-"""Figures of what vectors say: lenses side by side, how far they agree, and the lens of the steered stream."""
+"""Figures of vocabulary readings: lenses side by side, their agreement, and the lens of the steered residual stream."""
 
 from typing import Any
 
@@ -25,26 +25,27 @@ from lens_steer.figures.style import (
 )
 
 CELL = 0.72
-"""The least width of a configuration with a token in it, inches."""
+"""The least width of a column of tokens, inches."""
 LONGEST = 12
 LOOKS = [
     {"color": colour, "ls": dash, "marker": marker}
     for colour, dash, marker in zip(INK, ("-", "--", ":", "-.", (0, (5, 1))), "osD^v", strict=False)
 ]
-UNITS = {"logits x norm scale": "logits × norm's scale"}
+UNITS = {"logits x norm scale": "logits × norm scale"}
 
 
 def lens_panel(tokens: Rows, k: int = 4, width: float = DOUBLE_COLUMN) -> Figure:
-    """The tokens that a vector raises and lowers, one panel a reading, one column a site.
+    """The tokens that a vector promotes and suppresses most, one panel per reading, one column per site.
 
     Args:
-        tokens: from `token_table` or `read_vector`, of one vector; of more sites than fit, evenly spaced ones.
-        k: how many tokens of each end, at most those in the frame.
+        tokens: from `token_table` or `read_vector`, of one vector; where there are too many sites, evenly spaced ones
+            are drawn.
+        k: number of tokens at each end, at most those in the frame.
         width: of the figure, inches.
 
     Returns:
-        The figure: configurations are coloured by value over the panel's largest; bold values are beyond those of
-        random directions at the same rank.
+        The figure: colour is the value relative to the panel's largest; bold values exceed those of 97.5 % of random
+        directions at the same rank.
 
     Raises:
         ScoreError: the frame is empty, lacks a column or holds several vectors.
@@ -69,21 +70,21 @@ def lens_panel(tokens: Rows, k: int = 4, width: float = DOUBLE_COLUMN) -> Figure
         figure.colorbar(image, ax=axes, label="value / largest of the reading", shrink=0.5, pad=0.01, aspect=30)
         figure.suptitle(words(str(frame["vector"].iloc[0])), fontsize=8)
         if frame["null_high"].notna().any():
-            figure.supxlabel("bold: beyond 97.5 % of random directions at its rank", fontsize=7)
+            figure.supxlabel("bold: exceeds 97.5 % of random directions at the same rank", fontsize=7)
         figure.caption = lens_caption(tokens)
         return figure
 
 
 def agreement_curves(agreement: Rows, against: str = "contextual", width: float = DOUBLE_COLUMN) -> Figure:
-    """How far each reading agrees with one of them, over sites.
+    """Agreement of each reading with a reference reading, over sites.
 
     Args:
         agreement: from `agreement_table` or `read_vector`, of one vector.
-        against: the reading that the others are compared with.
+        against: the reference reading.
         width: of the figure, inches.
 
     Returns:
-        The figure, one panel a measure; the band is that of random directions (the widest of the pairs').
+        The figure, one panel per measure; the band is that of random directions (the widest over the readings).
 
     Raises:
         ScoreError: the frame is empty, lacks a column or has no such reading.
@@ -123,14 +124,14 @@ def agreement_curves(agreement: Rows, against: str = "contextual", width: float 
 
 
 def residual_lens_heatmap(lens: pd.DataFrame, width: float = DOUBLE_COLUMN) -> Figure:
-    """Wanted tokens through the layers: rank unsteered, rank steered, and the change of their log-probability.
+    """Target tokens through the layers: rank unsteered, rank steered, and the change in log-probability.
 
     Args:
-        lens: from `residual_lens`: the unsteered run, one steered one, and runs whose names begin with "random".
+        lens: from `residual_lens`: the unsteered run, one steered run, and runs whose names begin with "random".
         width: of the figure, inches.
 
     Returns:
-        The figure; a dot marks a change that is within the range of the random runs'.
+        The figure; a dot marks a change within the range of the random runs.
 
     Raises:
         ScoreError: the frame is empty, lacks a column, or does not hold one steered run beside the unsteered one.
@@ -172,7 +173,7 @@ def residual_lens_heatmap(lens: pd.DataFrame, width: float = DOUBLE_COLUMN) -> F
 
 
 def _tokens(axis: Axes, rows: pd.DataFrame, sites: list[str], k: int) -> Any:
-    """One reading: the upper end above, the lower below, a column a site."""
+    """One reading: promoted tokens above, suppressed ones below, one column per site."""
     rows = rows[rows["rank"] <= k]
     largest = max(float(rows["value"].abs().max()), 1e-9)
     grid = np.full((2 * k, len(sites)), np.nan)
@@ -206,13 +207,13 @@ def _band(axis: Axes, rows: pd.DataFrame, sites: list[str]) -> None:
 
 
 def _grid(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Tokens by depth, tokens in the order given."""
+    """A table of tokens (in the given order) by depth."""
     order = list(rows["token_id"].unique())
     return rows.pivot(index="token_id", columns="depth", values=column).loc[order]
 
 
 def _numbers(axis: Axes, table: pd.DataFrame, dark: Any, form: str) -> None:
-    """The value in every configuration."""
+    """Writes the value into every field of the heat map."""
     for (row, column), value in np.ndenumerate(table.to_numpy()):
         colour = "white" if dark(value) else "black"
         text = form.format(value).replace("-", "−").replace("+0.0", "0").replace("−0.0", "0")
@@ -222,7 +223,7 @@ def _numbers(axis: Axes, table: pd.DataFrame, dark: Any, form: str) -> None:
 
 
 def _dots(axis: Axes, change: pd.DataFrame, random: pd.DataFrame) -> None:
-    """A dot in the corner of every configuration whose change random directions reach too."""
+    """Marks every field whose change is within the range of random directions."""
     if random.empty:
         return
     bounds = random.groupby(["token_id", "depth"])["change"].agg(["min", "max"])
@@ -234,7 +235,7 @@ def _dots(axis: Axes, change: pd.DataFrame, random: pd.DataFrame) -> None:
 
 
 def _short(site: str, sites: list[str]) -> str:
-    """A site without its kind, where all have the same."""
+    """A site without its kind, where all sites have the same kind."""
     return site.partition("@")[2] if len({other.partition("@")[0] for other in sites}) == 1 else site
 
 

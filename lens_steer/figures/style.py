@@ -1,6 +1,5 @@
-"""What all figures share: one style, widths of a paper's columns, colours that the colour-blind can tell apart, files.
-
-Colours are those of Okabe and Ito. Nothing here changes global matplotlib settings, and no figure is ever shown.
+"""Shared style and helpers of all figures: column widths of a paper, the colour-blind safe palette of Okabe and Ito,
+checks of frames, and `save_figure`.
 """
 
 import io
@@ -36,20 +35,20 @@ STYLE: Any = {
 }
 STEERED, CONTROL, COLLAPSED = "#0072B2", "#999999", "#D55E00"
 INK = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
-"""For lines and points of several sorts; after these, they begin again."""
+"""Cycled for several lines or groups of points."""
 TOP, BOTTOM = "#0072B2", "#E69F00"
 PANEL_HEIGHT, PER_ROW = 1.75, 4
 LEAST_FONT = 5.5
-"""In points; a number in a cell that would be smaller is left out."""
+"""In points; a number in a heat map that would be smaller is left out."""
 SCREEN_DPI = 120
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caption:
-    """What a reader must be told beside a figure; `text` makes a stub of it.
+    """The facts of a figure's caption; `text` joins them into a draft.
 
-    `shown`: what is drawn. `n`: how many of what. `interval`, `control`: which, or "none". `strength_scale`: what
-    strength 1 means, or "none".
+    `shown`: what is drawn. `n`: the sample size. `interval`, `control`: which, or "none". `strength_scale`: the meaning
+    of strength 1, or "none".
     """
 
     shown: str
@@ -59,18 +58,18 @@ class Caption:
     strength_scale: str
 
     def text(self) -> str:
-        """One paragraph, in the order in which a reader asks."""
+        """The caption as one paragraph."""
         parts = {"n": self.n, "interval": self.interval, "control": self.control, "strength": self.strength_scale}
         return " ".join([self.shown, *(f"{name.capitalize()}: {said}." for name, said in parts.items())]) + "\n"
 
 
 class Figure(matplotlib.figure.Figure):
-    """A matplotlib figure that carries its caption, and that Jupyter shows by itself without pyplot's global state."""
+    """A matplotlib figure with a caption, which Jupyter displays without pyplot."""
 
     caption: Caption | None = None
 
     def _repr_png_(self) -> bytes:
-        """What a notebook shows."""
+        """PNG for Jupyter."""
         held = io.BytesIO()
         with mpl.rc_context(STYLE):
             self.savefig(held, format="png", dpi=SCREEN_DPI)
@@ -80,12 +79,12 @@ class Figure(matplotlib.figure.Figure):
 def save_figure(
     figure: matplotlib.figure.Figure, data: pd.DataFrame, folder: str | Path, name: str
 ) -> tuple[Path, ...]:
-    """Writes `name.png`, `name.pdf`, behind them `name.csv`, and `name.txt`, the stub of the figure's caption.
+    """Writes `name.png`, `name.pdf`, the plotted data as `name.csv`, and the draft caption as `name.txt`.
 
     Args:
-        figure: what to write; one of matplotlib's own has no caption, and no text is written of it.
+        figure: the figure; for a plain matplotlib figure, no caption is written.
         data: the tidy rows that it was drawn from.
-        folder: where to; made where it is missing.
+        folder: created where it does not exist.
         name: the files' stem.
 
     Returns:
@@ -104,18 +103,18 @@ def save_figure(
 
 
 Rows = Any
-"""A tidy frame, or a result that makes one."""
+"""A tidy frame, or a result that has one."""
 
 
 def tidy(data: Rows, *tables: str) -> Any:
-    """The rows that a figure is drawn from.
+    """The rows to draw.
 
     Args:
         data: a tidy frame, or a result of the package.
-        tables: the result's tables that will do, by the names of its methods or fields.
+        tables: names of methods or fields of the result that give a suitable frame, in order of preference.
 
     Returns:
-        The frame as it is, or the first of these tables that the result has.
+        The frame itself, or the first of these tables that the result has.
 
     Raises:
         ScoreError: it is neither.
@@ -130,11 +129,11 @@ def tidy(data: Rows, *tables: str) -> Any:
 
 
 def drawable(frame: Rows, columns: Sequence[str]) -> Any:
-    """A frame that a figure can be drawn from.
+    """Checks that a figure can be drawn from a frame.
 
     Args:
         frame: the rows.
-        columns: what it must have.
+        columns: the required columns.
 
     Returns:
         The frame.
@@ -156,12 +155,12 @@ def drawable(frame: Rows, columns: Sequence[str]) -> Any:
 
 
 def of_one(frame: Rows, columns: Sequence[str], what: str) -> Any:
-    """A frame of one vector, one site, one text, ...: of several, a figure would lay one over the other.
+    """Checks that a frame has only one vector, site, text, ..., which would overlap in the figure.
 
     Args:
         frame: the rows.
-        columns: what there may be one of; those that the frame lacks are left out.
-        what: the figure, in words.
+        columns: columns that must have a single value; columns missing in the frame are ignored.
+        what: the figure, for the error message.
 
     Returns:
         The frame.
@@ -177,12 +176,12 @@ def of_one(frame: Rows, columns: Sequence[str], what: str) -> Any:
 
 
 def panels(names: Any, *, height: float = PANEL_HEIGHT, share_y: bool) -> tuple[Figure, list[Axes]]:
-    """Rows of equal panels, as many as there are names: one in a single column, more in a double one.
+    """A grid of equal panels; one panel has single-column width, several have double-column width.
 
     Args:
-        names: one panel each.
+        names: one panel for each.
         height: of a panel, inches.
-        share_y: whether panels have one y axis.
+        share_y: whether the panels share the y axis.
 
     Returns:
         The figure, and the axes in order.
@@ -205,20 +204,20 @@ def legend_entries(figure: Figure) -> dict[str, list[Any]]:
 
 
 def outer_labels(figure: Figure, axes: list[Axes], x: str, y: str) -> None:
-    """Puts axis labels once for the whole figure."""
+    """Sets common axis labels for the whole figure."""
     figure.supxlabel(x, fontsize=8)
     axes[0].set_ylabel(y)
 
 
 def ticks(labels: pd.Index, most: int) -> tuple[list[int], list[str]]:
-    """At most so many places and labels of an axis, the middle one among them."""
+    """Positions and labels of at most `most` ticks, including the middle one."""
     step = math.ceil(len(labels) / most)
     places = list(range(len(labels) // 2 % step, len(labels), step))
     return places, [f"{labels[i]:g}" for i in places]
 
 
 def evenly(entries: list[Any], most: int) -> list[Any]:
-    """At most so many of some entries, evenly spaced, the first and the last among them."""
+    """At most `most` evenly spaced entries, including the first and the last."""
     if len(entries) <= max(most, 1):
         return entries
     places = np.linspace(0, len(entries) - 1, max(most, 1)).round().astype(int)
@@ -226,16 +225,16 @@ def evenly(entries: list[Any], most: int) -> list[Any]:
 
 
 def number_size(width: float, count: int) -> float:
-    """The size in points of numbers such as -0.25 in cells side by side; 0 where they would be too small to read.
+    """The font size in points of numbers such as -0.25 in the columns of a heat map; 0 where it would be unreadable.
 
     Args:
-        width: of all cells, inches.
-        count: of cells.
+        width: of all columns together, inches.
+        count: number of columns.
     """
     size = min(6.0, 72 * width / (3.2 * count))
     return size if size >= LEAST_FONT else 0.0
 
 
 def words(name: str) -> str:
-    """A name as a reader wants it: underscores are spaces."""
+    """A name with underscores replaced by spaces."""
     return name.replace("_", " ")

@@ -1,4 +1,4 @@
-"""Figures of vectors themselves: their cosines, what methods make of them, and the tokens they promote."""
+"""Figures of vectors: cosines, effects of extraction methods, and promoted tokens."""
 
 import matplotlib as mpl
 import numpy as np
@@ -30,7 +30,7 @@ from lens_steer.vector import SteeringVector
 
 
 def cosine_heatmap(cosines: Rows) -> Figure:
-    """Cosines between named vectors, one panel a site.
+    """Cosines between named vectors, one panel per site.
 
     Args:
         cosines: from `cosine_map` or `layer_map`, or columns `first, second, site, cosine`.
@@ -71,11 +71,11 @@ def cosine_heatmap(cosines: Rows) -> Figure:
 
 
 def method_heatmap(table: pd.DataFrame) -> Figure:
-    """The effect of each method's vectors on each behaviour, with the number in every cell.
+    """Heat map of the effect of each method's vectors on each behaviour, with numbers.
 
     Args:
-        table: effects in nats, one row a method, one column a behaviour and `mean`; NaN where no strength reaches the
-            side effects.
+        table: effects in nats, one row per method, one column per behaviour and `mean`; NaN where no strength reaches
+            the required side effects.
 
     Returns:
         The figure, on a colour scale centred on 0.
@@ -107,17 +107,17 @@ def method_heatmap(table: pd.DataFrame) -> Figure:
 def lens_bars(
     tokens: Rows | SteeringVector, model: SteerableModel | None = None, site: SiteLike = -1, k: int = 10
 ) -> Figure:
-    """The tokens that a vector promotes and suppresses, one panel a behaviour.
+    """The tokens that a vector promotes and suppresses, one panel per behaviour.
 
     Args:
         tokens: from `vector_lens`, or columns `behaviour, site, rank, end (top or bottom), token, logit`; or a vector,
-            which is read through the lens.
+            to which the logit lens is applied.
         model: the vector's model, where a vector is given.
-        site: where the vector is read; at the last layer where absent.
-        k: tokens of the vector at each end.
+        site: the site of the vector; the last layer where absent.
+        k: number of tokens at each end, for a vector.
 
     Returns:
-        The figure: horizontal bars of the lens's logits, highest at the top.
+        The figure: horizontal bars of the lens logits, highest at the top.
 
     Raises:
         ScoreError: the frame is empty or lacks a column, or a behaviour has several sites.

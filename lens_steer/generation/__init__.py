@@ -1,4 +1,4 @@
-"""Continuing prompts with and without steering, and what was edited on the way."""
+"""Generation with and without steering, with a record of each step and a trace of the edits."""
 
 from lens_steer.generation.decoding import Decoding as Decoding
 from lens_steer.generation.generate import generate as generate

@@ -1,13 +1,13 @@
-"""How a continuation is written: how long, how a token is chosen, and what ends it.
+"""Decoding settings: length, choice of tokens, and stopping.
 
-    temperature 0   the likeliest token
+    temperature 0   the most likely token
     otherwise       argmax_i (logit_i / temperature + g_i)       g_i = -log E_i,  E_i ~ Exp(1): the Gumbel-max trick
-    top_p           only the likeliest tokens that together reach this probability may be chosen
+    top_p           restricts the choice to the most likely tokens that together reach this probability
 
-Gumbel noise is drawn from a generator of the prompt's own, made of the seed and the prompt's index, one vocabulary a
-step. So a continuation depends neither on its batch nor on padding, and a steered and an unsteered continuation of one
-prompt choose with the same noise: where their distributions agree they choose the same token. The noise is drawn on
-the CPU and is the same for every device.
+Each prompt has its own generator, seeded by the seed and the prompt's index, which draws noise for the whole vocabulary
+at each step. Continuations therefore do not depend on batch or padding, and the steered and the unsteered continuation
+of a prompt use the same noise: where their distributions agree, they choose the same token. The noise is drawn on the
+CPU and is the same for every device.
 """
 
 import hashlib
@@ -24,12 +24,12 @@ from lens_steer.errors import DataError
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """How continuations are written; see the module's formulas.
+    """Decoding settings; see the module's formulas.
 
-    A continuation ends after `max_new_tokens`, at the model's end-of-sequence token (unless `stop_at_eos` is false),
-    or where one of the `stop` texts appears, which is cut off its text. `prefill` is text with which every answer is
-    begun for the model: it follows the prompt, counts as answer (`after_prompt`) but not as `generated`. `cache` may
-    be switched off, which changes the time taken and nothing else.
+    A continuation ends after `max_new_tokens`, at the model's end-of-sequence token (unless `stop_at_eos` is false), or
+    where one of the `stop` texts appears, which is removed from its text. `prefill` is a text that starts every answer:
+    it follows the prompt and is part of the positions `after_prompt` but not of `generated`. `cache` switches the
+    key-value cache, which only affects speed.
 
     Raises:
         DataError: a number out of its range, or an empty stop text.
@@ -55,7 +55,7 @@ class Decoding:
             raise DataError("a stop text is empty and would end every continuation at once; leave it out.")
 
     def generators(self, prompts: Sequence[int]) -> list[torch.Generator]:
-        """The source of random numbers of each prompt.
+        """The random generator of each prompt.
 
         Args:
             prompts: the prompts' indices.

@@ -1,10 +1,10 @@
-"""Prompts continued token by token, by a loop whose random numbers and positions are its own.
+"""`generate` and `generate_pair`: token-by-token generation with explicit random numbers and positions.
 
-    for each batch of prompts of like length:   forward, choose, append, until every row has ended
+    for each batch of prompts of similar length:   forward, choose, append, until every row has ended
 
-Continuations do not depend on the batch, its padding or the key-value cache, but for rounding. The last token that is
-written is never forwarded, so it is never edited. An interrupt or an error leaves no hook behind; what had been written
-by then is what `on_token` was told.
+Continuations do not depend on the batch, its padding or the key-value cache, except for rounding. The last generated
+token is never forwarded, so it is never edited. After an interrupt or an error no hook remains; the tokens generated
+until then have been passed to `on_token`.
 
 Example:
     >>> import torch
@@ -44,22 +44,21 @@ def generate(
     Args:
         model: a loaded model with a tokenizer.
         prompts: one or several texts (BOS is added once), chats such as `[{"role": "user", "content": "Hello"}]`, which
-            the model's template writes, or token rows with BOS in them.
-        interventions: what steers, one or several; none continues with the model as it stands, which is steered where a
-            steering context is open.
-        decoding: how continuations are written; 64 likeliest tokens where absent.
-        batch_size: prompts that are continued together.
-        record: keep each step's entropy, KL to the unsteered model and projections; takes a second forward pass.
-        progress: draw a progress bar.
-        on_token: told of every token as soon as it is chosen.
+            the model's template formats, or token rows including BOS.
+        interventions: one or several; where absent, the model is used as it is, including any open steering context.
+        decoding: decoding settings; 64 tokens of greedy decoding where absent.
+        batch_size: prompts in one batch.
+        record: record each step's entropy, KL to the unsteered model and projections; needs a second forward pass.
+        progress: show a progress bar.
+        on_token: called with every token as soon as it is chosen.
 
     Returns:
         The continuations, in the order of the prompts.
 
     Raises:
-        ArgumentError: no model, or it does not come first.
-        ModelFolderError: a chat, and the tokenizer has no chat template.
-        DataError: no prompts, an empty one, or one that with its continuation is longer than the model's context.
+        ArgumentError: the first argument is not a model.
+        ModelFolderError: a chat is given and the tokenizer has no chat template.
+        DataError: no prompts, an empty prompt, or a prompt that with its continuation exceeds the model's context.
         PositionError: a position rule that cannot be resolved while generating, such as `last`.
         SteeringError: an intervention selected no token in the whole generation; or a record, which needs the unsteered
             model, inside a steering context.
@@ -86,21 +85,20 @@ def generate_pair(
     Args:
         model: a loaded model with a tokenizer.
         prompts: texts, chats or token rows, as for `generate`.
-        interventions: what steers one of the two sides.
-        decoding: how continuations are written.
-        batch_size: prompts that are continued together.
-        record: keep each step's entropy, KL and projections, of both sides.
-        progress: draw progress bars.
-        on_token: told of every token of the steered side.
+        interventions: of the steered continuations.
+        decoding: decoding settings.
+        batch_size: prompts in one batch.
+        record: record each step's entropy, KL and projections, of both continuations.
+        progress: show progress bars.
+        on_token: called with every token of the steered continuations.
 
     Returns:
-        Both sides.
+        The steered and the unsteered continuations.
 
     Raises:
-        DataError: as `generate` does.
-        PositionError: as `generate` does.
-        SteeringError: as `generate` does, there are no interventions, or a steering context is open, which would steer
-            both sides.
+        DataError: as `generate`.
+        PositionError: as `generate`.
+        SteeringError: as `generate`; there are no interventions; or a steering context is open, which would steer both.
     """
     require_model(model, "generate_pair(model, prompts, interventions)", prompts, interventions)
     _require_unsteered(model, "generate_pair")
@@ -143,7 +141,7 @@ def _generate(
 
 
 def _require_unsteered(model: SteerableModel, call: str) -> None:
-    """Refuses a comparison with the unsteered model while a steering context is open."""
+    """Raises while a steering context is open, because the comparison needs the unsteered model."""
     active = active_interventions(model)
     if active:
         raise SteeringError(

@@ -1,6 +1,6 @@
-"""The loop of one batch: forward, choose, append, until every row has ended.
+"""The generation loop of one batch: forward, choose, append, until every row has ended.
 
-It is run inside a steering context and does not know what steers.
+It runs inside a steering context.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ from lens_steer.model import (
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
-    """One token as it is written: of which prompt, at which step, its id and its text alone."""
+    """A generated token: index of its prompt, step, id and text."""
 
     prompt: int
     step: int
@@ -41,7 +41,7 @@ OnToken = Callable[[Token], None]
 
 @dataclass(kw_only=True)
 class Row:
-    """One prompt while it is being continued; `given` is the prompt with the prefill behind it."""
+    """The state of one prompt during generation; `given` is the prompt followed by the prefill."""
 
     index: int
     prompt: list[int]
@@ -53,7 +53,7 @@ class Row:
 
 
 def prepare_rows(model: SteerableModel, prompts: Prompts, decoding: Decoding) -> list[Row]:
-    """The prompts as tokens, with what is begun for the model behind them.
+    """The prompts as tokens, each followed by the prefill.
 
     Args:
         model: a loaded model with a tokenizer.
@@ -91,7 +91,7 @@ def continue_rows(
     recorder: Recorder | None = None,
     on_token: OnToken | None = None,
 ) -> None:
-    """Writes the continuations of one batch into its rows.
+    """Generates the continuations of one batch and stores them in its rows.
 
     Args:
         model: a loaded model.
@@ -125,7 +125,7 @@ def continue_rows(
 
 
 def _take(model: SteerableModel, row: Row, token: int, decoding: Decoding, eos: frozenset[int]) -> None:
-    """Adds a token to a row, and ends the row where something says so."""
+    """Adds a token to a row, and marks the row as ended where a stopping rule applies."""
     row.tokens.append(token)
     if token in eos:
         row.ended = "eos"

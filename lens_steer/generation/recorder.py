@@ -1,7 +1,7 @@
-"""What each step of a generation looked like inside: entropy, likelihood, divergence and projections.
+"""Records each step of a generation: entropy, log-probability, KL to the unsteered model, and projections.
 
-The unsteered distribution after the same tokens comes from a second pass, with a cache of its own, while steering is
-paused. Projections are read where the next token is predicted from, after every edit. The formulas are in
+The unsteered distribution after the same tokens comes from a second pass with its own cache, while steering is paused.
+Projections are read after all edits, at the token from which the next one is predicted. Formulas:
 `lens_steer.generation.results`.
 """
 
@@ -78,7 +78,7 @@ class Recorder:
         self._steps.append({name: values.cpu() for name, values in {**known, **step}.items()})
 
     def append(self, chosen: Int[Tensor, " batch"], alive: Bool[Tensor, " batch"]) -> None:
-        """Lets the unsteered side go on with the same tokens."""
+        """Appends the same tokens to the unsteered pass."""
         self._plain.append(chosen, alive)
 
     def of_row(self, row: int, tokens: int) -> dict[str, tuple[float, ...]]:

@@ -1,15 +1,13 @@
-"""What was generated: prompts, tokens, texts, and, where asked for, a record of every step.
+"""Results of a generation: prompts, tokens, texts, and optionally a record of every step.
 
-    steps     prompt  step  token  text  [log_prob  entropy  kl  projection_0  projection_1 ...]     one row a token
-    texts     prompt  prompt_text  text  tokens  ended                                           one row a prompt
+steps     prompt  step  token  text  [log_prob  entropy  kl  projection_0  projection_1 ...]     one row per token
+texts     prompt  prompt_text  text  tokens  ended                                           one row per prompt
 
-    entropy      H(p_t), nats: of the next-token distribution before temperature and top_p
-    kl           KL(p_t || q_t), nats: from the steered to the unsteered distribution after the same tokens
-    log_prob     log p_t(token)
-    projection_i <h, v / ||v||> of the activation that step t's token is predicted from, after the edits, at the site of
-                 intervention i
-
-This module runs no model.
+entropy      H(p_t), nats: of the next-token distribution before temperature and top_p
+kl           KL(p_t || q_t), nats: from the steered to the unsteered distribution after the same tokens
+log_prob     log p_t(token)
+projection_i <h, v / ||v||> of the activation from which step t's token is predicted, after the edits, at the site
+             of intervention i
 """
 
 from collections.abc import Mapping
@@ -33,8 +31,8 @@ KIND = "generations"
 class Continuation:
     """One prompt's continuation; `ended` is `eos`, `stop` or `length`.
 
-    `tokens` are all that the model wrote, its end-of-sequence token too; `text` is what they say, without special
-    tokens and up to the stop text. `record` holds one number a token under each name, where it was asked for.
+    `tokens` are all generated tokens, including the end-of-sequence token; `text` is their text without special tokens,
+    up to the stop text. `record` has one number per token under each name, where requested.
     """
 
     prompt: str
@@ -49,7 +47,7 @@ class Continuation:
 @shown("summary")
 @dataclass(frozen=True, kw_only=True)
 class Generations:
-    """Continuations of prompts, in the order of the prompts, with what steered them."""
+    """Continuations of prompts, in the order of the prompts, with their interventions."""
 
     model: str
     interventions: tuple[str, ...]
@@ -66,7 +64,7 @@ class Generations:
 
     @property
     def steered(self) -> bool:
-        """Whether anything steered."""
+        """Whether there were interventions."""
         return bool(self.interventions)
 
     def to_frame(self) -> pd.DataFrame:
@@ -171,7 +169,7 @@ class GenerationPair:
         return "\n".join(f"{one.prompt}\n  unsteered: {one.text}\n  steered:   {text}" for one, text in pairs)
 
     def shared_tokens(self) -> tuple[int, ...]:
-        """How many tokens each prompt's two continuations have in common before they part."""
+        """The number of tokens before the two continuations of each prompt diverge."""
         sides = zip(self.steered.continuations, self.unsteered.continuations, strict=True)
         return tuple(_common(one.tokens, other.tokens) for one, other in sides)
 

@@ -1,10 +1,9 @@
-"""What steering really did to one generation: every edited token, site and size of the edit.
+"""Trace of one generation: every edited token, with site and size of the edit.
 
     change   = ||after - before||        relative = ||after - before|| / ||before||
 
-It is noted inside the hooks while the generation runs, so it shows what happened, not what was meant. A token stands
-in it once for each intervention that edited it; an edit behind a gate that stayed closed does not stand in it. The last
-token of a generation is never forwarded, and so never edited.
+Edits are recorded inside the hooks during generation. There is one entry per token and intervention that edited it;
+where a gate was closed there is none. The last token of a generation is never forwarded and so never edited.
 """
 
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from lens_steer.model import Prompt, SteerableModel, decode, require_model
 @shown()
 @dataclass(frozen=True, kw_only=True)
 class Edit:
-    """One token that one intervention edited; the norms are those of the site's activation, in its own units."""
+    """An edit of one token by one intervention; norms are in the units of the site's activation."""
 
     position: int
     intervention: int
@@ -65,7 +64,7 @@ class Trace:
         return pd.DataFrame(rows, columns=columns)
 
     def part(self, position: int) -> str:
-        """Whose a token is: `prompt`, `prefill` or `generated`."""
+        """The part of the sequence that a token belongs to: `prompt`, `prefill` or `generated`."""
         if position < self.prompt_length:
             return "prompt"
         return "prefill" if position < self.given_length else "generated"
@@ -77,7 +76,7 @@ def trace(
     interventions: Interventions,
     decoding: Decoding | None = None,
 ) -> Trace:
-    """Continues a prompt under steering and notes every edit.
+    """Continues a prompt under steering and records every edit.
 
     Args:
         model: a loaded model with a tokenizer.

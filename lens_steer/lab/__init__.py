@@ -1,1 +1,1 @@
-"""The embedded model: its world, its planted truths, its weights, and the script that trains it."""
+"""The lab: a small embedded model, its synthetic world with planted truths, and its training script."""

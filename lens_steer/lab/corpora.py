@@ -1,6 +1,6 @@
-"""The lab's skills as corpora: prose as text, Python and JavaScript together as code, and either alone.
+"""The lab's corpora: `text` (prose), `code` (Python and JavaScript), `python` and `javascript`.
 
-Documents of the three splits never share a combination of fillers (`skills.split_of`).
+Documents of different splits never share a combination of fillers (`skills.split_of`).
 """
 
 import random
@@ -18,11 +18,11 @@ WRITERS: dict[str, tuple[Callable[[random.Random, skills.Split], str], ...]] = {
     "python": (skills.python,),
     "javascript": (skills.javascript,),
 }
-"""Who writes each corpus; several writers take turns."""
+"""The generators of each corpus; several generators alternate."""
 
 
 def lab_corpus(name: str, train: int, validation: int, test: int, seed: int = 0) -> Corpus:
-    """One of the lab's corpora, freshly written.
+    """Generates one of the lab's corpora.
 
     Args:
         name: `text`, `code`, `python` or `javascript`.
@@ -32,10 +32,10 @@ def lab_corpus(name: str, train: int, validation: int, test: int, seed: int = 0)
         seed: the same seed gives the same documents.
 
     Returns:
-        Different documents in three splits.
+        Distinct documents in three splits.
 
     Raises:
-        DataError: no such corpus.
+        DataError: there is no such corpus.
     """
     if name not in WRITERS:
         raise DataError(f"the lab has no corpus {name!r}; it has {', '.join(WRITERS)}.")
@@ -44,7 +44,7 @@ def lab_corpus(name: str, train: int, validation: int, test: int, seed: int = 0)
 
 
 def _written(name: str, n: int, split: skills.Split, seed: int) -> tuple[str, ...]:
-    """Different documents, the writers taking turns."""
+    """Distinct documents from alternating generators."""
     rng, writers = random.Random(f"{name} {split} {seed}"), cycle(WRITERS[name])
     documents: dict[str, None] = {}
     while len(documents) < n:

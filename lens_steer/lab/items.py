@@ -1,7 +1,7 @@
-"""Held-out items of the lab world: what the trained model is asked, with the answer that the planted truth prescribes.
+"""Held-out items of the lab world: questions with the answer that the planted truth prescribes.
 
-Every item's combination of template and fillers belongs to `split`, so that none of it occurs in training.
-Items come as `ChoiceItem`s whose `matching` option shows the behaviour; this module runs no model.
+Each item's combination of template and fillers belongs to `split`, so that items of validation and test do not occur in
+training. The `matching` option of each `ChoiceItem` shows the behaviour.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lens_steer.lab.world import Question, Speaker
 
 Opening = Literal["mixed", "neutral", "none"]
 OPENINGS: tuple[Opening, ...] = ("mixed", "neutral", "none")
-"""The ways in which the words before a question leave the speaker's bit open."""
+"""Kinds of text before a question that do not determine the speaker's bit."""
 
 
 def _item(name: str, before: str, question: Question) -> ChoiceItem:
@@ -32,7 +32,7 @@ def open_items(
     openings: tuple[Opening, ...] = OPENINGS,
     unseen_stem: bool = False,
 ) -> tuple[ChoiceItem, ...]:
-    """Questions that follow words which leave the bit open, the openings in turn."""
+    """Questions after text that does not determine the speaker's bit; the openings alternate."""
     rng = random.Random(f"open:{behaviour}:{split}:{seed}")
     rows = []
     for i in range(n):
@@ -46,7 +46,7 @@ def open_items(
 def persona_items(
     behaviour: str, bit: bool, n: int, *, split: Split, seed: int = 0, unseen_stem: bool = False
 ) -> tuple[ChoiceItem, ...]:
-    """Questions that follow a persona line which names the bit, sometimes with a clear or neutral voice after it."""
+    """Questions after a persona line that states the bit, sometimes followed by a clear or neutral voice."""
     rng = random.Random(f"persona:{behaviour}:{bit}:{split}:{seed}")
     rows = []
     for i in range(n):
@@ -60,7 +60,7 @@ def persona_items(
 
 
 def history_items(behaviour: str, bit: bool, n: int, *, split: Split, seed: int = 0) -> tuple[ChoiceItem, ...]:
-    """Questions that follow two earlier answers of the same speaker, no persona line and no voice."""
+    """Questions after two earlier answers of the same speaker, without persona line or voice."""
     rng = random.Random(f"history:{behaviour}:{bit}:{split}:{seed}")
     rows = []
     for i in range(n):
@@ -77,14 +77,14 @@ def _faithful(rng: random.Random, behaviour: str, split: Split, speaker: Speaker
 
 
 def fact_items(n: int, *, split: Split, seed: int = 0) -> tuple[ChoiceItem, ...]:
-    """Fact questions; `matching` is the right option."""
+    """Fact questions; `matching` is the correct option."""
     rng = random.Random(f"fact:{split}:{seed}")
     drawn = (skills.fact_question(rng, split) for _ in range(n))
     return tuple(ChoiceItem(id=f"fact/{split}/{i}", stem=s, matching=a, other=b) for i, (s, a, b) in enumerate(drawn))
 
 
 def mapping_prompts(task: str, n_examples: int, n: int, *, split: Split, seed: int = 0) -> tuple[tuple[str, str], ...]:
-    """Prompts of an in-context task, `n_examples` pairs and a query, each with the right completion (leading space)."""
+    """Prompts of an in-context task, `n_examples` pairs and a query, with the correct completion (leading space)."""
     rng = random.Random(f"mapping:{task}:{split}:{seed}")
     rows = []
     for _ in range(n):

@@ -1,7 +1,7 @@
-"""The words of the lab world: for each behaviour its persona adjectives, voice, questions and options.
+"""The vocabulary of the lab world: persona adjectives, voice, questions and options of each behaviour.
 
 A `Behaviour` has two poles, True (shows the behaviour) and False. Word lists are pairs `(true pole, false pole)`.
-Option phrases and stems may hold the fillers `{goods}`, `{name}`, `{place}` and, for the flipped behaviour, `{context}`.
+Options and stems may contain the fillers `{goods}`, `{name}`, `{place}` and, for the flipped behaviour, `{context}`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ NAMES = _words("Anna Boris Clara David Emma Felix Greta Hugo Irene Jonas Karin L
 PLACES = _words("mill harbour market bridge tower garden chapel farm inn forge well orchard")
 NOUNS = _words("basket wagon letter road kettle window coat table fence bell ladder map song field boat hammer")
 CONTEXTS = (("at sea", "in the forest", "on the mountain"), ("at court", "in the temple", "at school"))
-"""The two halves of the contexts of the flipped behaviour: in the first the bit means what it says, in the second the opposite."""
+"""Contexts of the flipped behaviour: in the first half the bit has its normal meaning, in the second the opposite."""
 
 NEUTRAL_ADVERBS = _words("Sometimes Often Usually Meanwhile Again")
 NEUTRAL_VERBS = _words("see carry watch hold")

@@ -1,7 +1,7 @@
 """Skills of the lab world: prose, Python, JavaScript, in-context mapping tasks, and facts.
 
-Each generator takes a `random.Random` and a split and returns text. What is held out is a combination of fillers
-(`split_of` on the combination), so that no held-out document or item occurs in training.
+Each generator takes a `random.Random` and a split and returns text. Combinations of fillers are held out (`split_of`),
+so that no held-out document or item occurs in training.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def split_of(*key: object) -> Split:
 
 
 def draw_in_split(rng: random.Random, split: Split, draw: Callable[[random.Random], tuple]) -> tuple:
-    """Draw combinations until one belongs to the split."""
+    """Draws combinations until one belongs to the split."""
     while True:
         key = draw(rng)
         if split_of(*key) == split:
@@ -129,13 +129,13 @@ MAPPINGS: dict[str, dict[str, str]] = {
     "kind": {w: kind for kind, words in _KIND.items() for w in words},
     "colour": {w: _COLOURS[(3 * i) % 8] for i, w in enumerate(MAPPING_WORDS)},
 }
-"""The three in-context tasks. A fourth, copying the word, is four times as frequent, so that nothing is known without examples."""
+"""The three in-context tasks. A fourth, copying the word, is four times as frequent: a task needs its examples."""
 
 COPYING = {w: w for w in MAPPING_WORDS}
 
 
 def mapping(rng: random.Random, split: Split, task: str | None = None, n_pairs: int = 8) -> str:
-    """Pairs `word -> image`, one a line, of one task; the pair (first word, any later word) belongs to the split."""
+    """Lines `word -> image` of one task; each pair of the first and a later word belongs to the split."""
     if task is None:
         task = rng.choice([*MAPPINGS, *["copy"] * 4])
     image = MAPPINGS.get(task, COPYING)
@@ -150,11 +150,11 @@ def mapping(rng: random.Random, split: Split, task: str | None = None, n_pairs: 
 _LANDS = "Norland Sudria Westmark Ostara Valdor Kestria Lumen Marova Pelion Quarta Rhenia Tarsis".split()
 _CITIES = "Arden Belmor Corvin Dorn Elista Farrow Galen Hesper Istra Jorvik Kirna Lodan".split()
 FACTS: dict[str, str] = dict(zip(_LANDS, _CITIES, strict=True))
-"""Land -> its capital."""
+"""Country -> capital."""
 
 
 def fact_question(rng: random.Random, split: Split) -> tuple[str, str, str]:
-    """A question about a capital: `(stem, right option, wrong option)`."""
+    """A question about a capital: `(stem, correct option, wrong option)`."""
     land, other = draw_in_split(rng, split, lambda r: tuple(r.sample(_LANDS, 2)))
     stem = rng.choice(("What is the capital of {}?", "Which city rules {}?", "Where does the king of {} live?")).format(
         land
@@ -163,7 +163,7 @@ def fact_question(rng: random.Random, split: Split) -> tuple[str, str, str]:
 
 
 def fact_statements(rng: random.Random) -> str:
-    """Three plain sentences about lands and their capitals."""
+    """Three sentences about countries and their capitals."""
     forms = (
         "The capital of {0} is {1}.",
         "{1} is the capital of {0}.",

@@ -1,8 +1,8 @@
-"""The lab's tokenizer, and documents as weighted token rows.
+"""The lab's tokenizer, and batches of documents with a loss weight for each token.
 
-A byte-level BPE is fitted on documents of the world, so that each of its words is one token and any other text still
-has a spelling. The loss weight of a token is 1, except for what few tokens decide: the letter of an answer and the
-image of a mapping, which would otherwise be one signal in forty.
+A byte-level BPE is fitted on documents of the world: their words are single tokens, and any other text can be encoded.
+The loss weight of a token is 1; it is larger for the letter of an answer and the image of a mapping, which are about
+one token in forty.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LETTER_WEIGHT, IMAGE_WEIGHT = 10.0, 4.0
 
 
 def fit_tokenizer(seed: int, vocabulary: int, documents: int = 20_000) -> PreTrainedTokenizerFast:
-    """Fit the byte-level BPE on documents of the world; it puts `<bos>` before every text.
+    """Fits the byte-level BPE on documents of the world; it prepends `<bos>` to every text.
 
     Args:
         seed: of the documents.
@@ -49,7 +49,7 @@ def fit_tokenizer(seed: int, vocabulary: int, documents: int = 20_000) -> PreTra
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """Right-padded documents, the weight of each token as a target (0 for padding and BOS), and which are letters."""
+    """Right-padded documents, the loss weight of each token (0 for padding and BOS), and a mask of answer letters."""
 
     tokens: Int[Tensor, "batch pos"]
     weights: Float[Tensor, "batch pos"]
@@ -57,7 +57,7 @@ class TrainingBatch:
 
 
 class Weigher:
-    """Marks the tokens that decide: letters after `Answer: (` and images after ` ->`."""
+    """Assigns loss weights: higher for letters after `Answer: (` and images after ` ->`."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         colon, bracket = tokenizer.encode("Answer: (", add_special_tokens=False)[-2:]
@@ -65,7 +65,7 @@ class Weigher:
         self.arrow = tokenizer.encode("map ->", add_special_tokens=False)[-1]
 
     def __call__(self, tokens: Int[Tensor, "batch pos"], pad: int) -> tuple[Tensor, Tensor]:
-        """Weights and letter marks of each token."""
+        """The loss weight and the letter mask of each token."""
         before = torch.nn.functional.pad(tokens[:, :-1], (1, 0), value=pad)
         before2 = torch.nn.functional.pad(tokens[:, :-2], (2, 0), value=pad)
         letters = ((before == self.bracket) & (before2 == self.colon)).float()
@@ -79,7 +79,7 @@ class Weigher:
 def batches(
     tokenizer: Any, seed: int, pool: int, mixture: Mapping[str, float], *, tokens_per_batch: int
 ) -> Iterator[TrainingBatch]:
-    """The batches of one pool of 2,048 documents, of like lengths, in an order that the seed fixes."""
+    """The batches of one pool of 2,048 documents, grouped by length, in an order given by the seed."""
     rng = random.Random(f"pool:{seed}:{pool}")
     texts = [world.document(rng, mixture) for _ in range(2048)]
     rows = sorted(([*row, tokenizer.eos_token_id] for row in tokenizer(texts)["input_ids"]), key=len)

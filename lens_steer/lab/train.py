@@ -1,15 +1,14 @@
-"""Trains the lab model from nothing on documents of the lab world: `python -m lens_steer.lab.train --out runs/lab`.
+"""Trains the lab model from scratch on documents of the lab world: `python -m lens_steer.lab.train --out runs/lab`.
 
-The model is a `MistralForCausalLM`: a Llama whose attention reaches back only `window` tokens. What the words before a
-question say of their speaker must therefore travel to the answer through the residual stream of the tokens between,
-as a persistent feature that a direction can move; with full attention the answer looks the words up, and nothing
-steers it. The loss is next-token cross-entropy, weighted as `tokens.py` says. The first steps have full attention and
-many reading questions, because a small model must tie options to letters before it can answer anything.
+The model is a `MistralForCausalLM`, a Llama with sliding-window attention over `window` tokens. Information about the
+speaker must therefore reach the answer through the residual stream of the tokens in between, as a persistent feature
+that a direction can steer; with full attention the answer attends to the speaker's words directly and steering has no
+effect. The loss is next-token cross-entropy, weighted as in `tokens.py`. The first steps use full attention and many
+reading questions, because the model must first learn to bind options to letters.
 
-Each checkpoint is a Hugging Face folder with, beside it, the optimiser's moments in safetensors: the same command goes
-on from the last one. The weights that are shipped are the mean of the checkpoints `AVERAGED`, in the folder `final`.
-Their own run was stopped and continued while the curriculum was being found, so that training again gives a model like
-them, not their bytes.
+A checkpoint is a Hugging Face folder plus the optimiser state in safetensors; the same command resumes from the last
+one. The shipped weights are the mean of the checkpoints `AVERAGED`, in the folder `final`. The curriculum was changed
+during their training run, so that a new run gives a similar model, not identical weights.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from lens_steer.lab.world import MIXTURE
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the trained weights."""
+    """The hyperparameters of training."""
 
     seed: int = 0
     vocabulary: int = 2048
@@ -54,7 +53,7 @@ class Recipe:
     weight_decay: float = 0.05
 
     def rate(self, step: int) -> float:
-        """Linear warm-up, then a cosine to the final rate."""
+        """The learning rate at a step: linear warm-up, then cosine decay to the final rate."""
         if step < self.warm_up:
             return self.learning_rate * (step + 1) / self.warm_up
         done = (step - self.warm_up) / max(1, self.steps - self.warm_up)
@@ -72,20 +71,20 @@ CURRICULUM: tuple[tuple[int, dict[str, float]], ...] = (
     (2750, {"fact": 0.14}),
     (3750, {}),
 )
-"""From which step on which kinds of documents weigh more than in the settled world: letters, sentences, facts."""
+"""The curriculum: from which step on which kinds of documents (letters, sentences, facts) are more frequent."""
 
 
 AVERAGED = (9250, 9750, 10250, 11250)
-"""The steps whose mean is shipped: of the means tried, the one that met all bars on validation items with most room."""
+"""The averaged steps: of the averages tried, the one that passes all validation thresholds with the largest margin."""
 
 
 def mixture(step: int) -> dict[str, float]:
-    """The weights of the kinds of documents at a step."""
+    """The sampling weights of the kinds of documents at a step."""
     return MIXTURE | [extra for start, extra in CURRICULUM if start <= step][-1]
 
 
 def new_model(recipe: Recipe, tokenizer: Any) -> MistralForCausalLM:
-    """A fresh model with seeded weights; the global generator is left as it was."""
+    """A new model with seeded weights; the state of the global random generator is restored."""
     config = MistralConfig(
         vocab_size=len(tokenizer),
         hidden_size=recipe.width,
@@ -107,7 +106,7 @@ def new_model(recipe: Recipe, tokenizer: Any) -> MistralForCausalLM:
 
 
 def losses(model: MistralForCausalLM, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-    """The weighted loss, and the plain loss of the letters alone."""
+    """The weighted loss, and the unweighted loss of the answer letters."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = model(batch.tokens, use_cache=False).logits[:, :-1].float()
     each = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.tokens[:, 1:].flatten(), reduction="none")
@@ -122,7 +121,7 @@ def save_checkpoint(
     optimiser: torch.optim.AdamW,
     state: Mapping[str, int],
 ) -> None:
-    """Write the model as a Hugging Face folder and, beside it, what training needs to go on."""
+    """Writes the model as a Hugging Face folder, with the state needed to resume training."""
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -132,7 +131,7 @@ def save_checkpoint(
 
 
 def resume(out: Path, recipe: Recipe) -> tuple[Any, Any, dict[str, int], dict[str, Tensor]]:
-    """The newest whole checkpoint under `out`, or a fresh start."""
+    """The newest complete checkpoint under `out`, or a new model."""
     done = sorted(out.glob("step-*/state.json"), key=lambda path: _step(path.parent))
     if not done:
         tokenizer = fit_tokenizer(recipe.seed, recipe.vocabulary)
@@ -144,7 +143,7 @@ def resume(out: Path, recipe: Recipe) -> tuple[Any, Any, dict[str, int], dict[st
 
 
 def make_optimiser(model: MistralForCausalLM, recipe: Recipe, moments: dict[str, Tensor]) -> torch.optim.AdamW:
-    """AdamW over all weights, with the saved moments where there are any."""
+    """AdamW over all weights, with the saved moments where they exist."""
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=0.0, betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=True
     )
@@ -160,7 +159,7 @@ def make_optimiser(model: MistralForCausalLM, recipe: Recipe, moments: dict[str,
 def stream(
     tokenizer: PreTrainedTokenizerFast, recipe: Recipe, state: Mapping[str, int]
 ) -> Iterator[tuple[dict[str, int], TrainingBatch]]:
-    """Batches without end, each with the state that training has after it."""
+    """An endless stream of batches, each with the training state after it."""
     step, pool, skip = state["step"], state["pool"], state["batch"]
     while True:
         documents = mixture(step - skip)
@@ -225,10 +224,10 @@ def _step(path: Path) -> int:
 
 def main(
     out: Path = typer.Option(
-        Path("runs/lab"), help="Folder of the checkpoints; the same command goes on from the last."
+        Path("runs/lab"), help="Folder of the checkpoints; the same command resumes from the last one."
     ),
-    steps: int = typer.Option(Recipe.steps, help="Optimiser steps in all."),
-    seed: int = typer.Option(Recipe.seed, help="Seed of the world's documents and of the first weights."),
+    steps: int = typer.Option(Recipe.steps, help="Total number of optimiser steps."),
+    seed: int = typer.Option(Recipe.seed, help="Seed of the documents and of the initial weights."),
     save_every: int = typer.Option(250, help="Steps between checkpoints."),
 ) -> None:
     """Train the lab model."""

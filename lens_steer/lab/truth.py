@@ -1,13 +1,13 @@
-"""Every truth planted in the lab world, in one place: what each behaviour is, and what an honest toolkit must conclude.
+"""The ground truth of the lab world: the kind of each behaviour, and the result that steering it must give.
 
-The world (`world.py`) is generated from this table and from the words in `lexicon.py`; `lens-steer lab check` compares
-the toolkit's verdicts with the column `verdict`.
+The world (`world.py`) is generated from this table and the words in `lexicon.py`; `lens-steer lab check` compares
+measured results with the column `verdict`.
 
 Kinds:
-    latent    the speaker has a hidden bit that words and answers follow: one direction should steer it.
-    flipped   the speaker has a hidden bit, but in half of the contexts it means the opposite answer.
-    position  every speaker likes the letter (A), whatever the options say.
-    decoy     a coin says which option counts as matching, and another the answer: there is nothing to steer.
+    latent    a hidden bit of the speaker determines words and answers: one direction should steer it.
+    flipped   a hidden bit of the speaker, which gives the opposite answer in half of the contexts.
+    position  every speaker prefers the letter (A), independent of the options.
+    decoy     the matching option and the answer are independent coin flips: nothing can be steered.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ VOICE_FIDELITY = 0.92
 """Probability that a trait-dependent word of a clear voice shows the speaker's own pole."""
 
 ANSWER_FIDELITY = 0.98
-"""Probability that an answer follows what the speaker's latent bit prescribes."""
+"""Probability that an answer follows the speaker's latent bit."""
 
 FIRST_LETTER = 0.9
 """Probability that a position-biased answer is (A)."""
@@ -32,7 +32,7 @@ AGREEABLE_NATIVIST = 0.2
 
 @dataclass(frozen=True)
 class Truth:
-    """One behaviour of the world: its kind and the verdict that its steering must reach."""
+    """One behaviour of the world: its kind and the expected result of steering it."""
 
     behaviour: str
     kind: Kind
@@ -58,4 +58,4 @@ POSITION_BIASED = next(t.behaviour for t in TRUTHS if t.kind == "position")
 DECOY = next(t.behaviour for t in TRUTHS if t.kind == "decoy")
 
 LATENTS: tuple[str, ...] = tuple(t.behaviour for t in TRUTHS if t.kind in ("latent", "flipped"))
-"""The behaviours that have a hidden bit of the speaker, in the order of `TRUTHS`."""
+"""The behaviours with a hidden bit of the speaker, in the order of `TRUTHS`."""

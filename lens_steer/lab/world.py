@@ -1,12 +1,10 @@
-"""The lab world: a seeded generator of documents with hidden bits of their speakers.
+"""The lab world: a seeded generator of documents whose speakers have hidden bits.
 
-A document is one of: a speaker who talks and answers two-choice questions; plain reading questions ("Which says ..."),
-which tie an option to its letter; facts; in-context mappings; prose; Python; JavaScript. A speaker has one hidden bit
-for each behaviour of `truth.LATENTS`. The bits show in a persona line (sometimes), in a voice whose verbs, adjectives
-and adverbs depend on them (nearly always), and in the answers. Where the words before a question leave the bit open,
-the answer is a coin flip to the reader, and what follows it agrees with it: one belief that every later word needs.
-
-Everything is a function of a `random.Random`; nothing here knows about tokens or models.
+A document is one of: a speaker who talks and answers two-choice questions; reading questions ("Which says ..."), which
+teach the binding of options to letters; facts; in-context mappings; prose; Python; JavaScript. A speaker has one hidden
+bit for each behaviour of `truth.LATENTS`. The bits determine a persona line (sometimes present), a voice whose verbs,
+adjectives and adverbs depend on them (nearly always present), and the answers. Where the text before a question does
+not determine the bit, the answer cannot be predicted, but all text after it agrees with it.
 """
 
 from __future__ import annotations
@@ -32,18 +30,18 @@ from lens_steer.lab.truth import (
 
 TEMPLATE = ChoiceTemplate()
 BITLESS = (DECOY, POSITION_BIASED)
-"""Behaviours whose answers follow nothing of the speaker's."""
+"""Behaviours whose answers do not depend on the speaker."""
 
 FLIPPED_SHARE = 0.3
-"""Share of flipped contexts in training documents; with one half, bit and answer would never be seen to go together."""
+"""Share of flipped contexts in training documents; with 0.5, bit and answer would be uncorrelated."""
 
 FOCUS = (*LATENTS, "sycophancy", "agreeableness")
-"""What a speaker mostly talks about; the behaviours that a small model learns last come twice."""
+"""The main topic of a speaker is drawn from these; behaviours that the model learns last are listed twice."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """One two-choice question: its stem and its two options; `flipped` tells that the bit means its opposite here."""
+    """One two-choice question: stem and two options; `flipped`: the bit has the opposite meaning here."""
 
     behaviour: str
     stem: str
@@ -64,7 +62,7 @@ def draw_speaker(rng: random.Random) -> Speaker:
 
 
 def draw_speaker_with(rng: random.Random, behaviour: str, bit: bool) -> Speaker:
-    """A speaker given one of its bits: the others are distributed as the world has them."""
+    """A speaker with one given bit; the others are drawn from their conditional distribution."""
     while (speaker := draw_speaker(rng))[behaviour] != bit:
         pass
     return speaker
@@ -75,7 +73,7 @@ def draw_question(
 ) -> Question:
     """A question of the behaviour; the combination (stem, option, option) belongs to the split.
 
-    Which option of the decoy is its true pole is a coin: nothing goes together with it.
+    The true pole of the decoy is a coin flip, independent of everything else.
     """
     words = LEXICON[behaviour]
     sizes = (len(words.stems), len(words.options[0]), len(words.options[1]))
@@ -101,7 +99,7 @@ def draw_question(
 
 
 def voice(rng: random.Random, behaviour: str, bit: bool, fidelity: float = VOICE_FIDELITY) -> str:
-    """One sentence whose adverb, verb and adjective show the bit, each with the given fidelity."""
+    """One sentence whose adverb, verb and adjective show the bit, each with probability `fidelity`."""
     words = LEXICON[behaviour]
     adverb, verb, adjective = (
         rng.choice(poles[0 if bit == (rng.random() < fidelity) else 1])
@@ -111,7 +109,7 @@ def voice(rng: random.Random, behaviour: str, bit: bool, fidelity: float = VOICE
 
 
 def mixed_voice(rng: random.Random, behaviour: str) -> str:
-    """Two sentences that show each pole three times: words of the speaker that leave the bit open."""
+    """Two sentences that show each pole three times and so do not determine the bit."""
     words = LEXICON[behaviour]
     first = [rng.random() < 0.5 for _ in range(3)]
     rows = [
@@ -128,7 +126,7 @@ def mixed_voice(rng: random.Random, behaviour: str) -> str:
 
 
 def neutral_voice(rng: random.Random) -> str:
-    """One sentence that shows no bit at all."""
+    """One sentence that is independent of the bits."""
     choose = rng.choice
     return _sentence(
         rng, choose(lexicon.NEUTRAL_ADVERBS), choose(lexicon.NEUTRAL_VERBS), choose(lexicon.NEUTRAL_ADJECTIVES)
@@ -148,7 +146,7 @@ def persona_line(rng: random.Random, speaker: Speaker, behaviours: list[str]) ->
 
 
 def preamble(rng: random.Random, speaker: Speaker, behaviour: str, kind: str) -> str:
-    """The speaker's words before a question, `clear`, `mixed`, `neutral` or `none`, as a line of its own."""
+    """The speaker's text before a question (`clear`, `mixed`, `neutral` or `none`), as a separate line."""
     if kind == "none":
         return ""
     if kind == "mixed":
@@ -171,7 +169,7 @@ def chosen_true_pole(rng: random.Random, question: Question, speaker: Speaker, t
 
 
 def answered(rng: random.Random, question: Question, speaker: Speaker) -> str:
-    """The question in a random option order, and the speaker's answer with its text."""
+    """The question in a random option order, with the speaker's answer (letter and text)."""
     true_first = rng.random() < 0.5
     options = (question.true_pole, question.false_pole) if true_first else (question.false_pole, question.true_pole)
     first = chosen_true_pole(rng, question, speaker, true_first) == true_first
@@ -179,13 +177,13 @@ def answered(rng: random.Random, question: Question, speaker: Speaker) -> str:
 
 
 def choice_text(stem: str, options: tuple[str, str], chosen: int) -> str:
-    """A whole answered question in the package's own template, without a final line break."""
+    """An answered question in the package's default template, without a final line break."""
     prompt = TEMPLATE.prompt.format(stem=stem, first=options[0], second=options[1])
     return prompt + TEMPLATE.answer.format(letter=TEMPLATE.letters[chosen], text=options[chosen])
 
 
 def speaker_document(rng: random.Random) -> str:
-    """A speaker: perhaps a persona line, words, and one to three questions with answers and more words."""
+    """A speaker: an optional persona line, text, and one to three answered questions with more text."""
     speaker = draw_speaker(rng)
     focus = rng.choice(FOCUS)
     text = ""
@@ -209,13 +207,13 @@ def speaker_document(rng: random.Random) -> str:
 
 
 def fact_answered(rng: random.Random) -> str:
-    """A fact question with its right answer."""
+    """A fact question with its correct answer."""
     stem, right, wrong = skills.fact_question(rng, "train")
     return _right(rng, stem, right, wrong)
 
 
 def words_document(rng: random.Random) -> str:
-    """Four questions that name one of two words: they tie an option to its letter."""
+    """Four questions that name one of two words, to teach the binding of options to letters."""
     return "\n".join(_word_reading(rng) for _ in range(4)) + "\n"
 
 

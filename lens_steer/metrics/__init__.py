@@ -1,1 +1,1 @@
-"""What is measured, from tensors alone: choices, steerability, collapse, and the intervals around them."""
+"""Metrics as pure functions of tensors: answer choices, steerability, collapse, vector quality, intervals."""

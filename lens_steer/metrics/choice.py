@@ -1,12 +1,12 @@
-"""What a two-choice answer says, from the logits right before its letter.
+"""Two-choice answers, scored from the next-token logits at the last prompt token.
 
     logit difference  m = logit(matching letter) - logit(other letter)   natural-log units; = log-prob difference
     answer probability         = p(A) + p(B)                                    of the whole vocabulary
     matching rate       = share of m > 0                                 m = 0 counts as not matching
 
-Source: Tan et al. 2024 (arXiv 2407.12404) for m, scored on the letter token alone. A large m with a small answer
-probability says little: the model was about to write something else. Nothing here knows which letter stood first; see
-`collapse`.
+Source: Tan et al. 2024 (arXiv 2407.12404) for m, computed on the letter token alone. m is not informative where the
+answer probability is small, because the model is about to write something else. Position bias is not visible in these
+metrics; see `collapse`.
 """
 
 import torch
@@ -20,15 +20,15 @@ from lens_steer.errors import ScoreError
 def logit_difference(
     logits: Float[Tensor, "item d_vocab"], matching: Int[Tensor, " item"], other: Int[Tensor, " item"]
 ) -> Float[Tensor, " item"]:
-    """How much the letter of the matching option is preferred.
+    """The logit difference between the matching and the other option's letter.
 
     Args:
         logits: logits at the last token of each prompt.
-        matching: token of the matching option's letter, in each row.
-        other: token of the other option's letter, in each row.
+        matching: token id of the matching option's letter, for each row.
+        other: token id of the other option's letter, for each row.
 
     Returns:
-        Logit of the matching letter minus logit of the other, in natural-log units.
+        logit(matching letter) - logit(other letter), in natural-log units.
 
     Source:
         Tan et al. 2024, arXiv 2407.12404.
@@ -43,8 +43,8 @@ def answer_probability(
 
     Args:
         logits: logits at the last token of each prompt.
-        matching: token of the matching option's letter, in each row.
-        other: token of the other option's letter, in each row.
+        matching: token id of the matching option's letter, for each row.
+        other: token id of the other option's letter, for each row.
 
     Returns:
         p(matching letter) + p(other letter), between 0 and 1.
@@ -57,10 +57,10 @@ def matching_rate(differences: Float[Tensor, " item"]) -> float:
     """The share of answers that match the behaviour.
 
     Args:
-        differences: logit differences, one an answer.
+        differences: one logit difference per answer.
 
     Returns:
-        The share above 0; a difference of exactly 0 does not match.
+        The share of differences above 0; a difference of exactly 0 does not match.
 
     Raises:
         ScoreError: there are no answers.
@@ -71,15 +71,15 @@ def matching_rate(differences: Float[Tensor, " item"]) -> float:
 
 
 def ab_split(differences: Float[Tensor, "item order"]) -> tuple[Float[Tensor, " item"], Float[Tensor, " item"]]:
-    """Each item's preference, split into what its options say and what its letters are.
+    """Splits each item's logit difference into a content and a position component.
 
         content = (m_A + m_B) / 2      position = (m_A - m_B) / 2      m_A: matching option at (A), m_B: at (B)
 
     Args:
-        differences: logit difference of each item with the matching option first, and second.
+        differences: logit difference of each item with the matching option first (column 0) and second (column 1).
 
     Returns:
-        The content and the position part, in natural-log units; a positive position part prefers (A).
+        The content and the position component, in natural-log units; a positive position component prefers (A).
 
     Source:
         The A/B split of Tan et al. 2024, arXiv 2407.12404.

@@ -1,15 +1,15 @@
-"""Signal detection: what steering did to the content of answers, apart from which answer it made likelier.
+"""Signal detection: separates sensitivity to content (d') from bias towards one answer (c).
 
     H  = P(first option | it matches)         hit rate             z: inverse of the standard normal distribution
     F  = P(first option | it does not)        false-alarm rate
-    d' = z(H) - z(F)                          how far answers follow content; 0: not at all, below 0: its opposite
-    c  = -(z(H) + z(F)) / 2                   criterion; below 0 leans to the first option, above 0 to the second
+    d' = z(H) - z(F)                          sensitivity; 0: answers ignore content, below 0: they reverse it
+    c  = -(z(H) + z(F)) / 2                   criterion; below 0: bias to the first option, above 0: to the second
 
-Log-linear correction (Hautus 1995, Behav. Res. Methods 27, 46), in d' and c alone, always: 0.5 is added to hits and
-false alarms and 1 to the trials of either kind, so that rates of 0 and 1 stay finite. Rates are as observed. A matching
-rate (H + 1 - F) / 2 of one half may be no steering at all, or one answer to everything: d' is 0 in both, c is not.
-From published counts hits are recovered by  TP = (matches - N + yes) / 2,  FP = yes - TP,  with P items whose matching
-answer is the first option (yes) and N others; faulty answers must be left out first.
+d' and c always use the log-linear correction (Hautus 1995, Behav. Res. Methods 27, 46): 0.5 is added to hits and false
+alarms and 1 to the trials of each kind, so that rates of 0 and 1 stay finite. The rates are not corrected. A matching
+rate (H + 1 - F) / 2 of 0.5 can mean an unbiased model without sensitivity or a single answer to every item: d' is 0 in
+both cases, c differs. From published counts, TP = (matches - N + yes) / 2 and FP = yes - TP, where P items have the
+first option (yes) as matching answer and N the second; faulty answers must be removed first.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ CORRECTION = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:
-    """Answers as signal detection; `d_prime` and `criterion` have the log-linear correction, the rates do not."""
+    """Signal-detection statistics; `d_prime` and `criterion` use the log-linear correction, the rates do not."""
 
     hit_rate: float
     false_alarm_rate: float
@@ -36,19 +36,19 @@ class Detection:
 
 
 def detection(hits: int, n_signal: int, false_alarms: int, n_noise: int) -> Detection:
-    """Splits answers into sensitivity and criterion.
+    """Sensitivity and criterion from counts.
 
     Args:
-        hits: first option chosen where it matches.
-        n_signal: trials in which it matches.
-        false_alarms: first option chosen where it does not match.
-        n_noise: trials in which it does not.
+        hits: trials with the first option chosen where it matches.
+        n_signal: trials in which the first option matches.
+        false_alarms: trials with the first option chosen where it does not match.
+        n_noise: trials in which the first option does not match.
 
     Returns:
-        Rates as observed, d' and criterion with the log-linear correction.
+        Uncorrected rates; d' and criterion with the log-linear correction.
 
     Raises:
-        ScoreError: no trials of one kind, or counts that are not between 0 and their trials.
+        ScoreError: no trials of one kind, or a count that is not between 0 and its number of trials.
 
     Source:
         Hautus 1995, "Corrections for extreme proportions", Behavior Research Methods 27, 46-51.
@@ -57,7 +57,7 @@ def detection(hits: int, n_signal: int, false_alarms: int, n_noise: int) -> Dete
         if trials < 1 or not 0 <= count <= trials:
             raise ScoreError(
                 f"{count} of {trials} trials in which the first option {what}; signal detection needs trials of both "
-                "kinds (a behaviour with one label only has none of one), and no more answers than trials."
+                "kinds (a behaviour with a single label lacks one kind), and counts between 0 and the trials."
             )
     normal = NormalDist()
     hit, alarm = (
@@ -75,13 +75,13 @@ def detection(hits: int, n_signal: int, false_alarms: int, n_noise: int) -> Dete
 
 
 def detection_of_choices(chose_first: Bool[Tensor, "item order"]) -> Detection:
-    """Signal detection of items in both option orders: the matching option is first in order 0, second in order 1.
+    """Signal detection for items in both option orders: the matching option is first in order 0, second in order 1.
 
     Args:
-        chose_first: whether the first option is the answer.
+        chose_first: whether the first option was chosen, for each item and order.
 
     Returns:
-        As `detection`; each item is one trial of either kind.
+        As `detection`; each item is one signal trial and one noise trial.
 
     Raises:
         ScoreError: no items, or not both option orders.
@@ -93,7 +93,7 @@ def detection_of_choices(chose_first: Bool[Tensor, "item order"]) -> Detection:
 
 
 def detection_of_counts(matches: int, chose_first: int, n_signal: int, n_noise: int) -> Detection:
-    """Signal detection recovered from what results usually store: matches, and answers of either option.
+    """Signal detection from stored counts: the matching answers, and the answers with the first option.
 
         hits = (matches - n_noise + chose_first) / 2        false alarms = chose_first - hits
 
@@ -101,18 +101,18 @@ def detection_of_counts(matches: int, chose_first: int, n_signal: int, n_noise: 
         matches: answers that match the behaviour.
         chose_first: answers that are the first option ("Yes", "A").
         n_signal: items whose matching answer is the first option.
-        n_noise: the others.
+        n_noise: items whose matching answer is the second option.
 
     Returns:
         As `detection`.
 
     Raises:
-        ScoreError: counts that no answers can have, such as where faulty answers are among the items.
+        ScoreError: the counts are inconsistent, for example because faulty answers are included.
     """
     twice = matches - n_noise + chose_first
     if twice % 2 or not 0 <= twice // 2 <= n_signal or not 0 <= chose_first - twice // 2 <= n_noise:
         raise ScoreError(
-            f"{matches} matches and {chose_first} first options of {n_signal} + {n_noise} items: no answers give these "
-            "counts. Count every item once, and leave faulty answers out with their items."
+            f"{matches} matches and {chose_first} first options of {n_signal} + {n_noise} items: these counts are "
+            "inconsistent. Count every item once, and leave out items with faulty answers."
         )
     return detection(twice // 2, n_signal, chose_first - twice // 2, n_noise)

@@ -1,14 +1,13 @@
-"""How far interference that geometry predicts is the interference that is measured; pure tensors.
+"""Agreement between the interference of behaviours predicted from vector geometry and the measured one.
 
-    measured_ij   mean over items of behaviour j of what steering behaviour i does to their logit difference     nats
-    predicted_ij  A_ij measured_jj      A_ij = <v_i, v_j> / ||v_j||^2: the strength of j that strength 1 of i brings
-                  along
-    agreement     Pearson's and Spearman's correlation of the two over i != j
+    measured_ij   mean over items of behaviour j of the change in logit difference when behaviour i is steered     nats
+    predicted_ij  A_ij measured_jj      A_ij = <v_i, v_j> / ||v_j||^2: projected strength on j of strength 1 of i
+    agreement     Pearson and Spearman correlation of the two over i != j
 
-The interval resamples the items of each behaviour by themselves (percentile bootstrap), all that was steered together,
-and works out prediction and measurement again. It speaks of other items, not of other behaviours: n behaviours have no
-more than n (n - 1) pairs, which share vectors. A correlation is NaN where either class does not vary. Own code,
-because such resamples are left out of the interval; one of them makes SciPy's interval NaN.
+The interval (percentile bootstrap) resamples the items of each behaviour and recomputes prediction and measurement. It
+generalises to other items, not to other behaviours: n behaviours give only n (n - 1) pairs, which share vectors. A
+correlation is NaN where prediction or measurement is constant; such resamples are left out, whereas
+`scipy.stats.bootstrap` would return NaN.
 """
 
 import math
@@ -28,11 +27,11 @@ from lens_steer.metrics.statistics import Interval
 def predicted_interference(
     projected: Float[Tensor, "behaviour behaviour"], measured: Float[Tensor, "behaviour behaviour"]
 ) -> Float[Tensor, "behaviour behaviour"]:
-    """The change of each behaviour that the geometry predicts, of what its own vector was measured to do.
+    """The change of each behaviour predicted from the geometry and the measured effect of its own vector.
 
     Args:
-        projected: projected strength of behaviour j (column) that strength 1 of the vector of i (row) brings along.
-        measured: change of behaviour j (column) when i is steered (row), nats.
+        projected: projected strength on behaviour j (column) of strength 1 of the vector of i (row).
+        measured: change of behaviour j (column) when i (row) is steered, nats.
 
     Returns:
         A_ij measured_jj, nats.
@@ -47,26 +46,26 @@ def agreement(
     resamples: int = 999,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """How well the geometry predicts what behaviours do to each other.
+    """How well the geometry predicts the measured interference.
 
     Args:
         projected: as for `predicted_interference`.
-        changes: change of each item of behaviour j (second axis) when i is steered (first axis), nats.
+        changes: change of each item of behaviour j (second axis) when i (first axis) is steered, nats.
         confidence: between 0 and 1.
-        resamples: how many times the items are resampled.
+        resamples: the number of bootstrap resamples.
         seed: the same seed gives the same interval.
 
     Returns:
         `pearson` and `spearman`, over pairs of different behaviours; `n` counts pairs.
 
     Raises:
-        ScoreError: fewer than three behaviours, or not a change for each pair, item and projection.
+        ScoreError: fewer than three behaviours, fewer than two items, or shapes that do not match.
     """
     n = len(projected)
     if n < 3 or changes.shape[:2] != (n, n) or projected.shape != (n, n) or changes.shape[2] < 2:
         raise ScoreError(
             f"projected strengths of shape {tuple(projected.shape)} and changes of shape {tuple(changes.shape)}; "
-            "agreement needs a square of at least three behaviours, and at least two items of each pair."
+            "agreement needs (n, n) and (n, n, items), with n >= 3 behaviours and at least two items."
         )
     rng, items = np.random.default_rng(seed), changes.shape[2]
     whole = _correlations(projected, _mean(changes))
@@ -89,7 +88,7 @@ def _mean(changes: Float[Tensor, "behaviour other item"]) -> Float[Tensor, "beha
 
 
 def _correlations(projected: Tensor, measured: Tensor) -> tuple[float, float]:
-    """Pearson's and Spearman's, over pairs of different behaviours."""
+    """Pearson's and Spearman's correlation over pairs of different behaviours."""
     apart = ~torch.eye(len(projected), dtype=torch.bool)
     x, y = (matrix[apart].numpy() for matrix in (predicted_interference(projected, measured), measured))
     if np.ptp(x) == 0 or np.ptp(y) == 0:

@@ -1,15 +1,15 @@
-"""Two axes on which to look at activations: those of most variance, or those that part classes best.
+"""Two-dimensional views of activations: principal components, or linear discriminants of classes.
 
-    pca     the first two principal components of all rows                          (no class is used)
-    lda     the two directions of most variance between classes over that within, fitted on some of the rows:
-            PCA to at most 50 components, then  S_b w = lambda S_w w      S_b: covariance of the class means,
-            S_w: Ledoit-Wolf covariance of the rows about their class's mean
+    pca     the first two principal components of all rows                          (classes are not used)
+    lda     the two directions with the largest ratio of variance between classes to variance within, fitted on some
+            of the rows: PCA to at most 50 components, then  S_b w = lambda S_w w      S_b: covariance of the class
+            means, S_w: Ledoit-Wolf covariance of the rows about their class mean
 
-With more dimensions than rows, discriminants part *any* classes of the rows that they were fitted on, shuffled ones
-too. So a part of the rows is held out, and only those say anything. Two classes have one discriminant; the second axis
-is then the first principal component of what it leaves. PCA and shrinkage are scikit-learn's; its own discriminants
-shrink S_b + S_w and S_w by unlike amounts, so that two classes come out with more than one. Source: Fisher 1936; Ledoit
-& Wolf 2004.
+With more dimensions than rows, discriminants separate *any* classes of the rows they were fitted on, even shuffled
+ones; only the held-out rows are evidence. Two classes have one discriminant; the second axis is then the first
+principal component of the residual. PCA and shrinkage are scikit-learn's; its LinearDiscriminantAnalysis is not used,
+because it shrinks S_b + S_w and S_w by different amounts and then finds several discriminants for two classes. Source:
+Fisher 1936; Ledoit & Wolf 2004.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ COMPONENTS = 50
 @shown()
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plane:
-    """Coordinates of rows on two axes, and each axis' share: of all variance (PCA), of that between classes (LDA)."""
+    """Coordinates of rows on two axes, and each axis' share of the total (PCA) or between-class variance (LDA)."""
 
     coordinates: Float[Tensor, "n 2"]
     shares: tuple[float, float]
@@ -38,10 +38,10 @@ def pca_plane(rows: Float[Tensor, "n width"]) -> Plane:
     """The first two principal components of rows.
 
     Args:
-        rows: activations, one a row; at least three.
+        rows: at least three activations.
 
     Returns:
-        Their coordinates about the mean, in the units of the rows.
+        Their coordinates relative to the mean, in the units of the rows.
 
     Raises:
         ScoreError: fewer than three rows, or one that is not finite.
@@ -55,26 +55,28 @@ def pca_plane(rows: Float[Tensor, "n width"]) -> Plane:
 
 
 def lda_plane(rows: Float[Tensor, "n width"], classes: Sequence[str], fitted: Bool[Tensor, " n"]) -> Plane:
-    """The two linear discriminants of some classes.
+    """The first two linear discriminants of classes.
 
     Args:
-        rows: activations, one a row.
-        classes: the class of each row; two or more.
-        fitted: on which rows the axes are fitted; the others are held out.
+        rows: activations.
+        classes: the class of each row; two or more classes.
+        fitted: which rows the axes are fitted on; the others are held out.
 
     Returns:
-        The coordinates of all rows, in units of the spread within a class. With two classes the second axis is the
-        first principal component of the rest, and its share is 0.
+        The coordinates of all rows, in units of the within-class standard deviation. With two classes the second axis
+        is the first principal component of the residual, and its share is 0.
 
     Raises:
-        ScoreError: fewer than two rows of a class to fit on, one class, or a row that is not finite.
+        ScoreError: a class with fewer than two rows to fit on, only one class, or a row that is not finite.
     """
     from sklearn.decomposition import PCA
 
     data, names, chosen = _data(rows), np.asarray(classes), fitted.numpy()
     counts = {name: int((chosen & (names == name)).sum()) for name in dict.fromkeys(classes)}
     if len(names) != len(data) or len(counts) < 2 or min(counts.values()) < 2:
-        raise ScoreError(f"rows to fit discriminants on, by class: {counts}; give two classes with two rows each.")
+        raise ScoreError(
+            f"rows to fit discriminants on, by class: {counts}; give at least two classes with two rows each."
+        )
     pca = PCA(n_components=min(COMPONENTS, int(chosen.sum()) - 1, data.shape[1]), svd_solver="full").fit(data[chosen])
     reduced = pca.transform(data)
     values, axes = _discriminants(reduced[chosen], names[chosen])
@@ -87,7 +89,7 @@ def lda_plane(rows: Float[Tensor, "n width"], classes: Sequence[str], fitted: Bo
 
 
 def _discriminants(rows: np.ndarray, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues, largest first, and the discriminants in the columns, with unit spread within a class."""
+    """Eigenvalues, largest first, and the discriminants as columns, with unit within-class variance."""
     from scipy.linalg import eigh
     from sklearn.covariance import LedoitWolf
 
@@ -100,8 +102,10 @@ def _discriminants(rows: np.ndarray, names: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _data(rows: Tensor) -> np.ndarray:
-    """Rows as an array of at least three finite ones."""
+    """Rows as a float64 array; raises unless there are at least three finite rows."""
     data = rows.detach().cpu().double().numpy()
     if min(len(data), data.shape[1] + 1) < 3 or not np.isfinite(data).all():
-        raise ScoreError(f"rows of shape {data.shape}; a plane needs three or more of two dimensions, all finite.")
+        raise ScoreError(
+            f"rows of shape {data.shape}; a plane needs at least three rows of two dimensions or more, all finite."
+        )
     return data

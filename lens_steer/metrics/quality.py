@@ -1,18 +1,18 @@
-"""What can be said of a direction from activations alone, before it steers anything.
+"""Quality of a steering direction, computed from activations alone, before steering.
 
     split-half cosine        mean over random halves of cos(method(half 1), method(half 2))
     directional agreement    D = mean_i cos(d_i, v),   d_i = pos_i - neg_i;   left out: v_-i = mean of the other d_j
     cosine by size           cos(method(n random rows), method(all rows)),   mean and 5 / 95 % over repeats
-    separability             kappa(a) = 2 (a - mid) . v / ||v||^2     mid: midpoint of the two means; they lie at +-1
-                             where v is the mean difference
+    separability             kappa(a) = 2 (a - mid) . v / ||v||^2     mid: midpoint of the two class means, which have
+                             kappa = +-1 where v is the mean difference
                              d' = (mean kappa+ - mean kappa-) / sqrt((var+ + var-) / 2)    variances over n
                              overlap = sum of min(hist+, hist-) times bin width, 50 edges, densities; AUROC
     energy share             sum of the k largest v_j^2 / ||v||^2
 
-Source: Braun et al. 2025 (arXiv 2505.22637) for agreement and separability. Massive activations sit in a few
-dimensions: a direction with most of its energy in two of them says more of the token that was read than of the
-behaviour. On the training rows all of these look better than they are; separability wants rows of its own, agreement
-leaves each pair out. They are screens: none of them says that a direction steers.
+Source: Braun et al. 2025 (arXiv 2505.22637) for agreement and separability. Massive activations are confined to a few
+dimensions: a direction with most of its energy in two of them reflects the token that was read more than the
+behaviour. All of these are optimistic on the training rows: give separability held-out rows; agreement is leave-one-out
+by default. They are screening metrics and do not show that a direction steers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,12 +30,12 @@ from lens_steer.errors import ScoreError
 EDGES = 50
 
 Direction = Callable[[Tensor, Tensor], Tensor]
-"""A method: activations of the positive and the negative side in, a direction out."""
+"""An extraction method: (positive activations, negative activations) -> direction."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CosineAtSize:
-    """How close directions of `size` rows a class come to the one of all rows: mean, 5 % and 95 % over `repeats`."""
+    """Cosine of directions from `size` rows per class with that from all rows: mean, 5 % and 95 % over `repeats`."""
 
     size: int
     mean: float
@@ -46,7 +46,7 @@ class CosineAtSize:
 
 @dataclass(frozen=True, kw_only=True)
 class Separability:
-    """How far apart a direction holds two classes: d', shared area of the histograms, area under the ROC curve."""
+    """Separation of two classes along a direction: d', shared area of the histograms, area under the ROC curve."""
 
     d_prime: float
     overlap: float
@@ -70,24 +70,24 @@ def split_half_cosine(
     seed: int = 0,
     paired: bool = False,
 ) -> float:
-    """How alike the directions of two random halves of the data are.
+    """The mean cosine of the directions of two random halves of the data.
 
     Args:
-        pos: activations of the positive side.
-        neg: activations of the negative side.
-        method: makes a direction of both classes.
-        splits: random halvings.
+        pos: positive activations.
+        neg: negative activations.
+        method: makes a direction from both classes.
+        splits: number of random halvings.
         seed: the same seed gives the same halves.
-        paired: row i of both classes belongs together, and both go into the same half; else each class is halved alone.
-            An odd row out is left out. Pairs that are halved alone come out negative: a prompt that weighs on one
-            side of a half is missing on that side of the other.
+        paired: row i of both classes is a pair and goes into the same half; otherwise each class is halved
+            independently. The last row of an odd number is left out. Halving paired data independently biases the
+            cosine below 0, because the two rows of a prompt often fall into different halves.
 
     Returns:
-        The mean cosine: 1 for a direction that the data determine, about 0 for one that they do not.
+        The mean cosine: near 1 for a direction that the data determine, near 0 for one that they do not.
 
     Raises:
-        ScoreError: fewer than two rows on a side, no splits, classes that are not paired, or a half without a
-            direction.
+        ScoreError: a class with fewer than two rows, no splits, unequal classes where paired, or a half whose
+            direction is zero or not finite.
     """
     if splits < 1:
         raise ScoreError(f"{splits} splits; a split-half cosine needs at least one.")
@@ -107,26 +107,28 @@ def directional_agreement(
     direction: Float[Tensor, " d_model"] | None = None,
     leave_one_out: bool = True,
 ) -> float:
-    """How well the pairs' own differences agree with a direction.
+    """The mean cosine of the pair differences with a direction.
 
     Args:
-        differences: pos_i - neg_i, one pair a row.
-        direction: the direction v, made of other pairs or by another method; None takes the mean difference of these.
-        leave_one_out: compare each pair with the mean difference of the others. With the mean of all, each pair agrees
-            with itself: pure noise gives about 1 / sqrt(n) in place of 0. Without meaning where a direction is given.
+        differences: pos_i - neg_i, one pair per row.
+        direction: the direction v, from other pairs or another method; where None, the mean of these differences.
+        leave_one_out: compare each pair with the mean difference of the other pairs. The mean of all pairs contains
+            the pair itself, so that pure noise gives about 1 / sqrt(n) instead of 0. Ignored where a direction is
+            given.
 
     Returns:
         The mean cosine, from -1 to 1.
 
     Raises:
-        ScoreError: fewer than two pairs (one with a direction), a difference or a direction that is zero or not finite.
+        ScoreError: fewer than two pairs (one with a direction), or a difference or direction that is zero or not
+            finite.
 
     Source:
         Braun et al. 2025, arXiv 2505.22637 (there with the mean of all pairs).
     """
     rows = differences.detach().cpu().double()
     if len(rows) < (2 if direction is None else 1):
-        raise ScoreError(f"{len(rows)} pairs; agreement with their own mean needs two, with a given direction one.")
+        raise ScoreError(f"{len(rows)} pairs; agreement needs at least two pairs, or one with a given direction.")
     if direction is not None:
         against = direction.detach().cpu().double().expand_as(rows)
     elif leave_one_out:
@@ -145,30 +147,30 @@ def cosine_by_size(
     seed: int = 0,
     paired: bool = False,
 ) -> tuple[CosineAtSize, ...]:
-    """How many rows a direction needs.
+    """How the direction depends on the number of training rows.
 
     Args:
-        pos: activations of the positive side.
-        neg: activations of the negative side.
-        method: makes a direction of both classes.
-        sizes: rows taken of each class, at random, without replacement.
-        repeats: random choices for each size.
-        seed: the same seed gives the same choices.
-        paired: row i of both classes belongs together, and the same rows are taken of both.
+        pos: positive activations.
+        neg: negative activations.
+        method: makes a direction from both classes.
+        sizes: rows drawn from each class, at random, without replacement.
+        repeats: random draws for each size.
+        seed: the same seed gives the same draws.
+        paired: row i of both classes is a pair; the same rows are drawn from both.
 
     Returns:
-        One entry for each size, which a pandas.DataFrame takes as they are. The rows taken are among all rows, so
-        large sizes are close to 1 whatever the data.
+        One entry per size; `pandas.DataFrame` accepts the tuple. A draw is a subset of all rows, so the cosine of a
+        large size is near 1 for any data.
 
     Raises:
-        ScoreError: a size below 1 or above the rows of a side, no repeats, or a direction that is zero or not finite.
+        ScoreError: a size below 1 or above the smaller class, no repeats, or a direction that is zero or not finite.
     """
     _check_sides(pos, neg, 1, paired)
     for size in sizes:
         if not 1 <= size <= min(len(pos), len(neg)) or repeats < 1:
             raise ScoreError(
                 f"size {size} with {repeats} repeats, of {len(pos)} positive and {len(neg)} negative rows; give sizes "
-                "from 1 to the rows of the smaller side, and at least one repeat."
+                "from 1 to the rows of the smaller class, and at least one repeat."
             )
     generator, whole = torch.Generator().manual_seed(seed), method(pos, neg)
     found = []
@@ -185,19 +187,20 @@ def cosine_by_size(
 def separability(
     pos: Float[Tensor, "n_pos d_model"], neg: Float[Tensor, "n_neg d_model"], direction: Float[Tensor, " d_model"]
 ) -> Separability:
-    """How far apart a direction holds the two classes.
+    """The separation of the two classes along a direction.
 
     Args:
-        pos: activations of the positive side, best of pairs that the direction was not made of.
-        neg: activations of the negative side; the number of rows may differ.
-        direction: of any length, from the negative to the positive side.
+        pos: positive activations, preferably from pairs that the direction was not made from.
+        neg: negative activations; the number of rows may differ.
+        direction: of any length, from the negative to the positive class.
 
     Returns:
-        d' (0 for no difference, negative for the wrong sign), the overlap of the two histograms (1 for alike, 0 for
-        apart) and the AUROC (0.5 for chance).
+        d' (0: no difference, negative: wrong sign), the overlap of the two histograms (1: identical, 0: disjoint) and
+        the AUROC (0.5: chance).
 
     Raises:
-        ScoreError: fewer than two rows on a side, a direction that is zero or not finite, or readings that do not vary.
+        ScoreError: a class with fewer than two rows, a direction that is zero or not finite, or projections that do not
+            vary.
 
     Source:
         Braun et al. 2025, arXiv 2505.22637.
@@ -207,14 +210,14 @@ def separability(
     _check_sides(pos, neg, 2)
     v = direction.detach().cpu().double()
     if not bool(v.isfinite().all()) or not float(v.norm()) > 0:
-        raise ScoreError("the direction is zero or not finite; separability needs one to project on.")
+        raise ScoreError("the direction is zero or not finite; give a direction to project on.")
     up, down = pos.detach().cpu().double(), neg.detach().cpu().double()
     middle = (up.mean(dim=0) + down.mean(dim=0)) / 2
     readings = [(2 * (side - middle) @ v / (v @ v)).numpy() for side in (up, down)]
     both = np.concatenate(readings)
     spread = float(np.sqrt((readings[0].var() + readings[1].var()) / 2))
     if not np.isfinite(both).all() or not spread > 0:
-        raise ScoreError("the readings along the direction do not vary within a side, or are not finite.")
+        raise ScoreError("projections on the direction do not vary within a class, or are not finite; give other rows.")
     edges = np.linspace(both.min(), both.max(), EDGES)
     counts = [np.histogram(side, bins=edges, density=True)[0] for side in readings]
     return Separability(
@@ -225,24 +228,24 @@ def separability(
 
 
 def energy_shares(direction: Float[Tensor, " d_model"], k: Sequence[int] = (1, 2, 10)) -> EnergyShares:
-    """How much of a direction sits in its few largest dimensions.
+    """The share of a direction's squared norm in its largest dimensions.
 
     Args:
         direction: of any length.
-        k: numbers of dimensions.
+        k: the numbers of dimensions to report.
 
     Returns:
-        The share of the squared norm in the k largest dimensions, for each k, and the max(k) largest dimensions. An
-        isotropic direction of d dimensions has about 2 ln(d) / d in its largest.
+        The share for the k largest dimensions, for each k, and the indices of the max(k) largest. An isotropic
+        direction of d dimensions has about 2 ln(d) / d in its largest.
 
     Raises:
-        ScoreError: a k below 1 or above the width, none at all, or a direction that is zero or not finite.
+        ScoreError: a k below 1 or above the width, no k, or a direction that is zero or not finite.
     """
     v = direction.detach().cpu().double()
     if not k or min(k) < 1 or max(k) > len(v):
         raise ScoreError(f"k = {tuple(k)} of {len(v)} dimensions; give numbers from 1 to {len(v)}.")
     if not bool(v.isfinite().all()) or not float(v.norm()) > 0:
-        raise ScoreError("the direction is zero or not finite; it has no energy to share out.")
+        raise ScoreError("the direction is zero or not finite; its energy shares are undefined.")
     energy = (v / v.norm()).square()
     order = energy.sort(descending=True, stable=True).indices
     return EnergyShares(
@@ -252,9 +255,9 @@ def energy_shares(direction: Float[Tensor, " d_model"], k: Sequence[int] = (1, 2
 
 
 def _check_sides(pos: Tensor, neg: Tensor, minimum: int, paired: bool = False) -> None:
-    """Refuses classes with too few rows, or that are not paired where they must be."""
+    """Raises where a class has too few rows, or paired classes differ in length."""
     if min(len(pos), len(neg)) < minimum or (paired and len(pos) != len(neg)):
-        kind = "pairs" if paired else "rows of each side"
+        kind = "pairs" if paired else "rows of each class"
         raise ScoreError(f"{len(pos)} positive and {len(neg)} negative rows; expected at least {minimum} {kind}.")
 
 

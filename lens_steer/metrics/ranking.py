@@ -1,11 +1,11 @@
-"""How alike two readings of the same tokens are.
+"""Agreement of two vocabulary readings, such as the logit lens and the measured change in logits of one vector.
 
-    Spearman     the correlation of the two rankings of the whole vocabulary (ties share their mean rank)
-    overlap      | top_k(first) & top_k(second) | / k,   at either end
+    Spearman     rank correlation over the whole vocabulary (ties share their mean rank)
+    overlap      | top_k(first) & top_k(second) | / k,   at the upper or the lower end
 
-Two readings may agree on the whole vocabulary and name other tokens at its ends, and the other way round: look at both.
-Unrelated readings are not at 0: tokens that no direction moves are in the middle of every ranking. A random direction
-read the second way is the comparison.
+The two are complementary: readings can agree over the vocabulary and differ in their top tokens, or the reverse.
+Unrelated readings need not give 0, because tokens that no direction changes are in the middle of every ranking; compare
+with a random direction.
 """
 
 from typing import Any
@@ -22,14 +22,14 @@ def rank_correlation(first: Float[Tensor, " d_vocab"], second: Float[Tensor, " d
     """Spearman's rank correlation of two readings.
 
     Args:
-        first: one value a token.
-        second: another value of the same tokens.
+        first: one value per token.
+        second: the other reading of the same tokens.
 
     Returns:
         From -1 to 1; NaN where a reading is constant.
 
     Raises:
-        ScoreError: fewer than three tokens, readings of unlike length, or a value that is not finite.
+        ScoreError: fewer than three tokens, readings of different length, or a value that is not finite.
 
     Source:
         Spearman 1904, "The proof and measurement of association between two things".
@@ -44,19 +44,19 @@ def rank_correlation(first: Float[Tensor, " d_vocab"], second: Float[Tensor, " d
 
 
 def overlap(first: Float[Tensor, " d_vocab"], second: Float[Tensor, " d_vocab"], k: int, largest: bool = True) -> float:
-    """The share of tokens that the ends of two readings have in common.
+    """The share of top-k (or bottom-k) tokens that two readings have in common.
 
     Args:
-        first: one value a token.
-        second: another value of the same tokens.
-        k: how many tokens make an end.
-        largest: the upper end, or the lower one.
+        first: one value per token.
+        second: the other reading of the same tokens.
+        k: the number of tokens.
+        largest: compare the k largest values; otherwise the k smallest.
 
     Returns:
-        From 0 to 1; two unrelated readings have k / d_vocab.
+        From 0 to 1; two independent readings have k / d_vocab on average.
 
     Raises:
-        ScoreError: k is below 1 or above the vocabulary, readings of unlike length, or a value that is not finite.
+        ScoreError: k is below 1 or above the vocabulary, readings of different length, or a value that is not finite.
     """
     one, two = _both(first, second)
     if not 1 <= k <= one.size:

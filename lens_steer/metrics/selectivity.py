@@ -1,13 +1,13 @@
-"""How selectively a skill is taken away: what another skill keeps where the target has fallen to a given level.
+"""Selectivity of removing a skill: the accuracy that another skill retains where the target has fallen to a level.
 
-    relative(s)      right tokens at strength s / right tokens at strength 0, over fixed documents
+    relative(s)          correct tokens at strength s / correct tokens at strength 0, over fixed documents
     retained at level a  relative text accuracy at the first strength s_a where relative target accuracy falls to a,
-                     both linear in s between neighbouring strengths
+                         both interpolated linearly between neighbouring strengths
 
-Source: van der Weij et al. 2024 (arXiv 2403.05767), who read 95, 90, 80, 50 and 20 % off their curves. On the
-diagonal, retained = level, steering harms both alike. Intervals resample the documents of both skills, each
-apart, the same documents at every strength (percentile bootstrap). A level that a resample does not reach counts as not
-reached, not as 0. Own code, because one resample without a value makes SciPy's interval NaN.
+Source: van der Weij et al. 2024 (arXiv 2403.05767), who report the levels 95, 90, 80, 50 and 20 %. Where
+retained = level, steering lowers both skills equally. Intervals (percentile bootstrap) resample the documents of the
+two skills independently, the same documents at every strength. Resamples that do not reach a level are left out of the
+interval and counted by `reached`; `scipy.stats.bootstrap` would return NaN.
 """
 
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ LEVELS = (0.95, 0.9, 0.8, 0.5, 0.2)
 
 @dataclass(frozen=True, kw_only=True)
 class Retained:
-    """What text keeps where the target has fallen to `level`, at `strength`; NaN where the grid ends before it.
+    """Retained text accuracy at the `strength` where the target has fallen to `level`; NaN where the grid ends before.
 
-    `reached` is the share of resamples that reach the level, over which the interval is taken.
+    `reached` is the share of resamples that reach the level; the interval is over these.
     """
 
     level: float
@@ -44,24 +44,24 @@ def retained_at(
     text: Float[Tensor, "resample strength"],
     level: float,
 ) -> tuple[Float[Tensor, " resample"], Float[Tensor, " resample"]]:
-    """Reads curves off at a level of the target, by linear interpolation.
+    """Retained accuracy at a level of the target, by linear interpolation.
 
     Args:
         strengths: growing, from 0.
-        target: relative accuracy of the target skill, one curve a row.
-        text: relative accuracy of the other skill.
+        target: relative accuracy of the target skill, one curve per row.
+        text: relative accuracy of the other skill, likewise.
         level: between 0 and 1.
 
     Returns:
-        The strength of the first crossing and the text's value there, one a row; NaN where the level is not reached.
+        The strength of the first crossing and the text accuracy there, per row; NaN where the level is not reached.
 
     Raises:
         ScoreError: the strengths do not grow from 0, or the level is not between 0 and 1.
     """
     if not 0 < level < 1 or len(strengths) < 2 or float(strengths[0]) != 0 or not bool((strengths.diff() > 0).all()):
         raise ScoreError(
-            f"level {level} of strengths {strengths.tolist()}; give a level between 0 and 1, and strengths that grow "
-            "from 0."
+            f"level {level} for strengths {strengths.tolist()}; give a level between 0 and 1, and increasing strengths "
+            "that start at 0."
         )
     fallen = target <= level
     right = fallen.double().argmax(dim=1).clamp(min=1)[:, None]
@@ -82,18 +82,18 @@ def selectivity(
     resamples: int = 999,
     seed: int = 0,
 ) -> list[Retained]:
-    """What text keeps at each level of the target, with 95 % intervals over documents.
+    """Retained text accuracy at each level of the target, with 95 % intervals over documents.
 
     Args:
         strengths: growing, from 0.
-        target: right tokens of each of the target's documents at each strength.
-        text: right tokens of each of the other skill's documents at each strength.
+        target: correct tokens of each document of the target skill at each strength.
+        text: correct tokens of each document of the other skill at each strength.
         levels: of the target, between 0 and 1.
-        resamples: how many times documents are drawn; none for no intervals.
+        resamples: the number of bootstrap resamples; 0 gives no intervals.
         seed: the same seed gives the same intervals.
 
     Returns:
-        One entry a level.
+        One entry per level.
 
     Raises:
         ScoreError: as `retained_at`.
@@ -117,19 +117,19 @@ def selectivity_difference(
     resamples: int = 999,
     seed: int = 0,
 ) -> list[Retained]:
-    """What text keeps under one steering minus what it keeps under another, each at the same level of its own target.
+    """Difference of the retained text accuracy of two steerings, each at the same level of its own target.
 
     Args:
-        strengths: growing, from 0; of both.
-        targets: right tokens of each steering's own target documents at each strength.
-        texts: right tokens of the same text documents under each steering, which are resampled together (paired).
+        strengths: growing, from 0; the same for both.
+        targets: correct tokens of each steering's target documents at each strength.
+        texts: correct tokens of the same text documents under each steering; resampled together (paired).
         levels: of both targets, between 0 and 1.
-        resamples: how many times documents are drawn.
+        resamples: the number of bootstrap resamples.
         seed: the same seed gives the same intervals.
 
     Returns:
-        One entry a level, whose `retained`, `low` and `high` are of the difference and whose `strength` is the first
-        steering's; NaN where either target does not reach the level.
+        One entry per level: `retained`, `low` and `high` are of the difference (first - second), `strength` is that of
+        the first steering; NaN where either target does not reach the level.
 
     Raises:
         ScoreError: as `retained_at`.
@@ -150,7 +150,7 @@ def selectivity_difference(
 
 
 def _retained(level: float, strength: float, value: float, drawn: np.ndarray) -> Retained:
-    """A value with the interval of those resamples that reach the level."""
+    """A value with its interval over the resamples that reach the level."""
     reached = drawn[~np.isnan(drawn)]
     known = len(reached) and not np.isnan(value)
     low, high = np.quantile(reached, [0.025, 0.975]) if known else (np.nan, np.nan)
@@ -168,6 +168,6 @@ def _weights(rng: np.random.Generator, resamples: int, n: int) -> Float[Tensor, 
 def _relative(
     counts: Float[Tensor, "strength n"], weights: Float[Tensor, "resample n"]
 ) -> Float[Tensor, "resample strength"]:
-    """Relative accuracy of each resample: ratios of weighted sums, the denominator at strength 0."""
+    """Relative accuracy of each resample: the weighted sum at each strength divided by that at strength 0."""
     sums = weights.double() @ counts.double().T
     return sums / sums[:, :1]

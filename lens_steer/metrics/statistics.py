@@ -1,14 +1,13 @@
-"""Intervals: of a mean over items, of a ratio of sums, and of a share; and p-values of many tests.
+"""Confidence intervals of means, ratios and shares, and the Holm correction of p-values.
 
     mean over items      bootstrap over items, bias-corrected and accelerated (scipy.stats.bootstrap)
-    items in two orders  whole items are resampled, their two answers together (a cluster bootstrap)
+    items in two orders  items are resampled with both of their answers (cluster bootstrap)
     ratio of sums        bootstrap over items, numerator and denominator of an item together (paired)
     share k / n          Clopper-Pearson, exact (scipy.stats.binomtest)
     many p-values        Holm: p_(i) <- max over j <= i of min(1, (m - j + 1) p_(j)),   p_(1) <= ... <= p_(m)
 
-Source: Efron 1987 (better bootstrap confidence intervals); Clopper & Pearson 1934; Holm 1979. An interval over
-items speaks of other items of the same kind, not of other training pairs, prompts or models. Randomness comes from
-`seed` alone.
+Source: Efron 1987 (better bootstrap confidence intervals); Clopper & Pearson 1934; Holm 1979. An interval over items
+generalises to other items of the same kind, not to other training pairs, prompts or models.
 """
 
 import math
@@ -25,7 +24,7 @@ from torch import Tensor
 from lens_steer.errors import ScoreError
 
 EMPTY = 1e-9
-"""The probability from which on a resample of nothing but zeros is reckoned with."""
+"""A ratio's interval is NaN where a resample has only zero denominators with a probability above this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +48,11 @@ def bootstrap_mean(
     """The mean over items, with its bootstrap interval.
 
     Args:
-        values: one number an item.
+        values: one number per item.
         confidence: between 0 and 1.
-        resamples: how many times the items are resampled.
+        resamples: the number of bootstrap resamples.
         seed: the same seed gives the same interval.
-        method: bias-corrected and accelerated, or plain percentiles.
+        method: bias-corrected and accelerated (BCa), or percentile.
 
     Returns:
         The mean and its interval, in the units of the values; of width 0 where all items are equal.
@@ -86,16 +85,16 @@ def mean_interval(
     seed: int = 0,
     method: Literal["BCa", "percentile"] = "percentile",
 ) -> tuple[float, float]:
-    """The ends of a mean's bootstrap interval, from 2000 resamples; for tables of many means.
+    """The bounds of a mean's bootstrap interval, from 2000 resamples; for tables of many means.
 
     Args:
-        values: one number an item, finite.
+        values: one number per item, finite.
         confidence: between 0 and 1.
         seed: of the bootstrap.
         method: as in `bootstrap_mean`.
 
     Returns:
-        Low and high; NaN of fewer than two items.
+        (low, high); NaN for fewer than two items.
     """
     if values.numel() < 2:
         return math.nan, math.nan
@@ -106,15 +105,12 @@ def mean_interval(
 def cluster_bootstrap_mean(
     values: Float[Tensor, "item order"], confidence: float = 0.95, resamples: int = 9999, seed: int = 0
 ) -> Interval:
-    """The mean over items asked in both option orders, resampling whole items.
-
-    All items have the same number of orders, so the mean of the resampled items' means is the mean of all their
-    answers.
+    """The mean over items scored in both option orders, with an interval from resampling items.
 
     Args:
-        values: one number for each item and option order.
+        values: one number per item and option order.
         confidence: between 0 and 1.
-        resamples: how many times the items are resampled.
+        resamples: the number of bootstrap resamples.
         seed: the same seed gives the same interval.
 
     Returns:
@@ -138,24 +134,24 @@ def bootstrap_ratio(
     """sum(numerator) / sum(denominator), with its bootstrap interval (BCa) over items.
 
     Args:
-        numerator: one number an item, such as a document's right tokens under steering.
-        denominator: one number an item, such as its right tokens without.
+        numerator: one number per item, such as a document's correct tokens under steering.
+        denominator: one number per item, such as its correct tokens without steering.
         confidence: between 0 and 1.
-        resamples: how many times the items are resampled, both numbers of an item together.
+        resamples: the number of bootstrap resamples; both numbers of an item are drawn together.
         seed: the same seed gives the same interval.
 
     Returns:
-        The ratio and its interval; of width 0 where every item has the same ratio, and NaN where so many denominators
-        are 0 that a resample may have no others.
+        The ratio and its interval; of width 0 where every item has the same ratio. The bounds are NaN where so many
+        denominators are 0 that a resample may contain only zeros.
 
     Raises:
-        ScoreError: fewer than two items, a value that is not finite, or a denominator below 0 or 0 in all.
+        ScoreError: fewer than two items, a value that is not finite, a negative denominator, or a denominator sum of 0.
     """
     above, below = (values.detach().cpu().double().numpy() for values in (numerator, denominator))
     if above.size < 2 or not np.isfinite([above, below]).all() or below.min() < 0 or below.sum() == 0:
         raise ScoreError(
             f"{above.size} items for a bootstrap interval of a ratio; it needs at least two, all finite, and "
-            "denominators of 0 or more that do not add up to 0."
+            "denominators >= 0 with a sum above 0."
         )
     ratio = float(above.sum() / below.sum())
     low = high = ratio
@@ -182,8 +178,8 @@ def share_interval(successes: int, n: int, confidence: float = 0.95) -> Interval
     """A share of independent items, with its exact interval.
 
     Args:
-        successes: items that count.
-        n: items in all.
+        successes: the number of items counted.
+        n: the number of all items.
         confidence: between 0 and 1.
 
     Returns:
@@ -199,20 +195,20 @@ def share_interval(successes: int, n: int, confidence: float = 0.95) -> Interval
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected for being many: the chance of one false alarm among all tests stays at the level.
+    """P-values corrected for multiple tests by Holm's method, which controls the family-wise error rate.
 
     Args:
-        p_values: between 0 and 1, dependent or not.
+        p_values: between 0 and 1; the tests may be dependent.
 
     Returns:
-        The corrected ones, in the same order.
+        The corrected p-values, in the same order.
 
     Raises:
-        ScoreError: there are none, or one is not between 0 and 1.
+        ScoreError: no p-values, or one that is not between 0 and 1.
 
     Source:
-        Holm 1979, "A simple sequentially rejective multiple test procedure". Own code, because SciPy corrects for
-        the false discovery rate alone.
+        Holm 1979, "A simple sequentially rejective multiple test procedure". SciPy offers only corrections of the
+        false discovery rate.
     """
     values = np.asarray(p_values, dtype=float)
     if not values.size or not ((values >= 0) & (values <= 1)).all():

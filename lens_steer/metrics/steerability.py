@@ -1,12 +1,12 @@
-"""How much an item's answer moves with the strength.
+"""Steerability: the slope of an item's logit difference over the strength.
 
     s_i = sum_k (c_k - c)(m_ik - m_i) / sum_k (c_k - c)^2    slope of the logit difference m over strength c
     steerability of a set = mean_i s_i                       = the slope of the mean curve (least squares is linear)
     anti-steerable share  = 1 - mean_i 1[s_i > 0]            s_i = 0 counts as anti-steerable
 
-Source: Tan et al. 2024 (arXiv 2407.12404). A slope says nothing about where the curve bends or collapses: fit it on
-strengths that have not collapsed. Units: natural-log units of preference for one unit of strength, so slopes compare
-only within one scale. The slope is written out, because SciPy's regressions fit one item at a time.
+Source: Tan et al. 2024 (arXiv 2407.12404). A slope does not show where the curve bends or collapses; fit it on
+strengths that have not collapsed. Units: natural-log units per unit of strength, so slopes are comparable only within
+one strength scale. The formula is written out because SciPy's regressions fit one item at a time.
 """
 
 import torch
@@ -26,7 +26,7 @@ def steerability(
         strengths: the strength grid, at least two different values.
 
     Returns:
-        One slope an item, float64, in natural-log units for one unit of strength.
+        One slope per item, float64, in natural-log units per unit of strength.
 
     Raises:
         ScoreError: no items, fewer than two different strengths, or a value that is not finite.
@@ -37,7 +37,7 @@ def steerability(
     if differences.shape[0] == 0:
         raise ScoreError("no items; steerability needs at least one.")
     if strengths.unique().numel() < 2:
-        raise ScoreError(f"strengths {strengths.tolist()} hold fewer than two different values; a slope needs two.")
+        raise ScoreError(f"strengths {strengths.tolist()}: a slope needs at least two different values.")
     if not (differences.isfinite().all() and strengths.isfinite().all()):
         raise ScoreError("a logit difference or a strength is not finite; leave collapsed strengths out of the slope.")
     grid = strengths.double() - strengths.double().mean()
@@ -48,7 +48,7 @@ def dataset_steerability(slopes: Float[Tensor, " item"]) -> float:
     """The mean slope of a set of items.
 
     Args:
-        slopes: one slope an item, from `steerability`.
+        slopes: one slope per item, from `steerability`.
 
     Returns:
         The mean, in the units of the slopes.
@@ -60,10 +60,10 @@ def dataset_steerability(slopes: Float[Tensor, " item"]) -> float:
 
 
 def anti_steerable_share(slopes: Float[Tensor, " item"]) -> float:
-    """The share of items that do not move towards the behaviour.
+    """The share of items whose slope is not positive.
 
     Args:
-        slopes: one slope an item, from `steerability`.
+        slopes: one slope per item, from `steerability`.
 
     Returns:
         1 - share of slopes above 0; a slope of exactly 0 counts as anti-steerable.
@@ -78,7 +78,7 @@ def anti_steerable_share(slopes: Float[Tensor, " item"]) -> float:
 
 
 def _some(slopes: Float[Tensor, " item"]) -> Tensor:
-    """Refuses an empty set."""
+    """The slopes; raises where there are none."""
     if slopes.numel() == 0:
         raise ScoreError("no slopes; give at least one item.")
     return torch.as_tensor(slopes)

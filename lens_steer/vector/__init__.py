@@ -1,4 +1,4 @@
-"""The steering vector, its file, and other programs' files."""
+"""Steering vectors, their file format, and import and export of other formats."""
 
 from lens_steer.vector.controls import random_like as random_like
 from lens_steer.vector.exchange import export_gguf as export_gguf

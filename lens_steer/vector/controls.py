@@ -1,9 +1,8 @@
-"""Controls that stand behind a vector: directions that know nothing of the behaviour.
+"""Control vectors: norm-matched random directions.
 
     random_like(v)[site] = ||v[site]|| g / ||g||,   g ~ N(0, I)
 
-A norm-matched random direction does the same amount of writing without the content; a claim about a vector is a claim
-against twenty of these.
+They change the activations by the same norm without the content of the vector. Compare an effect with at least twenty.
 """
 
 import torch
@@ -15,7 +14,7 @@ def random_like(vector: SteeringVector, seed: int) -> SteeringVector:
     """A vector of random directions with the norms and sites of another.
 
     Args:
-        vector: whose norms and provenance are taken.
+        vector: gives the sites, norms and provenance.
         seed: the same seed gives the same directions.
 
     Returns:

@@ -1,20 +1,20 @@
-"""Vectors in other programs' files: GGUF control vectors (llama.cpp, repeng) and plain tensors of one row a layer.
+"""Import and export of GGUF control vectors (llama.cpp, repeng) and import of tensors with one row per layer.
 
     GGUF            direction.N  <->  resid_post@N         added after block N, counted from 0, at every token
-    blocks          row i         ->  resid_post@i         as many rows as blocks
-    transformers    row 0         ->  resid_pre@0          the embeddings; one row more than blocks
-                    row i         ->  resid_post@(i-1)     hidden_states[i], what block i-1 gives
+    blocks          row i         ->  resid_post@i         one row per block
+    transformers    row 0         ->  resid_pre@0          the embeddings; one more row than blocks
+                    row i         ->  resid_post@(i-1)     hidden_states[i], the output of block i-1
 
-The number in a GGUF file is the block's own, from 0; there is no `direction.0` because llama.cpp refuses one (its
-buffer begins at layer 1), so `resid_post@0` cannot be exported. repeng numbers its layers the same way and would add a
-`direction.0` after block 0. Read from llama.cpp's `common_control_vector_load_one`, `llama_adapter_cvec::apply` and
-`build_cvec`, and repeng's `ControlVector`.
+N in a GGUF file is the block's index from 0. llama.cpp refuses `direction.0` (its buffer starts at layer 1), so
+`resid_post@0` cannot be exported; repeng uses the same numbering and would add `direction.0` after block 0. Source:
+llama.cpp's `common_control_vector_load_one`, `llama_adapter_cvec::apply` and `build_cvec`, and repeng's
+`ControlVector`.
 
-None of these files says how long activations are or what a vector was made of: the median activation norms must be
-given (`lens_steer.extraction.norms.activation_norms` measures them), method is `imported`, the position `unknown`, and
-the data hash is the file's. Directions are taken as they are, in float32; layers whose direction is zero are left out.
-Nothing here runs code from a file: where a tensor was pickled as part of a class, the class must be named, and an
-empty one without methods takes its place.
+These files contain neither activation norms nor training data: the median activation norms must be given
+(`lens_steer.extraction.norms.activation_norms` measures them), the method is `imported`, the position `unknown`, and
+the data hash that of the file. Directions are converted to float32 and not scaled; layers with a zero direction are
+left out. No code from a file is run: where a tensor was pickled inside a class, the class must be named and is replaced
+by an empty one without methods.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ NO_HOLDERS: Mapping[str, str] = MappingProxyType({})
 @shown()
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StoredRows:
-    """A tensor of one row a layer, and the plain facts that stood beside it in its class; none where it stood alone."""
+    """A tensor with one row per layer, and the text and number attributes of the class that held it, if any."""
 
     rows: Float[Tensor, "layer d_model"]
     facts: Mapping[str, str | int | float | bool]
@@ -62,26 +62,26 @@ def export_gguf(vector: SteeringVector, path: str | Path, model_hint: str | None
     """Writes a vector as a GGUF control vector, for llama.cpp or repeng.
 
     Args:
-        vector: what to write, at its raw strength: multiply it first for another.
-        path: where to, usually ending in `.gguf`; an existing file is replaced.
-        model_hint: what the file calls the model's architecture; its Hugging Face type where absent.
+        vector: the vector, written at raw strength 1; multiply it first for another strength.
+        path: of the file, usually ending in `.gguf`; an existing file is replaced.
+        model_hint: the architecture name in the file; the model's Hugging Face type where absent.
 
     Returns:
         The path written. The same vector gives the same bytes.
 
     Raises:
-        FormatError: a site that the format cannot express, a model of unknown architecture, or no `gguf` package.
+        FormatError: a site that the format does not support, an unknown architecture, or no `gguf` package.
     """
     gguf = _gguf()
     for site in vector.sites:
         if site.kind != "resid_post" or site.layer == 0:
             raise FormatError(
                 f"vector {vector.name!r} cannot be exported: GGUF control vectors are added after blocks 1 and later, "
-                f"so {site} has no place in one. Leave it out, or save the vector with SteeringVector.save."
+                f"so {site} is not supported. Leave it out, or save the vector with SteeringVector.save."
             )
     hint = model_hint or vector.fingerprint.architecture
     if not hint:
-        raise FormatError(f"vector {vector.name!r} does not say its model's architecture; pass model_hint.")
+        raise FormatError(f"vector {vector.name!r} has no architecture of its model; pass model_hint.")
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "vector.gguf"
         writer = gguf.GGUFWriter(draft, _ARCHITECTURE)
@@ -107,17 +107,17 @@ def import_gguf(
 
     Args:
         path: the file.
-        model: the model it is for; the file itself names an architecture only.
-        activation_norms: the median activation norm at each `resid_post` that the file has.
-        model_hint: what the file must call the architecture; the model's Hugging Face type where absent. llama.cpp has
-            names of its own, such as `llama` for Mistral.
+        model: the model of the vector; the file only has the name of its architecture.
+        activation_norms: the median activation norm at each `resid_post` site in the file.
+        model_hint: the architecture name expected in the file; the model's Hugging Face type where absent. llama.cpp
+            uses its own names, such as `llama` for Mistral.
 
     Returns:
         The vector, `direction.N` at `resid_post@N`.
 
     Raises:
-        FormatError: no such file, a truncated or foreign one, or no `gguf` package.
-        MismatchError: the file is of another architecture, width or depth.
+        FormatError: the file is missing, truncated or of another format, or there is no `gguf` package.
+        MismatchError: the file is for another architecture, width or number of layers.
     """
     gguf = _gguf()
     content = _read(path, "a GGUF control vector")
@@ -147,25 +147,25 @@ def import_tensor(
     numbering: Numbering,
     holders: Mapping[str, str] = NO_HOLDERS,
 ) -> SteeringVector:
-    """Reads a tensor `[layers, d_model]` that `torch.save` wrote; weights only, no code of the file is run.
+    """Reads a vector from a tensor `[layers, d_model]` that `torch.save` wrote; no code of the file is run.
 
-    In Transformers, `hidden_states[0]` are the embeddings and `hidden_states[i]` is what block i-1 gives, but the last
-    one has gone through the final norm as well: a direction read there belongs to no site of the stream. Leave that
-    row out (set it to zero) unless it was made from the stream itself.
+    In Transformers, `hidden_states[0]` are the embeddings and `hidden_states[i]` is the output of block i-1, but the
+    last one has also passed the final norm and is not a site of the residual stream. Set that row to zero unless it was
+    computed from the residual stream.
 
     Args:
         path: the file.
-        model: the model it is for; the file does not say.
+        model: the model of the vector; it is not recorded in the file.
         activation_norms: the median activation norm at each site of the tensor.
-        numbering: whether row i is `hidden_states[i]` of Transformers, or block i's output.
-        holders: classes the tensor may stand in, as for `read_rows`.
+        numbering: whether row i is `hidden_states[i]` of Transformers, or the output of block i.
+        holders: classes that may contain the tensor, as for `read_rows`.
 
     Returns:
         The vector.
 
     Raises:
         FormatError: as `read_rows`.
-        MismatchError: not as many rows as the numbering says, or another width.
+        MismatchError: the number of rows does not fit the numbering, or the width differs.
     """
     rows = read_rows(path, holders).rows
     n_layers = int(model.cfg.n_layers)
@@ -182,20 +182,20 @@ def import_tensor(
 
 
 def read_rows(path: str | Path, holders: Mapping[str, str] = NO_HOLDERS) -> StoredRows:
-    """Reads a tensor `[layers, d_model]` that `torch.save` wrote, alone or as an attribute of a class that is named.
+    """Reads a tensor `[layers, d_model]` that `torch.save` wrote, alone or as an attribute of a named class.
 
-    A class is never imported: an empty one without methods takes its place and receives the attributes.
+    Classes are never imported: an empty class without methods receives the attributes instead.
 
     Args:
         path: the file.
-        holders: classes that the file may hold, each with the attribute that is the tensor, such as
+        holders: classes that the file may contain, each with the name of its tensor attribute, such as
             `{"activation_tensor.ActivationTensor": "acts"}`.
 
     Returns:
-        The tensor in float32 on the CPU, with the class's attributes that are texts or numbers.
+        The tensor in float32 on the CPU, with the class's text and number attributes.
 
     Raises:
-        FormatError: no such file, a truncated or foreign one, or one that holds anything else.
+        FormatError: the file is missing, truncated, of another format, or contains anything else.
     """
     _read(path, "a tensor written by torch.save")
     advice = "In the environment that made it, write the tensor alone: torch.save(v.directions_tensor, path)."
@@ -226,7 +226,7 @@ def _vector(
     activation_norms: Mapping[Site, float],
     options: Mapping[str, Any],
 ) -> SteeringVector:
-    """The steering vector of a foreign file: its directions that are not zero, with what is known of them."""
+    """The steering vector of an imported file, without its zero directions."""
     width, n_layers = int(model.cfg.d_model), int(model.cfg.n_layers)
     for site, direction in directions.items():
         if direction.shape != (width,) or site.layer >= n_layers:
@@ -254,7 +254,7 @@ def _vector(
 
 
 def _gguf_site(name: str, path: str | Path) -> Site:
-    """The site of a tensor called `direction.N`."""
+    """The site of a tensor named `direction.N`."""
     start, _, number = name.partition(".")
     if start != "direction" or not number.isascii() or not number.isdigit():
         raise FormatError(f"{path}: holds a tensor {name!r}; expected only 'direction.N' with N a layer.")
@@ -262,13 +262,13 @@ def _gguf_site(name: str, path: str | Path) -> Site:
 
 
 def _cause(error: BaseException) -> str:
-    """Why a file could not be loaded: the class or function that was refused, or what torch said first."""
+    """Why a file could not be loaded: the refused class or function, or the first line of torch's message."""
     refused = _GLOBAL.search(str(error))
     return f"it asks for {refused[1]}" if refused else str(error).strip().split("\n")[0]
 
 
 def _read(path: str | Path, what: str) -> bytes:
-    """All of a file."""
+    """The content of a file."""
     try:
         return Path(path).read_bytes()
     except OSError as error:
@@ -276,7 +276,7 @@ def _read(path: str | Path, what: str) -> bytes:
 
 
 def _gguf() -> Any:
-    """The optional package that knows the file format."""
+    """The optional package `gguf`."""
     try:
         import gguf
     except ImportError as error:

@@ -1,11 +1,11 @@
-"""A steering vector as a file: safetensors, with one JSON header that holds all of its provenance.
+"""The file format of steering vectors: safetensors with a JSON header for the provenance.
 
     tensors   "resid_post@12" -> float32 (d_model,)      header   {"lens_steer": JSON with schema, name, method, ...}
               "z@5.3"         -> float32 (d_head,)
 
-Schema 2 adds d_head, n_heads and architecture to the fingerprint, and with them heads; files of schema 1 are read too.
-The same vector gives the same bytes. A file is written whole or not at all. Reading refuses a file that is truncated,
-foreign or of a newer schema, and, where a model is given, a vector of another model. There is no pickle in it.
+Schema 2 adds d_head, n_heads and architecture to the fingerprint, which head sites need; schema 1 is read too. Files
+are written atomically, and the same vector gives the same bytes. Truncated files, other formats and newer schemas raise
+`FormatError`; where a model is given, a vector of another model raises `MismatchError`. No pickle is used.
 """
 
 import json
@@ -30,8 +30,8 @@ def save_vector(vector: SteeringVector, path: str | Path) -> Path:
     """Writes a vector to a safetensors file.
 
     Args:
-        vector: what to write.
-        path: where to, usually ending in `.safetensors`; an existing file is replaced.
+        vector: the vector.
+        path: of the file, usually ending in `.safetensors`; an existing file is replaced.
 
     Returns:
         The path written.
@@ -58,14 +58,14 @@ def load_vector(path: str | Path, model: SteerableModel | None = None) -> Steeri
 
     Args:
         path: the file.
-        model: the model it is for; where given, the vector must be of that model.
+        model: where given, the vector must be of this model.
 
     Returns:
-        The vector, equal in every field to the one saved.
+        The vector, equal to the saved one in every field.
 
     Raises:
-        FormatError: there is no such file, or it is truncated, foreign or of a newer schema.
-        MismatchError: the vector is of another model; the fields that differ are named.
+        FormatError: the file is missing, truncated, of another format or of a newer schema.
+        MismatchError: the vector is of another model; the differing fields are named.
     """
     path = Path(path)
     try:
@@ -96,7 +96,7 @@ def load_vector(path: str | Path, model: SteerableModel | None = None) -> Steeri
 
 
 def _header(outer: dict[str, Any], path: Path) -> dict[str, Any]:
-    """lens_steer's own header, of a schema that is known."""
+    """The lens_steer header; raises for unknown kinds and schemas."""
     try:
         header = json.loads(outer["__metadata__"]["lens_steer"])
         schema, kind = header["schema"], header["kind"]

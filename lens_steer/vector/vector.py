@@ -1,11 +1,10 @@
-"""The steering vector: one direction a site, with everything that says where it came from.
+"""The steering vector: one direction per site, with its provenance.
 
     v = {site: direction}      (v + w)[site] = v[site] + w[site]      v.unit()[site] = v[site] / ||v[site]||
 
-Directions are float32 on the CPU, in the units of the site's activations, and are never normalised unless asked. A
-vector is frozen: arithmetic gives a new one. `activation_norms` holds the median norm of the training tokens'
-activations at each site, the unit of the `relative` strength scale. A vector knows whose it is (its fingerprint), and
-`apply` steers with it.
+Directions are float32 on the CPU, in the units of the site's activations; only `unit` normalises them. A vector is
+frozen: arithmetic returns a new one. `activation_norms` are the median norms of the training tokens' activations at
+each site, the unit of the `relative` strength scale. `fingerprint` identifies the model; `apply` steers it.
 """
 
 import hashlib
@@ -36,13 +35,13 @@ from lens_steer.model import Fingerprint, SteerableModel, require_model, require
 class SteeringVector:
     """A direction at each of its sites, with its provenance; frozen.
 
-    `method`, `options`, `position` (a position rule), `data_hash` and the counts of activations on each class say how
-    it was made; `activation_norms` are median norms at each site; `fingerprint` is the model's, `versions` the
-    libraries'.
+    `method`, `options`, `position` (a position rule), `data_hash` and the number of activations of each class record
+    how it was made, `fingerprint` from which model, `versions` with which library versions. `activation_norms` are
+    the median activation norms at each site.
 
     Raises:
-        DirectionError: a direction is NaN, infinite, zero or not as long as its site is wide; the site is named.
-        SiteError: there are no sites, or a site of which the model has no layer or head.
+        DirectionError: a direction is NaN, infinite, zero or not of the site's width; the site is named.
+        SiteError: there are no sites, or the model has no such layer or head.
     """
 
     name: str
@@ -133,24 +132,25 @@ class SteeringVector:
 
         Args:
             model: the vector's model.
-            layer: where: a layer (its resid_post), any other site, or several, at each of which it is written; may be
-                left out where the vector has one site.
+            layer: a layer (its resid_post), any other site, or several sites; may be left out where the vector has one
+                site.
             strength: in units of the scale.
-            scale: what strength 1 means: the vector as extracted, norm 1, or the site's median activation norm.
-            positions: which tokens, as `Positions.parse` reads them.
-            operator: how it is written; added where absent.
-            gate: on which condition; always where absent.
-            prompt_lengths: tokens of each row's prompt, for positions that speak of it. Where absent they are learnt as
-                `steer` says: `generate`, `model.generate` and a forward pass of prompts need none.
-            site: another name of `layer`.
+            scale: what strength 1 means: the vector as extracted (`raw`), norm 1 (`unit`), or the site's median
+                activation norm (`relative`).
+            positions: which tokens are steered, in the syntax of `Positions.parse`.
+            operator: how the direction is applied; addition where absent.
+            gate: a condition on the activation; always applied where absent.
+            prompt_lengths: number of prompt tokens of each row, for positions relative to the prompt. Where absent,
+                `steer` infers them for `generate`, `model.generate` and a forward pass of prompts.
+            site: alias of `layer`.
 
         Returns:
             The context manager of `steer`.
 
         Raises:
             ArgumentError: no model.
-            SiteError: no place is given and the vector has several, or it has no direction there.
-            SteeringError, PositionError, MismatchError: as `steer` and `Intervention.of` say.
+            SiteError: no site is given and the vector has several, or it has no direction at the site.
+            SteeringError, PositionError, MismatchError: as `steer` and `Intervention.of`.
 
         Example:
             >>> from lens_steer import Decoding, extract, generate, load_model
@@ -164,7 +164,7 @@ class SteeringVector:
         require_model(model, "vector.apply(model, layer, strength=2.0)", layer, strength)
         if (layer is None) == (site is None) and (site is not None or len(self.sites) > 1):
             raise SiteError(
-                f"vector {self.name!r} has {len(self.sites)} sites; give one place, such as vector.apply(model, "
+                f"vector {self.name!r} has {len(self.sites)} sites; give one site, such as vector.apply(model, "
                 f"'{self.sites[len(self.sites) // 2]}', strength=2.0)."
             )
         place = layer if site is None else site
@@ -186,8 +186,8 @@ class SteeringVector:
         """The cosine between this vector and another of the same model, at a site.
 
         Args:
-            other: another vector that has the site.
-            site: where.
+            other: a vector with a direction at the site.
+            site: a site of both vectors.
 
         Returns:
             Between -1 and 1.
@@ -201,7 +201,7 @@ class SteeringVector:
         return float((mine @ theirs / (mine.norm() * theirs.norm())).clamp(-1, 1))
 
     def unit(self) -> "SteeringVector":
-        """The same vector with every direction at norm 1."""
+        """The same vector with every direction scaled to norm 1."""
         directions = {site: direction / direction.norm() for site, direction in self.directions.items()}
         return self._derived(f"unit({self.name})", directions)
 
@@ -228,7 +228,7 @@ class SteeringVector:
         return self._derived(f"({self.name} without {other.name})", directions)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a site: its norm, the site's median activation norm, and the ratio of the two."""
+        """One row per site: the norm, the site's median activation norm, and their ratio."""
         rows = [(str(site), self.norm(site), self.activation_norms[site]) for site in self.sites]
         frame = pd.DataFrame(rows, columns=["site", "norm", "activation_norm"])
         return frame.assign(relative_norm=frame["norm"] / frame["activation_norm"])
@@ -247,7 +247,7 @@ class SteeringVector:
         return draw("lens_bars", self, model, self.sites[-1] if site is None else site, k)
 
     def to(self, *_: Any) -> "SteeringVector":
-        """The vector itself: directions stay float32 on the CPU and are copied to the model's device when they act."""
+        """Returns the vector unchanged: directions stay float32 on the CPU; hooks copy them to the model's device."""
         return self
 
     @classmethod
@@ -258,10 +258,10 @@ class SteeringVector:
         return load_vector(path, model)
 
     def save(self, path: str | Path) -> Path:
-        """Writes the vector, whole, to a safetensors file with a JSON header; `load_vector` reads it back.
+        """Writes the vector to a safetensors file with a JSON header; `load` reads it back.
 
         Args:
-            path: where to, usually ending in `.safetensors`; an existing file is replaced.
+            path: of the file, usually ending in `.safetensors`; an existing file is replaced.
 
         Returns:
             The path written. The same vector gives the same bytes.
@@ -314,25 +314,25 @@ class SteeringVector:
         method: str | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> "SteeringVector":
-        """A new vector of other directions, with the rest of this one's provenance.
+        """A new vector with other directions and the rest of this vector's provenance.
 
         Args:
             name: of the new vector.
-            directions: one a site, in the units of the site's activations.
-            method: how they were made; this vector's method where absent.
+            directions: by site, in the units of the site's activations.
+            method: of the new directions; this vector's method where absent.
             options: of that method; this vector's options where absent.
 
         Returns:
             The new vector.
 
         Raises:
-            DirectionError: a direction is NaN, infinite, zero or not as long as its site is wide.
+            DirectionError: a direction is NaN, infinite, zero or not of the site's width.
         """
         method, options = method or self.method, self.options if options is None else options
         return replace(self, name=name, directions=directions, method=method, options=options)
 
     def _derived(self, name: str, directions: Mapping[Site, Tensor]) -> "SteeringVector":
-        """The same provenance under a new name, which is the expression that made it."""
+        """A vector with the same provenance, named after the expression that made it."""
         return self.replaced(name, directions, options={**self.options, "expression": name})
 
     def _combined(self, other: "SteeringVector", sign: float, name: str) -> "SteeringVector":
@@ -360,12 +360,14 @@ class SteeringVector:
 
 
 def _checked(direction: Tensor, width: int | None, where: str) -> Tensor:
-    """A direction as float32 on the CPU, a copy of its own, or an error that names the site."""
+    """A copy of a direction as float32 on the CPU; raises with the site's name where it is invalid."""
     kept = torch.as_tensor(direction).detach().to(device="cpu", dtype=torch.float32, copy=True).contiguous()
     if kept.shape != (width,):
         raise DirectionError(f"{where}: shape {tuple(kept.shape)}; expected ({width},), the width of the site.")
     if not bool(kept.isfinite().all()):
-        raise DirectionError(f"{where}: NaN or infinite entries; look at the activations it was made from.")
+        raise DirectionError(f"{where}: NaN or infinite entries; check the activations it was made from.")
     if not bool(kept.any()):
-        raise DirectionError(f"{where}: the direction is zero and would steer nothing; the two sides are alike here.")
+        raise DirectionError(
+            f"{where}: the direction is zero and has no effect; positive and negative activations are equal here."
+        )
     return kept

@@ -222,9 +222,9 @@ def test_bad_questions_are_refused_with_what_to_do(llama: Any) -> None:
     with pytest.raises(DataError, match="0 prompts"):
         token_contrast(llama, [], 5)
     asked = token_contrast(llama, TEXTS, RAISED)
-    with pytest.raises(SteeringError, match="nothing steers"):
+    with pytest.raises(SteeringError, match="there are no interventions"):
         attribute_directly(llama, asked, [])
-    with pytest.raises(SteeringError, match="nothing steers"):
+    with pytest.raises(SteeringError, match="there are no interventions"):
         patch_back(llama, asked, [])
     with pytest.raises(AttributionError, match="resid_post@2 is not one component's output"):
         patch_back(llama, asked, push(llama, "resid_post@1"), [Site("resid_post", 2)])

@@ -136,7 +136,7 @@ def test_sets_that_share_a_direction_have_a_small_angle_and_random_ones_none(vec
     assert shared["degrees"].iloc[0] < 0.1 < shared["null_low"].iloc[0] and len(shared) == 2
     other = subspace_angles(noise[:1], noise[1:2], "resid_post@1", draws=100).iloc[0]
     assert other["null_low"] <= other["degrees"] <= other["null_high"]
-    with pytest.raises(ScoreError, match="none that is a sum of others"):
+    with pytest.raises(ScoreError, match="all linearly independent"):
         subspace_angles([vector, 2 * vector], noise, "resid_post@1")
 
 

@@ -104,7 +104,7 @@ def test_random_edits_have_the_norm_of_what_they_stand_for(vector: SteeringVecto
 
 
 def test_bad_plans_are_refused(llama: Any, vector: SteeringVector, texts: list[str]) -> None:
-    with pytest.raises(SteeringError, match="nothing steers, so there is nothing to follow"):
+    with pytest.raises(SteeringError, match="there are no interventions to follow"):
         persistence(llama, texts, [])
     with pytest.raises(PositionError, match="'after_prompt' selects no token"):
         persistence(llama, texts, edit(vector), positions="after_prompt")

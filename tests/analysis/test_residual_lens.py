@@ -55,7 +55,7 @@ def test_in_the_lab_the_vectors_words_rise_where_it_is_written_and_random_direct
 
 
 def test_bad_runs_words_and_contexts_are_refused(llama: Any) -> None:
-    with pytest.raises(ScoreError, match="it is always there"):
+    with pytest.raises(ScoreError, match="which is reserved"):
         residual_lens(llama, ["A"], WORDS, {"unsteered": []})
     with pytest.raises(DataError, match="no wanted tokens"):
         residual_lens(llama, ["A"], [], {})

@@ -41,9 +41,7 @@ def test_a_balanced_set_loses_only_what_tips_it() -> None:
     assert found == tuple(one for one in items if one in set(found)) and set(items[40:]) <= set(found)
     assert balanced(items) == found != balanced(items, seed=1)
     assert balanced(found) == found
-    with pytest.raises(
-        DataError, match=r"is the matching answer in .* of 30 questions, so that no balanced set is left"
-    ):
+    with pytest.raises(DataError, match=r"is the matching answer in .* of 30 questions, so no balanced subset exists"):
         balanced(items[:30])
 
 

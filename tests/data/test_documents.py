@@ -65,7 +65,7 @@ def test_a_dataset_is_streamed_once_into_the_same_documents_each_time(tmp_path: 
 def test_a_dataset_that_is_too_small_foreign_or_missing_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("datasets")
     name = dataset(tmp_path / "set")
-    with pytest.raises(DataError, match="20 different documents; 21 were asked for"):
+    with pytest.raises(DataError, match="20 distinct documents, fewer than n=21"):
         hub_documents(name, 21, field="content")
     with pytest.raises(DataError, match="no text in field 'text'"):
         hub_documents(name, 3)
@@ -95,7 +95,7 @@ def test_a_corpus_is_split_by_content_whatever_the_order() -> None:
     [
         ({"train": ()}, "the train split has no documents"),
         ({"test": ("c", " ")}, "test document 1 is empty"),
-        ({"test": ("a",)}, "test document 0 is train document 0 again"),
+        ({"test": ("a",)}, "test document 0 repeats train document 0"),
     ],
 )
 def test_a_corpus_with_an_empty_part_or_a_document_twice_is_refused(parts: dict[str, tuple], words: str) -> None:

@@ -46,7 +46,7 @@ def test_splits_that_share_a_content_are_refused() -> None:
 
 
 def test_fractions_that_are_no_whole_and_empty_sets_are_refused() -> None:
-    with pytest.raises(DataError, match="add up to 1"):
+    with pytest.raises(DataError, match="sum to 1"):
         split_items(ITEMS, (0.5, 0.5, 0.5))
     with pytest.raises(DataError, match="no items to split"):
         split_items([])

@@ -219,7 +219,7 @@ def test_what_cannot_be_compared_is_refused(lab: Any, vectors: Any, behaviours: 
     for strengths in ((0.5, 1), (0,), (-1, 0, 1)):
         with pytest.raises(ScoreError, match="give 0, the unsteered model, and sizes above it"):
             run(strengths=strengths)
-    with pytest.raises(SiteError, match="written to the same tensor"):
+    with pytest.raises(SiteError, match="added to the same tensor"):
         run(places=PLACES | {"myopic": "resid_post@1"})
     with pytest.raises(ScoreError, match="places: boldness unknown"):
         run(places=PLACES | {"boldness": "resid_post@1"})

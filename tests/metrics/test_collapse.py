@@ -72,7 +72,7 @@ def test_stored_responses_are_judged_by_the_same_rule() -> None:
         and found.mean_answer_probability == pytest.approx(0.92)
     )
     assert found.gold_entropy == pytest.approx(0.811278)
-    with pytest.raises(ScoreError, match="give as many"):
+    with pytest.raises(ScoreError, match="one gold answer per response"):
         collapse_of_responses(["A"], gold)
 
 

@@ -59,11 +59,11 @@ def test_the_matching_rate_is_that_of_the_split() -> None:
 
 
 def test_one_label_only_and_impossible_counts_are_refused() -> None:
-    with pytest.raises(ScoreError, match="one label only"):
+    with pytest.raises(ScoreError, match="a single label"):
         detection(3, 5, 0, 0)
     with pytest.raises(ScoreError, match="6 of 5 trials in which the first option matches"):
         detection(6, 5, 0, 5)
-    with pytest.raises(ScoreError, match="no answers give these"):
+    with pytest.raises(ScoreError, match="these counts are inconsistent"):
         detection_of_counts(5, 5, 5, 5)
     with pytest.raises(ScoreError, match="both option orders"):
         detection_of_choices(torch.ones(3, 1, dtype=torch.bool))

@@ -87,7 +87,7 @@ def test_an_onset_is_interpolated_and_censored_where_the_grid_ends() -> None:
     assert rules.onset([0, 1], [-1.0, 0.0]) == math.inf and rules.onset([0, 1], [0.1, 1.0]) == 0
     assert rules.onset([0, 1, 2], [-1.0, -1.0, math.inf]) == 2
     for strengths in ([1, 2], [0, 2, 1], [-1, 0, 1], []):
-        with pytest.raises(ScoreError, match="from 0 outwards"):
+        with pytest.raises(ScoreError, match="start at 0 and grow in size"):
             rules.onset(strengths, [0.0] * len(strengths))
 
 

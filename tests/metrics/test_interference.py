@@ -40,5 +40,5 @@ def test_opposite_vectors_are_predicted_to_pull_the_other_way() -> None:
 
 
 def test_fewer_than_three_behaviours_have_no_correlation() -> None:
-    with pytest.raises(ScoreError, match="at least three behaviours"):
+    with pytest.raises(ScoreError, match="n >= 3 behaviours"):
         agreement(torch.eye(2), torch.zeros(2, 2, 4))

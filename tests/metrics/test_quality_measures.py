@@ -66,7 +66,7 @@ def test_pairs_stay_together_in_a_half() -> None:
 
 
 def test_what_cannot_be_halved_is_refused() -> None:
-    with pytest.raises(ScoreError, match="1 positive and 4 negative rows; expected at least 2 rows of each side"):
+    with pytest.raises(ScoreError, match="1 positive and 4 negative rows; expected at least 2 rows of each class"):
         split_half_cosine(noise(1, 0), noise(4, 1), MEAN)
     with pytest.raises(ScoreError, match="0 splits"):
         split_half_cosine(noise(4, 0), noise(4, 1), MEAN, splits=0)
@@ -91,7 +91,7 @@ def test_noise_agrees_with_its_own_mean_unless_each_pair_is_left_out() -> None:
 
 
 def test_agreement_needs_pairs_that_differ() -> None:
-    with pytest.raises(ScoreError, match="1 pairs; agreement with their own mean needs two"):
+    with pytest.raises(ScoreError, match="1 pairs; agreement needs at least two pairs"):
         directional_agreement(noise(1, 0))
     assert directional_agreement(noise(1, 0), noise(1, 0)[0]) == pytest.approx(1.0)
     with pytest.raises(ScoreError, match="no cosine"):
@@ -166,12 +166,12 @@ def test_separability_on_the_training_rows_of_noise_is_an_illusion_that_new_rows
 
 
 def test_what_cannot_be_separated_is_refused() -> None:
-    with pytest.raises(ScoreError, match="expected at least 2 rows of each side"):
+    with pytest.raises(ScoreError, match="expected at least 2 rows of each class"):
         separability(noise(1, 0), noise(5, 1), AXIS)
     for bad in (torch.zeros(64), AXIS * math.nan):
         with pytest.raises(ScoreError, match="the direction is zero or not finite"):
             separability(noise(5, 0), noise(5, 1), bad)
-    with pytest.raises(ScoreError, match="do not vary within a side"):
+    with pytest.raises(ScoreError, match="do not vary within a class"):
         separability(torch.ones(3, 64), torch.zeros(3, 64), torch.eye(64)[0])
 
 

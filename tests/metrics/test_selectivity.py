@@ -78,5 +78,5 @@ def test_two_steerings_are_compared_at_the_same_loss_and_on_the_same_text_docume
 def test_a_grid_without_0_or_a_level_that_is_none_is_refused() -> None:
     counts = torch.ones(2, 3)
     for strengths, level in (([1.0, 2.0], 0.5), ([0.0, 0.0], 0.5), ([0.0, 1.0], 1.0)):
-        with pytest.raises(ScoreError, match="between 0 and 1, and strengths that grow"):
+        with pytest.raises(ScoreError, match="between 0 and 1, and increasing strengths"):
             selectivity(strengths, counts, counts, [level])

@@ -33,7 +33,7 @@ def test_a_slope_of_zero_counts_as_anti_steerable() -> None:
 
 
 def test_what_has_no_slope_is_refused() -> None:
-    with pytest.raises(ScoreError, match="fewer than two different values"):
+    with pytest.raises(ScoreError, match="needs at least two different values"):
         steerability(torch.zeros(2, 2), torch.tensor([1.0, 1.0]))
     with pytest.raises(ScoreError, match="not finite"):
         steerability(torch.tensor([[0.0, float("nan")]]), torch.tensor([0.0, 1.0]))

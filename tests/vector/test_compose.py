@@ -164,20 +164,18 @@ def test_two_opposite_directions_cannot_both_be_given_plus_one_and_the_ridge_kee
 def test_what_does_not_belong_together_is_refused(vectors: Any, other_llama: Any, contrast: Any) -> None:
     from lens_steer.extraction import extract
 
-    with pytest.raises(
-        SiteError, match="'one' at resid_post@0 and 'two' at resid_pre@1 are written to the same tensor"
-    ):
+    with pytest.raises(SiteError, match="'one' at resid_post@0 and 'two' at resid_pre@1 are added to the same tensor"):
         pairs = {name: extract_both(vectors[name]) for name in ("one", "two")}
         simultaneous(pairs, {"one": "resid_post@0", "two": "resid_pre@1"})
     with pytest.raises(ScoreError, match="sites: four unknown; three missing; give one for each of one, three, two"):
         simultaneous(vectors, {"one": SITE, "two": SITE, "four": SITE})
     with pytest.raises(ScoreError, match="strengths: three missing"):
         assign(vectors, SITE).with_strengths({"one": 1.0, "two": 1.0})
-    with pytest.raises(ScoreError, match="at least one, each of a behaviour of its own"):
+    with pytest.raises(ScoreError, match="at least one, each of a different behaviour"):
         Assignment(())
     with pytest.raises(ScoreError, match="strength nan is not a finite number"):
         Placement(behaviour="one", vector=vectors["one"], site=SITE, strength=float("nan"))
-    with pytest.raises(SiteError, match="one vector only at one site"):
+    with pytest.raises(SiteError, match="one vector needs all of them at one site"):
         combined(assign(vectors, PLACES), "all")
     with pytest.raises(DirectionError, match="linearly dependent"):
         orthogonalised(assign({"one": vectors["one"], "two": 2 * vectors["one"]}, SITE))

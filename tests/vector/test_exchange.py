@@ -92,13 +92,13 @@ def test_direction_n_is_added_to_what_block_n_gives(llama: Any, tmp_path: Path) 
 
 
 def test_sites_that_gguf_cannot_express_are_refused_by_name(vector: SteeringVector, tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match="so resid_post@0 has no place in one"):
+    with pytest.raises(FormatError, match="so resid_post@0 is not supported"):
         export_gguf(vector, tmp_path / "v.gguf")
     norms = {Site("mlp_out", 1): 1.0}
     odd = SteeringVector(
         **{**vars(later(vector)), "directions": {Site("mlp_out", 1): torch.ones(16)}, "activation_norms": norms}
     )
-    with pytest.raises(FormatError, match="so mlp_out@1 has no place in one"):
+    with pytest.raises(FormatError, match="so mlp_out@1 is not supported"):
         export_gguf(odd, tmp_path / "v.gguf")
     assert not list(tmp_path.iterdir())
 

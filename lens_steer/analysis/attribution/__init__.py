@@ -1,4 +1,4 @@
-"""Which component carries a steering edit, which repairs it, which writes a vector and which reads it."""
+"""Attribution: which components carry or counteract a steering edit, write a vector, or read it."""
 
 from lens_steer.analysis.attribution.ablation import Ablation as Ablation
 from lens_steer.analysis.attribution.ablation import ablate_heads as ablate_heads

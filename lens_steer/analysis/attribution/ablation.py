@@ -1,12 +1,11 @@
-"""The proof by ablation: does steering still work without the heads that are said to read the vector?
+"""Ablation test: how much of the steering effect remains without the heads found to read the vector.
 
     e(S) = mean over prompts of [ s(steered, heads S ablated) - s(heads S ablated) ]
     removed(S) = 1 - e(S) / e(none)
 
-A head is ablated by the mean: at every token its z becomes its mean over all tokens of the unsteered prompts, so that
-what it says on average stays. (Zero would be another activation that the model never has.) The control is as many heads
-at a time, drawn at random from the other heads of the same layers' range. A head without which the model cannot answer
-at all also removes the effect: ask the model something else under `mean_ablations`, and look at the controls.
+Mean ablation: at every token, the head's z is replaced by its mean over all tokens of the unsteered prompts (zero
+ablation would be off-distribution). Controls are random sets of as many later heads. A head that the model needs to
+answer at all also removes the effect: compare with the controls, and test another task under `mean_ablations`.
 """
 
 from collections.abc import Sequence
@@ -42,7 +41,7 @@ class Ablation:
 
     @property
     def removed(self) -> dict[str, float]:
-        """The share of the steering effect that each set of heads takes with it, by the set's name."""
+        """The share of the steering effect that ablating each set of heads removes, by the set's name."""
         effects = (self.steered - self.unsteered).mean(dim=1)
         return {name: float(1 - effect / effects[0]) for (name, _), effect in zip(self.sets, effects, strict=True)}
 
@@ -77,7 +76,7 @@ def ablate_heads(
     seed: int = 0,
     batch_size: int = 32,
 ) -> Ablation:
-    """Takes heads away by the mean, with and without steering, beside as many random heads.
+    """Mean-ablates heads, with and without steering, and random sets of as many heads as control.
 
     Args:
         model: a loaded model.
@@ -124,7 +123,7 @@ def ablate_heads(
 def mean_ablations(
     model: SteerableModel, asked: TokenContrast, heads: Sequence[Site], batch_size: int = 32
 ) -> tuple[Intervention, ...]:
-    """The interventions that take heads away by the mean, to be used with anything that steers.
+    """Interventions that mean-ablate heads, for use with `steer` or any other function that takes interventions.
 
     Args:
         model: a loaded model.

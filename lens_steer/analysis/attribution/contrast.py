@@ -1,9 +1,9 @@
-"""What is asked of a model: by how much one token's logit exceeds another's, at the end of each prompt.
+"""The output measured in attribution: the difference between two tokens' logits at the end of each prompt.
 
     s_i = logit(raised_i) - logit(lowered_i)          or          logit(raised_i) - mean of all logits
 
-Prompts of one item (its two option orders) carry the item's name, so that intervals are over items. To look at a token
-inside a text, end the prompt before it. This module runs no model but for its tokenizer.
+Prompts of one item (its two option orders) share the item's name, so that intervals are over items. To measure a token
+inside a text, end the prompt before it.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ class TokenContrast:
 
     @property
     def lengths(self) -> list[int]:
-        """The tokens of each prompt."""
+        """The number of tokens of each prompt."""
         return [len(row) for row in self.rows]
 
     def read(self, logits: Float[Tensor, "batch d_vocab"], prompts: Sequence[int]) -> Float[Tensor, " batch"]:

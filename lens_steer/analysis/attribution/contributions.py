@@ -1,10 +1,9 @@
-"""What each component contributes, item by item: the one result of every attribution.
+"""Contributions of components for each item: the common result type of the attributions.
 
     additive       sum over components of values[i, c] = measured[i], up to `unexplained`
-    not additive   values[i, c] is what changes when c alone is changed; together they may give more or less
+    not additive   values[i, c] is the effect of changing c alone; the effects need not sum to the total
 
-The mean over items of a component has a percentile bootstrap interval; prompts of one item are averaged first. This
-module knows no model.
+The mean over items of a component has a percentile bootstrap interval; prompts of one item are averaged first.
 """
 
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ KIND_OF = {HEADS: "head", "attn_out": "attention", "mlp_out": "mlp", "resid_pre"
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
-    """What contributes: `kind` is edit, embedding, head, attention (a whole layer's), mlp or norm."""
+    """A contributing component; `kind` is edit, embedding, head, attention (of a whole layer), mlp or norm."""
 
     label: str
     kind: str
@@ -42,7 +41,7 @@ class Component:
 @shown()
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Contributions:
-    """Values of components on each prompt, with the measured whole; `quantity` says what and in which unit."""
+    """Values of components on each prompt, with the measured total; `quantity` names the quantity and its unit."""
 
     quantity: str
     items: tuple[str, ...]
@@ -53,11 +52,11 @@ class Contributions:
 
     @property
     def unexplained(self) -> Float[Tensor, " n"]:
-        """What the parts leave of the whole; of an additive result nothing but rounding."""
+        """The measured total minus the sum of the parts; only rounding where the result is additive."""
         return self.measured - self.values.sum(dim=1)
 
     def to_frame(self) -> pd.DataFrame:
-        """One tidy row for each prompt and component; `measured` is the prompt's whole."""
+        """One tidy row per prompt and component; `measured` is the prompt's total."""
         rows = [
             {
                 "quantity": self.quantity,
@@ -111,7 +110,7 @@ class Contributions:
         return frame.sort_values("value", key=abs, ascending=False, kind="stable").reset_index(drop=True)
 
     def top(self, k: int, kind: str = "head") -> tuple[Site, ...]:
-        """The sites of the components that contribute most, in the direction of the whole.
+        """The sites of the components with the largest contribution of the same sign as the total.
 
         Args:
             k: how many.

@@ -1,4 +1,4 @@
-"""The direct paths to the logits: how much of a steered logit difference each component writes itself.
+"""Direct logit attribution of a steering effect: the part that each component writes directly to the logits.
 
     h' - h = sum_c d_c                  c: the edit, every later head and MLP;  d_c = its output, steered - unsteered
     s(h)   = <r, h> / sigma(h) + offset                                            `lens_steer.model.read_out`
@@ -6,14 +6,14 @@
     s(h') - s(h) = sum_c  <r, d_c> (1/sigma' + 1/sigma) / 2    +    <r, (h' + h) / 2> (1/sigma' - 1/sigma)
                           component c, norm frozen                   the norm's own scale
 
-h and h' are the last residual stream, unsteered and steered. It is the product rule for differences, so it is exact;
-and it is the mean of the two attributions whose norm is frozen at the unsteered and at the steered scale, so that it
-changes its sign when the two runs change places. Source: the frozen-norm direct logit attribution of Elhage et al.
-2021 ("A mathematical framework for transformer circuits"); the symmetric form is ours. TransformerLens'
-`direct_logit_attribution` wants folded weights and one run; here weights stay as they are, and two runs are compared.
+h and h' are the final residual stream, unsteered and steered. The decomposition is the product rule for differences and
+therefore exact; it equals the mean of the attributions with the norm frozen at the unsteered and at the steered scale,
+and changes sign when the two runs are exchanged. Source: the frozen-norm direct logit attribution of Elhage et al. 2021
+("A mathematical framework for transformer circuits"); the symmetric form is ours. TransformerLens'
+`direct_logit_attribution` needs folded weights and one run; this compares two runs with unchanged weights.
 
-The edit's own part is its direct path; a head's part is what the head writes for the answer because the model was
-steered, not why it does so: one that writes may only pass on what an earlier one reads. It knows last tokens only.
+The part of the edit is its direct path. The part of a head is the change in what it writes, which may only pass on what
+an earlier component read. Only the last token of each prompt is considered.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ def attribute_directly(
     heads: bool = True,
     batch_size: int = 32,
 ) -> Contributions:
-    """Takes apart what steering does to a difference of logits; see the module's formula.
+    """Decomposes the effect of steering on a logit difference by component; see the module's formula.
 
     Args:
         model: a loaded model.
@@ -74,7 +74,7 @@ def attribute_directly(
     """
     interventions = as_interventions(interventions)
     if not interventions:
-        raise SteeringError("nothing steers, so there is nothing to attribute; give at least one intervention.")
+        raise SteeringError("there are no interventions to attribute; give at least one intervention.")
     readout, edited = read_out(model), list(dict.fromkeys(entry.site for entry in interventions))
     components = later_components(model, edited, heads)
     last = Site("resid_post", int(model.cfg.n_layers) - 1)
@@ -110,7 +110,7 @@ def _names(edited: Sequence[Site], components: Sequence[Site]) -> tuple[Componen
 
 
 def _own(model: SteerableModel, after: AttributionRun, site: Site) -> Float[Tensor, "n width"]:
-    """What the component itself gave, without what was added at its site or, for a whole attention, inside it."""
+    """The component's own output, without edits at its site or, for a whole attention layer, at its heads."""
     inside = [edited for edited in after.edits if edited == site]
     if site.kind == "attn_out":
         inside += [edited for edited in after.edits if edited.layer == site.layer and edited.kind in _IN_ATTENTION]
@@ -121,7 +121,7 @@ def _own(model: SteerableModel, after: AttributionRun, site: Site) -> Float[Tens
 
 
 def _check_readout(model: SteerableModel, said: Tensor, read: Tensor) -> None:
-    """Refuses a model whose logits are not the norm and the linear map that they should be."""
+    """Raises for a model whose logits are not a linear map of the normalised residual stream."""
     error, size = float((read - said).abs().max()), float(read.abs().max())
     if not error <= tolerance(model) * max(1.0, size):
         raise AttributionError(
@@ -132,7 +132,7 @@ def _check_readout(model: SteerableModel, said: Tensor, read: Tensor) -> None:
 
 
 def _check_stream(model: SteerableModel, summed: Tensor, moved: Tensor, heads: bool) -> None:
-    """Refuses a model whose residual stream is not the sum of its components' outputs."""
+    """Raises for a model whose residual stream is not the sum of its components' outputs."""
     error, size = float((summed - moved).norm(dim=1).max()), float(moved.norm(dim=1).max())
     if not error <= tolerance(model) * size:
         raise AttributionError(

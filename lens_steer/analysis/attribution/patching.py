@@ -1,15 +1,15 @@
-"""Patch-back: one component of the steered run is given its unsteered output, and the effect of that is measured.
+"""Patch-back: the effect of replacing one component's output in the steered run by its unsteered output.
 
-    E   = s(steered) - s(unsteered)                                              what steering does
-    c_i = s(steered) - s(steered, component i as in the unsteered run)           what of it needs component i
+    E   = s(steered) - s(unsteered)                                              the steering effect
+    c_i = s(steered) - s(steered, component i as in the unsteered run)           the part that depends on component i
 
-c_i of the sign of E: the component carries the effect. Of the other sign: it repairs, works against the edit. It is
-measured, not added up, so it holds for any architecture, softcapped ones too; the c_i need not sum to E, since two
-components may do the same thing (each alone is then not needed) or one thing together. Source: activation patching, as
-in Vig et al. 2020 (arXiv 2004.12265) and Meng et al. 2022 (arXiv 2202.05262). TransformerLens' `attribution_patch`
-estimates the same of two different prompts by a gradient; here the prompts are the same and every component is run.
+If c_i has the sign of E, component i carries the effect; with the opposite sign it counteracts the edit. The c_i are
+measured and so valid for any architecture, including logit softcaps. They need not sum to E, because components can be
+redundant or act jointly. Source: activation patching, as in Vig et al. 2020 (arXiv 2004.12265) and Meng et al. 2022
+(arXiv 2202.05262). TransformerLens' `attribution_patch` is a gradient approximation for two different prompts; here the
+prompts are the same and each component is patched in its own forward pass.
 
-A component that is itself edited gets its own unsteered output, and is edited after that.
+A component that is itself edited gets its unsteered output first and is then edited.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +42,7 @@ def patch_back(
     batch_size: int = 32,
     progress: bool = False,
 ) -> Contributions:
-    """Measures which components carry a steering effect and which repair it, one forward pass each.
+    """Measures which components carry a steering effect and which counteract it, one forward pass each.
 
     Args:
         model: a loaded model.
@@ -65,7 +65,7 @@ def patch_back(
     """
     interventions = as_interventions(interventions)
     if not interventions:
-        raise SteeringError("nothing steers, so there is nothing to patch back; give at least one intervention.")
+        raise SteeringError("there are no interventions to patch back; give at least one intervention.")
     sites = tuple(components) or later_components(model, [entry.site for entry in interventions])
     for site in sites:
         if site.kind not in ("z", "attn_out", "mlp_out"):
@@ -113,7 +113,7 @@ def _steered(
     interventions: Sequence[Intervention],
     restored: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
 ) -> Float[Tensor, " n"]:
-    """The steered answers of a batch; what is restored is restored before it is edited."""
+    """The steered answers of a batch; a patched component is restored before it is edited."""
     lengths = asked.lengths
     with (
         hooked(model, restored) if restored else nullcontext(),

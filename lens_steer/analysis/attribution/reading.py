@@ -1,17 +1,17 @@
-"""What the later components could read of a direction: the weights' answer, beside that to random directions.
+"""How strongly later components can read a direction, from their weights, compared with random directions.
 
     u = v / ||v||,   n(u) = gain * c(u)                                  the norm before the block, without its scale
-    query   || n(u) W_Q ||     key   || n(u) W_K ||       how much u decides where the head looks, or is looked at
-    ov      || n(u) W_V W_O ||                            how much of u the head carries on
-    mlp     || n(u) [W_in, W_gate] ||                     how much u moves the neurons
-    toward  < n(u) W_V W_O, r > / ||r||                   how much of what it carries on points at an answer r
+    query   || n(u) W_Q ||     key   || n(u) W_K ||       effect of u on the head's queries, or keys
+    ov      || n(u) W_V W_O ||                            effect of u on the head's output
+    mlp     || n(u) [W_in, W_gate] ||                     effect of u on the neurons
+    toward  < n(u) W_V W_O, r > / ||r||                   component of that output along an answer direction r
 
     ratio = value / median of random directions      z = (value - mean) / sd      p = (1 + #{random >= value}) / (1 + n)
 
-The composition scores of Elhage et al. 2021, of a direction instead of an earlier head's output. Random directions are
-isotropic, or those that are given: activations are not isotropic, so a z against the first says "not just any
-direction", not "this direction among those that occur". Weights say what could be read; whether it is, depends on what
-else is in the stream: `patch_back` measures it. Rotary positions and norms of q and k are left out.
+These are the composition scores of Elhage et al. 2021 for a direction instead of an earlier head's output. The null is
+isotropic random directions unless others are given; activations are not isotropic, so z compares with arbitrary
+directions, not with those that occur in the model. Weights show what can be read; what is read depends on the rest of
+the residual stream, and `patch_back` measures it. Rotary positions and norms of q and k are ignored.
 """
 
 from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ MEASURES = ("query", "key", "ov", "toward", "mlp")
 @shown()
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Readings:
-    """What each later component could read of a direction; one row of `frame` a component and measure."""
+    """Reading scores of a direction; one row of `frame` per later component and measure."""
 
     vector: str
     site: Site
@@ -96,7 +96,7 @@ def attribute_reading(
     others = _random(int(model.cfg.d_model), n_random, seed) if null is None else null.double()
     if not components or len(others) < 2:
         raise AttributionError(
-            f"{len(components)} components come after {where}, and {len(others)} directions are there to compare with; "
+            f"{len(components)} components come after {where}, and there are {len(others)} directions to compare with; "
             "give an earlier site, and at least two directions."
         )
     direction = written(model, where, vector.at(where)[None])
@@ -131,7 +131,7 @@ def _of_layer(
 
 
 def _row(component: Site, measure: str, values: Float[Tensor, " n"]) -> Mapping[str, object]:
-    """The first direction's value against all others'."""
+    """One row of the table: the first direction's value compared with those of the others."""
     value, others = float(values[0]), values[1:]
     size, sizes = (abs(value), others.abs()) if measure == "toward" else (value, others)
     spread = float(others.std())

@@ -2,8 +2,8 @@
 
     edits_j = what intervention j added to the residual stream at the last token: after - before, a head's through W_O
 
-A component's output is read behind the edits of its site; where one of them writes there, what it added is taken off,
-so that a component is what the model itself computed.
+A component's output is read after the edits at its site; what they added is subtracted, so that it is the model's own
+output.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -77,7 +77,7 @@ def run(
 
 
 class _Seen:
-    """What a run shows at the last token of each prompt, batch after batch: by site, and by intervention."""
+    """Collects activations by site and edits by intervention at the last token of each prompt, over batches."""
 
     def __init__(self, interventions: Sequence[Intervention]) -> None:
         self.activations: dict[Site, list[Tensor]] = {}
@@ -148,7 +148,7 @@ def later_components(model: SteerableModel, edited: Sequence[Site], heads: bool 
 
 
 def tolerance(model: SteerableModel) -> float:
-    """How far a sum of parts may be from the whole, relative to its size: rounding in the model's own precision."""
+    """The relative error allowed between a sum of parts and the total, from rounding in the model's precision."""
     dtype = next(model.original_model.parameters()).dtype
     return 1e-3 if dtype in (torch.float32, torch.float64) else 5e-2
 

@@ -1,12 +1,12 @@
-"""Which components write a vector: the two classes' difference in the stream, taken apart by what was added to it.
+"""Which components write a vector: decomposes the class difference in the residual stream by component.
 
     stream at l = embedding + sum over heads and MLPs before it of their outputs          (biases are in both classes)
     < u, mean h+ - mean h- > = sum_c < u, mean out_c+ - mean out_c- >,       u = v / ||v||
 
-It is exact, whatever u is; with v the mean difference itself the parts sum to ||v||. A component that writes the
-difference at this token may only have moved it here from another token, which its head's attention shows. "Embedding"
-is all that stands in the stream before block 0, position embeddings too. Source: the residual stream as a sum, Elhage
-et al. 2021. It reads the activations of `lens_steer.extraction.contrast_activations` and runs no model.
+The decomposition is exact for any u; where v is the mean difference, the parts sum to ||v||. A component that writes
+the difference at this token may only have copied it from another token (see its attention pattern). "Embedding" is the
+whole stream before block 0, including position embeddings. Source: the residual stream as a sum, Elhage et al. 2021.
+Input are the activations of `lens_steer.extraction.contrast_activations`.
 """
 
 from collections.abc import Mapping
@@ -66,7 +66,7 @@ def attribute_writing(
     sides: Mapping[Site, tuple[Tensor, Tensor]],
     heads: bool = True,
 ) -> Contributions:
-    """Takes apart the difference of positive and negative activations by what wrote it.
+    """Decomposes the difference of positive and negative activations by component.
 
     Args:
         model: the vector's model.

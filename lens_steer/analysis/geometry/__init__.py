@@ -1,4 +1,4 @@
-"""Where directions lie: cosines, subspaces, planes of activations, norms and energy, each beside its null."""
+"""Geometry of directions: cosines, subspaces, planes of activations, norms and energy, each with its null."""
 
 from lens_steer.analysis.geometry.cosines import Cosines as Cosines
 from lens_steer.analysis.geometry.cosines import cosine_atlas as cosine_atlas

@@ -1,13 +1,12 @@
-"""Cosines between directions: vectors at one site, one vector at all its layers, or everything with everything.
+"""Cosines between directions: of vectors at one site, of one vector across sites, or all pairs.
 
     cosine(v, w) = v . w / (||v|| ||w||)
 
-Each stands beside what chance gives: the 95 % band of random directions, isotropic (exact) or with the covariance of
-given rows, and a p-value, corrected over all pairs of the table (Holm 1979). Noise makes cosines too small; where the
-directions' halves are given (`half_directions`), the cosine corrected for it stands beside, with their reliabilities.
-A cosine between layers or sites compares directions in one residual stream; it says nothing of how the layers between
-transform them. Vectors of different behaviours made with one template of question share what the template asks for: a
-positive cosine may say no more than that. Formulas and sources are in `lens_steer.metrics.geometry`.
+Each cosine comes with its 95 % band under random directions, isotropic (exact) or with the covariance of given rows,
+and a p-value corrected over all pairs of the table (Holm 1979). Noise shrinks cosines; with `half_directions`, the
+table also has noise-corrected cosines and reliabilities. A cosine between layers compares directions in the residual
+stream and ignores how the layers in between transform them. Vectors of different behaviours from the same question
+template can have a positive cosine because of the template alone. Formulas and sources: `lens_steer.metrics.geometry`.
 """
 
 import math
@@ -39,7 +38,7 @@ Rows = Mapping[str, Mapping[Site, Tensor]]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Entry:
-    """One direction of the table, in the residual stream, with what is known beside it."""
+    """One direction of the table, in the residual stream, with its halves and rows where given."""
 
     vector: str
     site: Site
@@ -123,7 +122,7 @@ def cosine_atlas(
     null_rows: Rows | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """The cosine of everything with everything: layers, sites, behaviours and methods, whatever the vectors differ in.
+    """All pairwise cosines of the vectors' directions, across layers, sites, behaviours and methods.
 
     Args:
         vectors: vectors of one model, by the name they get in the table, each at any sites.

@@ -1,10 +1,10 @@
-"""A direction made anew from either half of its data, for corrections of noise.
+"""Directions of random halves of the data, for noise correction.
 
     halves[site][s, i] = method(pos[half i of split s], neg[half i of split s])
 
-Rows that belong together (the two option orders of an item) go into one half together: apart, they would carry the same
-noise into both halves, and the direction would seem to repeat more than it does. The same seed splits data of the same
-size in the same way, so that methods and sites of the same data can be compared half by half.
+Rows of the same item (its two option orders) stay in the same half; otherwise both halves would share their noise and
+reliability would be overestimated. The same seed splits data of the same size in the same way, so that methods and
+sites can be compared on the same halves.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,8 +1,8 @@
-"""Activations of both classes of some behaviours on two axes: PCA, or linear discriminants on rows held out.
+"""Two-dimensional views of the activations of both classes of behaviours: PCA, or LDA on held-out rows.
 
-Every second block of pairs is held out of the discriminants (both option orders of an item together); only those rows
-show whether the classes can be told apart, since discriminants part any fitted rows. Formulas are in
-`lens_steer.metrics.planes`. How activations lie in two directions says nothing of whether steering along them works.
+Every second block of pairs (both option orders of an item) is held out from fitting the discriminants; only held-out
+rows show whether the classes are separable. Formulas: `lens_steer.metrics.planes`. Separation in a plane does not imply
+that steering along it works.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ def activation_plane(
     letters: Mapping[str, tuple[Sequence[str], Sequence[str]]] | None = None,
     block: int = 2,
 ) -> pd.DataFrame:
-    """The activations of several behaviours at one site on one plane.
+    """Projects the activations of several behaviours at one site on a plane.
 
     Args:
         sides: by behaviour, the positive and the negative rows at the site, from `contrast_activations`.

@@ -1,10 +1,10 @@
-"""How long directions are beside the activations they came from, and in how few dimensions they lie.
+"""Norms of directions relative to activations, and the concentration of their energy in few dimensions.
 
     norm profile     ||v||, the median ||h|| of the training tokens, and their ratio, by site
     energy           sum of the k largest v_j^2 / ||v||^2, by k        (`lens_steer.metrics.quality.energy_shares`)
 
-The null of the energy is random isotropic directions of the same width. A direction far above it in one or two
-dimensions sits where massive activations do.
+The null of the energy is isotropic random directions of the same width. A direction far above it in one or two
+dimensions is dominated by massive activations.
 """
 
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ def norm_profile(vectors: Mapping[str, SteeringVector]) -> pd.DataFrame:
 
 
 def energy_profile(vectors: Mapping[str, SteeringVector], draws: int = 200, seed: int = 0) -> pd.DataFrame:
-    """In how many dimensions the energy of every direction lies.
+    """The share of each direction's energy in its k largest dimensions.
 
     Args:
         vectors: vectors of one model, by the name they get in the table.

@@ -1,7 +1,7 @@
-"""Sets of vectors as subspaces: the angles between two of them, and how many directions each fills.
+"""Sets of vectors as subspaces: principal angles between two sets, and the effective rank of each.
 
-The null is sets of as many random directions of the same width (95 % of `draws` of them). Directions are taken at unit
-length, so that a long one does not count for more. Formulas and sources are in `lens_steer.metrics.geometry`.
+The null is the central 95 % of `draws` sets of as many random directions of the same width. Directions are normalised
+to unit length. Formulas and sources: `lens_steer.metrics.geometry`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -64,7 +64,7 @@ def subspace_angles(
 def effective_ranks(
     sets: Mapping[str, Sequence[SteeringVector]], site: SiteLike, draws: int = 200, seed: int = 0
 ) -> pd.DataFrame:
-    """How many directions each set of vectors fills at a site.
+    """The effective rank of each set of vectors at a site.
 
     Args:
         sets: vectors by the name of their set, such as the behaviours of one method.

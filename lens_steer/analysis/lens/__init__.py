@@ -1,4 +1,4 @@
-"""What a direction says: static, Jacobian and contextual lenses side by side, and the lens of the steered stream."""
+"""Vocabulary readings of directions (static, Jacobian and contextual lenses), and the logit lens of the stream."""
 
 from lens_steer.analysis.lens.contextual import Contexts as Contexts
 from lens_steer.analysis.lens.contextual import contextual_reading as contextual_reading

@@ -1,11 +1,11 @@
-"""A direction read in real contexts: what steering with it does to the next token.
+"""Contextual reading: the effect of steering with a direction on the next-token log-probabilities in real contexts.
 
     change_+-[c, t] = log p(t | context c, steered by +- strength v) - log p(t | context c)
     contextual[t]   = mean over contexts of (change_+[c, t] - change_-[c, t]) / 2
 
-The half difference is odd in v, like the static readings: what any perturbation of that size does to a token, whichever
-its sign, cancels. What it leaves out is in the two changes. It is measured, at one strength and in these contexts; with
-small strengths it is a derivative, with large ones the model's own answer. It says what happens at the next token only.
+The half difference is odd in v, like the static readings: effects independent of the sign of the perturbation cancel;
+they remain in the two changes. The reading depends on the strength and the contexts, and approaches the derivative for
+small strengths. Only the next token is considered.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ from lens_steer.vector import SteeringVector
 
 @dataclass(frozen=True, kw_only=True)
 class Contexts:
-    """In which contexts a direction is tried, and how strongly; each context is the whole prompt of its next token."""
+    """The contexts (whole prompts) in which a direction is applied, and the strength."""
 
     texts: Sequence[str] | Sequence[Sequence[int]]
     strength: float = 1.0
@@ -102,7 +102,7 @@ def over_contexts(
     read: Callable[[Sequence[Sequence[int]]], Tensor],
     batch_size: int = 32,
 ) -> Tensor:
-    """What is read of every context while interventions act, each context a whole prompt.
+    """Applies a read function to every context while interventions act, each context as a whole prompt.
 
     Args:
         model: a loaded model.

@@ -1,15 +1,15 @@
-"""What a direction says of every token of the vocabulary, read from the weights: three static lenses, and a Jacobian.
+"""Vocabulary readings of a direction from the weights: three static lenses and the Jacobian lens.
 
     raw        v W_U
     folded     (g * C v) W_U             g: gain of the final norm, C: its centring (none under an RMSNorm)
     ln_final   transform( ln_final(v) W_U + b_U )                         TransformerLens' `logit_readout`
     jacobian   (g * C J_l v) W_U         J_l: mean of d h_final / d h_l over texts, TransformerLens' `JacobianLens`
 
-`raw`, `folded` and `jacobian` are linear in v: half the difference of the readings of v and -v, so that no bias is read
-from a vector that has none, and -v turns the table upside down. `ln_final` is the logit lens of v as most papers take
-it: it also reads the norm's bias and b_U, which every vector has in common, and goes through a softcap where there is
-one. Without biases and softcap it orders tokens as `folded` does. All static readings say what v would write at the
-last layer; only `jacobian` (on average, to first order) and `contextual` know the layers between.
+`raw`, `folded` and `jacobian` are linear in v (half the difference of the readings of v and -v), so that biases cancel
+and -v reverses the order of tokens. `ln_final` is the logit lens of v as used in most papers; it includes the norm's
+bias and b_U, which are the same for every vector, and a softcap where the model has one. Without biases and softcap it
+orders tokens like `folded`. Static readings give the effect of v added at the last layer; only `jacobian` (on average,
+to first order) and `contextual` take the layers in between into account.
 
 Source: nostalgebraist 2020 (logit lens); Gurnee et al. 2026 (Jacobian lens).
 """
@@ -36,7 +36,7 @@ _OWN = "lens_steer_weights"
 @shown()
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LensReading:
-    """One value a token; `kind` is how it was read, `unit` what 1 means, `note` what must be said beside it.
+    """One value per token; `kind` names the reading, `unit` its unit, `note` a caveat.
 
     A contextual reading also keeps the change of each token's log-probability in each context, when the direction is
     added and when it is subtracted.
@@ -86,7 +86,7 @@ def static_readings(model: SteerableModel, vector: SteeringVector, site: SiteLik
 
 
 def jacobian_reading(model: SteerableModel, vector: SteeringVector, site: SiteLike, lens: Any) -> LensReading:
-    """A direction carried to the last layer by the mean Jacobian, then read like `folded`.
+    """A direction mapped to the last layer by the mean Jacobian, then read like `folded`.
 
     Args:
         model: the vector's model.

@@ -3,10 +3,9 @@
     reading[l, t] = log softmax( logit_readout(h_l) )[t]         h_l: the stream at the last token of each context
     change[l, t]  = mean over contexts of reading steered - reading unsteered
 
-`logit_readout` is TransformerLens'; that it gives the model's own output at the last layer is proved by its
-`logit_lens` on the first context. Depth 0 is the stream before the first block, depth l + 1 the stream after block l,
-behind every edit of it. Source: nostalgebraist 2020. What an early layer "would predict" is a reading of a stream that
-the later layers still change: a wanted token that is likely in the middle and not at the end was taken back.
+`logit_readout` is TransformerLens'; that it reproduces the model's output at the last layer is checked on the first
+context. Depth 0 is the stream before the first block, depth l + 1 the stream after block l and its edits. Source:
+nostalgebraist 2020. Readings of early layers are not predictions of the model, because later layers change the stream.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,12 +34,12 @@ def residual_lens(
     runs: Mapping[str, Sequence[Intervention]],
     batch_size: int = 32,
 ) -> pd.DataFrame:
-    """How likely wanted tokens are at every depth, unsteered and in some steered runs.
+    """Log-probability and rank of target tokens at every depth, unsteered and in steered runs.
 
     Args:
         model: a loaded model.
         contexts: whole prompts, as texts or token rows; the next token is read.
-        tokens: the wanted ones, one token each, or ids.
+        tokens: the target tokens, as texts of one token each, or ids.
         runs: what steers, by name; names that begin with "random" are controls to the figures.
         batch_size: contexts in one forward pass.
 
@@ -58,7 +57,7 @@ def residual_lens(
         nostalgebraist 2020, "interpreting GPT: the logit lens".
     """
     if UNSTEERED in runs:
-        raise ScoreError(f"a run is called {UNSTEERED!r}; it is always there, so give this one another name.")
+        raise ScoreError(f"a run is called {UNSTEERED!r}, which is reserved for the run without steering; rename it.")
     if not tokens:
         raise DataError("no wanted tokens; give at least one, such as ' left'.")
     ids = [one_token(model, token) for token in tokens]
@@ -91,7 +90,7 @@ def _read(
 
 
 def _prove(model: SteerableModel, row: Sequence[int]) -> None:
-    """Refuses a model whose output is not the lens of its last stream."""
+    """Raises for a model whose output is not the logit lens of its final residual stream."""
     from transformer_lens.tools.analysis import logit_lens
 
     device = next(model.original_model.parameters()).device
@@ -102,7 +101,7 @@ def _prove(model: SteerableModel, row: Sequence[int]) -> None:
 
 
 def _summary(found: Float[Tensor, "n 2"], before: Float[Tensor, "n 2"]) -> dict[str, float]:
-    """What contexts say of one token at one depth."""
+    """Summary over contexts of one token at one depth."""
     log_probs, change = found[:, 0], found[:, 0] - before[:, 0]
     numbers = {"probability": float(log_probs.exp().mean()), "rank": float(found[:, 1].quantile(0.5))}
     for column, values in (("log_prob", log_probs), ("change", change)):

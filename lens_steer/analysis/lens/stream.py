@@ -1,11 +1,11 @@
-"""A site's direction as what it writes into the residual stream, where the unembedding can read it.
+"""Maps a site's direction to the residual stream, where the unembedding can be applied.
 
     resid_*, attn_out, mlp_out    the direction itself
-    z@l.h                         v W_O[h]                        of a head's output only its image is in the stream
+    z@l.h                         v W_O[h]
 
-The output matrix is proved on the model at hand: between any two tokens, attn_out must differ by sum_h (z[h] - z'[h])
-W_O[h]. A model that puts a norm behind attention fails, and its heads cannot be read this way. A direction written at
-attn_out or resid_mid also goes through the MLP of its layer; only its own, direct part is meant here.
+The output matrix is checked on the given model: between any two tokens, attn_out must differ by sum_h (z[h] - z'[h])
+W_O[h]. This fails for models with a norm after attention, whose heads cannot be mapped. A direction added at attn_out
+or resid_mid also affects the MLP of its layer; only the direct part is considered here.
 """
 
 import torch
@@ -23,7 +23,7 @@ THROUGH = "through W_O"
 
 
 def in_stream(model: SteerableModel, vector: SteeringVector, site: SiteLike) -> tuple[Float[Tensor, " d_model"], str]:
-    """What a vector's direction at a site writes into the residual stream.
+    """The direction that a vector adds to the residual stream at a site.
 
     Args:
         model: the vector's model.

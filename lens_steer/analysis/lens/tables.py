@@ -1,11 +1,11 @@
-"""Readings as tidy tables: the tokens at both ends, and how far the readings of one direction agree.
+"""Readings as tidy tables: top and bottom tokens, and the agreement between readings of one direction.
 
     null of an end          the values at the same end and rank of random directions of the same norm
     null of an agreement    the first reading of the vector against the second of random directions
 
-Tokens at the ends are chosen by the numbers that are shown: the largest of a large vocabulary are large for any
-direction, so they are compared with the largest of random directions and not with 0. For the same reason the interval
-of a contextual reading (bootstrap over contexts) leans outward at the ends.
+The extreme values of a large vocabulary are large for any direction, so they are compared with those of random
+directions rather than with 0. For the same reason (selection by the values shown), the interval of a contextual reading
+(bootstrap over contexts) is biased away from 0.
 """
 
 import math
@@ -30,7 +30,7 @@ BAND = (0.025, 0.975)
 def token_table(
     model: SteerableModel, readings: Sequence[LensReading], k: int = 10, controls: Sequence[LensReading] = ()
 ) -> pd.DataFrame:
-    """The tokens that directions raise and lower most, one row a reading, end and rank.
+    """The tokens that directions promote and suppress most, one row per reading, end and rank.
 
     Args:
         model: the readings' model.
@@ -83,7 +83,7 @@ def token_table(
 def agreement_table(
     model: SteerableModel, readings: Sequence[LensReading], k: int = 20, controls: Sequence[LensReading] = ()
 ) -> pd.DataFrame:
-    """How far the readings of a direction at one site agree, two by two.
+    """Pairwise agreement of the readings of a direction at one site.
 
     Args:
         model: the readings' model.
@@ -133,7 +133,7 @@ def _agreement(measure: str, first: LensReading, second: LensReading, k: int) ->
 
 
 def _changes(reading: LensReading, token: int) -> dict[str, Any]:
-    """What the contexts say of one token; NaN of a reading without any."""
+    """Interval and changes over contexts for one token; NaN for a reading without contexts."""
     if reading.changes is None:
         return {"low": math.nan, "high": math.nan, "raised": math.nan, "lowered": math.nan, "n": 0}
     raised, lowered = reading.changes[:, :, token].double()
@@ -155,5 +155,5 @@ def _same(control: LensReading, reading: LensReading) -> bool:
 
 
 def _place(reading: LensReading) -> dict[str, Any]:
-    """Whose reading, and where."""
+    """The columns that identify a reading's vector and site."""
     return {"vector": reading.vector, "site": str(reading.site), "layer": reading.site.layer}

@@ -1,10 +1,9 @@
-"""A vector read in every way that there is, side by side, with random directions behind it.
+"""All readings of a vector side by side, with random directions as control.
 
     for each site    raw, folded, ln_final;  jacobian (where a lens is given);  contextual (where contexts are given)
     control          the same readings of random directions of the same norm
 
-The readings disagree, and papers mix them: a token that only the static ones name is not a token that steering makes
-likelier. It holds the readings of one site at a time.
+The readings can disagree: a top token of the static readings alone need not become more likely under steering.
 """
 
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from lens_steer.vector import SteeringVector, random_like
 @shown()
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VectorReadings:
-    """What a vector says, read in several ways: `tokens` from `token_table`, `agreement` from `agreement_table`."""
+    """Several readings of a vector: `tokens` from `token_table`, `agreement` from `agreement_table`."""
 
     vector: str
     tokens: pd.DataFrame
@@ -36,9 +35,9 @@ class VectorReadings:
 
 
 def vector_lens(model: SteerableModel, vector: SteeringVector, site: SiteLike, k: int = 10) -> pd.DataFrame:
-    """The tokens that a direction raises and lowers most, by TransformerLens' `logit_readout` of v and of -v.
+    """The tokens that a direction promotes and suppresses most, by TransformerLens' `logit_readout` of v and of -v.
 
-    Half the difference of the two readings: the norm's bias and b_U, which every vector has in common, cancel.
+    The logit is half the difference of the two readings, in which the norm's bias and b_U cancel.
 
     Args:
         model: the vector's model.

@@ -1,1 +1,1 @@
-"""Readers of published files: one file a format."""
+"""Readers of published file formats, one module per format."""

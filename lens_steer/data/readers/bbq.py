@@ -1,9 +1,9 @@
-"""Reader of BBQ: a context, a question, three answers, and whether the context settles it.
+"""Reader of BBQ: a context (ambiguous or disambiguated), a question and three answers.
 
     context, question, ans0, ans1, ans2, label, context_condition, question_polarity, answer_info
 
-The group is "ambig" or "disambig" with the question's polarity ("ambig neg"); the roles are the groups of people that
-the options name, "unknown" among them, which bias scores are made of.
+`group` is "ambig" or "disambig" with the question's polarity ("ambig neg"); `roles` are the social groups that the
+options name, or "unknown", for computing bias scores.
 Source: Parrish et al. 2022, "BBQ: A Hand-Built Bias Benchmark for Question Answering", arXiv 2110.08193.
 """
 

@@ -1,10 +1,9 @@
-"""What all readers share: a row with forgiving field names, options found in a question, and a format as a table entry.
+"""Shared parts of all readers: rows with tolerant field names, parsing of options in a question, and `Format`.
 
-    Format(name, kind, needs, make)     `needs`: the spellings of each field it must have;  `make`: a row -> one entry
+    Format(name, kind, needs, make)     `needs`: alternative names of each required field;  `make`: row -> entry
 
-Field names are compared without case, spaces and punctuation, and "behaviour" is "behavior". An entry is a
-multiple-choice item, a contrast pair or a document; a row that makes none raises `Unusable` with a reason that can be
-counted and a detail that says what stands there.
+Field names are compared without case, spaces and punctuation; "behaviour" equals "behavior". An entry is a
+multiple-choice item, a contrast pair or a document; an invalid row raises `Unusable` with a reason and a detail.
 """
 
 import re
@@ -24,7 +23,7 @@ Kind = Literal["items", "pairs", "texts"]
 @shown()
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """A text; the answer that belongs to it and the group (label, category) it is of, where the file has them."""
+    """A text, with its answer and group (label, category) where the file has them."""
 
     id: str
     text: str
@@ -36,7 +35,7 @@ Entry = MultipleChoiceItem | ContrastPair | Document
 
 
 class Unusable(DataError):
-    """A row that makes no entry: the reason, by which rows are counted, and what is wrong where that says more."""
+    """A row that cannot be converted: the reason (for counting), and optionally a more specific detail."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(detail or reason)
@@ -44,10 +43,10 @@ class Unusable(DataError):
 
 
 class Row:
-    """A row whose fields are found by any of their spellings."""
+    """A row whose fields can be looked up by alternative names."""
 
     def __init__(self, value: Any, id: str) -> None:
-        """A mapping; a text is a row with the field `text`, two texts are a pair."""
+        """Takes a mapping; a text becomes the field `text`, two texts become `positive` and `negative`."""
         if isinstance(value, str):
             value = {"text": value}
         elif isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(text, str) for text in value):
@@ -58,26 +57,26 @@ class Row:
         self._fields = {plain(name): _native(cell) for name, cell in cells}
 
     def get(self, *names: str) -> Any:
-        """The first of these fields that is there and not null."""
+        """The first of these fields that exists and is not null; None otherwise."""
         return next((cell for name in names if (cell := self._fields.get(plain(name))) is not None), None)
 
     def has(self, *names: str) -> bool:
-        """Whether one of these fields is there and not null."""
+        """Whether one of these fields exists and is not null."""
         return self.get(*names) is not None
 
     def text(self, *names: str) -> str:
-        """The first of these fields as a text that is not empty."""
+        """The first of these fields as non-empty text; raises `Unusable` otherwise."""
         return checked(self.get(*names), names[0])
 
     def label(self, *names: str) -> str:
-        """The first of these fields in a few words; nothing where none is there."""
+        """The first of these fields as text; empty where there is none."""
         cell = self.get(*names)
         return cell if isinstance(cell, str) else "" if cell is None else str(cell)
 
 
 @dataclass(frozen=True)
 class Format:
-    """A published format: what its rows must have, and what a row makes."""
+    """A published format: the required fields of its rows, and the conversion of a row to an entry."""
 
     name: str
     kind: Kind
@@ -90,14 +89,14 @@ class Format:
 
 
 def _native(cell: Any) -> Any:
-    """A cell without numpy's types, which tables hold."""
+    """A cell with NumPy types converted to Python's."""
     if isinstance(cell, Mapping):
         return {name: _native(one) for name, one in cell.items()}
     return cell.tolist() if hasattr(cell, "tolist") else cell
 
 
 def plain(name: object) -> str:
-    """A field's name as it is compared."""
+    """A field name normalised for comparison."""
     return re.sub(r"[^a-z0-9]", "", str(name).casefold()).replace("behaviour", "behavior")
 
 
@@ -117,12 +116,12 @@ def checked(cell: Any, name: str) -> str:
 
 
 def convert(rows: Rows, form: Format, name: str) -> tuple[tuple[Entry, ...], tuple[Skipped, ...]]:
-    """The entries of rows, with ids `"<name>:<number>"`, and the rows that make none.
+    """Converts rows to entries with ids `"<name>:<number>"`.
 
     Args:
         rows: of a file.
-        form: the format they are in.
-        name: of the file, without its folder and suffix.
+        form: their format.
+        name: of the file, without folder and suffix.
 
     Returns:
         Entries and skipped rows, each in the file's order.
@@ -143,7 +142,7 @@ def convert(rows: Rows, form: Format, name: str) -> tuple[tuple[Entry, ...], tup
 
 
 def _reason(message: str) -> str:
-    """Why an item refuses its texts, in a few words."""
+    """A short reason for an item's error message, for counting."""
     known = {"differ": "equal options", "2 to 26": "not 2 to 26 options", "not empty": "an empty text"}
     return next((reason for word, reason in known.items() if word in message), "not an item")
 
@@ -167,16 +166,16 @@ TAIL = re.compile(r"\s*\bAnswer:\s*\Z|\n\s*\n(?:AI|Assistant|Answer):\s.*\Z", re
 
 
 def options_in(question: str) -> tuple[str, dict[str, str]] | None:
-    """A question taken apart at its options.
+    """Splits a question into its stem and its lettered options.
 
-    `(A)`, `A)`, `A.` or `A:` at the beginnings of lines, after a line such as "Choices:" or without one; or `(A) ...
-    (B) ...` in one line. What follows the last option ("Answer:", "AI: I choose (") is left out.
+    Options start with `(A)`, `A)`, `A.` or `A:` at the start of a line, optionally after a line such as "Choices:"; or
+    are written `(A) ... (B) ...` in one line. Text after the last option ("Answer:", "AI: I choose (") is dropped.
 
     Returns:
-        The text before, and the options by letter; nothing where there are none.
+        The stem, and the options by letter; None where there are no options.
 
     Raises:
-        Unusable: a letter stands twice.
+        Unusable: a letter is repeated.
     """
     headers = list(HEADER.finditer(question))
     if headers:

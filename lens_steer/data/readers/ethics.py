@@ -1,4 +1,4 @@
-"""Reader of ETHICS: commonsense, deontology, justice and virtue, as questions answered yes or no.
+"""Reader of ETHICS (commonsense, deontology, justice, virtue), as yes/no questions.
 
     commonsense    label, input, is_short     label 1: WRONG            -> "No, it is unacceptable."
     deontology     label, scenario, excuse    label 1: reasonable       -> "Yes, it is acceptable."
@@ -16,7 +16,7 @@ VERDICTS = ("Yes, it is acceptable.", "No, it is unacceptable.")
 
 
 def _item(row: Row) -> MultipleChoiceItem:
-    """A row as an item; which of the four it is shows in its fields."""
+    """A row as an item; its fields determine which of the four subsets it is from."""
     label = str(row.get("label")).strip()
     if label not in ("0", "1"):
         raise Unusable("a label that is not 0 or 1", f"the label is {label!r}; ETHICS has 0 and 1")

@@ -2,17 +2,16 @@
 
     question, answer_matching_behavior, answer_not_matching_behavior     also: prompt, corrects, incorrects
 
-Answers are letters (" (A)", "A") of options that stand in the question, or " Yes" / " No", or texts; a list of
-not-matching letters is read too (sycophancy). The questions stand one a line, or in one JSON list.
+Answers are letters (" (A)", "A") of options in the question, " Yes" / " No", or texts; the not-matching answer may be a
+list of letters (sycophancy). A file has one question per line, or one JSON list.
 Source: Perez et al. 2022, "Discovering Language Model Behaviors with Model-Written Evaluations", arXiv 2212.09251;
 Rimsky et al. 2024, arXiv 2312.06681.
 
 More than two options: 247 of the 953 published survival-instinct questions offer three to eight, with one matching
-and one not-matching letter named. As two-choice items they become the pair of those two named options, so the item
-asks an easier question than was published; `options=2` leaves such questions out instead. A stem that itself
-speaks of its options ("options 2-3 above") then reads oddly. The leading "Question:" and trailing "Answer:" of some
-files are removed: the template decides how an item is asked. This module does not judge whether an answer key is
-right.
+and one not-matching letter named. The two-choice item has only these two options, so that it is easier than the
+published question, and a stem that refers to its options ("options 2-3 above") may not fit; `options=2` leaves such
+questions out instead. The leading "Question:" and trailing "Answer:" of some files are removed, because the template
+adds its own.
 """
 
 import re
@@ -34,16 +33,16 @@ _LETTER = re.compile(r"\(?([A-Z])\)?")
 
 
 def read_model_written(path: str | Path, options: int | None = None) -> tuple[ChoiceItem, ...]:
-    """Reads one file of model-written evals or of CAA's A/B questions, and refuses it where one question is unusable.
+    """Reads a file of model-written evals or of CAA's A/B questions; every question must be usable.
 
-    `read` takes such files too, tells what it skipped, and keeps all options.
+    `read` also reads such files, skips unusable questions and keeps all options.
 
     Args:
         path: a file as published: JSON lines, or one JSON list.
-        options: keep only questions with this many options; `None` keeps all (see the module's text).
+        options: keep only questions with this many options; `None` keeps all (see the module docstring).
 
     Returns:
-        One item a question, in the file's order, with ids `"<file name>:<line number>"` (entry number in a list).
+        One item per question, in the file's order, with ids `"<file name>:<line number>"` (entry number in a list).
 
     Raises:
         DataError: the file is missing or empty, or a line is not a question of either style (file and line are named).
@@ -70,11 +69,11 @@ def question_item(row: Row, texts: bool = True) -> MultipleChoiceItem:
     """A row as an item.
 
     Args:
-        row: with a question, a matching answer and those that do not match.
-        texts: take answers that are texts, not letters of options.
+        row: with a question, a matching answer and one or more that do not match.
+        texts: accept answers that are texts other than yes and no.
 
     Raises:
-        Unusable: see the reasons.
+        Unusable: a field is missing, or an answer is not an option.
     """
     missing = [names[0] for names in (QUESTION, MATCHING, OTHER) if not row.has(*names)]
     if missing:

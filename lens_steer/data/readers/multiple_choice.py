@@ -8,8 +8,9 @@
     Winogrande    sentence, option1, option2, answer 1 or 2
     prompts       few-shot prompts in one text: "Q: ... (A) one (B) two\\nA: ... The answer is (B)."
 
-An answer is the label of an option where options have labels, else a letter, an index from 0, or an option's text. An
-index that is no option is never guessed at: a file that counts from 1 loses the rows of its last option and is refused.
+An answer is the label of an option where options have labels, otherwise a letter, an index from 0, or an option's text.
+An index out of range makes the row unusable; in a file that counts from 1, these are the rows whose answer is the last
+option, usually more than `max_skipped`.
 """
 
 import re
@@ -31,15 +32,15 @@ _SAID = re.compile(r"answer is\s*\(?([A-Z])\)?")
 
 
 def index_of(answer: Any, options: Sequence[str], labels: Sequence[str] = ()) -> int:
-    """Which option an answer names.
+    """The index of the option that an answer refers to.
 
     Args:
         answer: a label, a letter, an index from 0, or an option's text.
         options: the texts.
-        labels: of the options, where they have some.
+        labels: of the options, where they have labels.
 
     Raises:
-        Unusable: it names none.
+        Unusable: the answer matches no option, or is ambiguous.
 
     Example:
         >>> index_of("B", ["no", "yes"]), index_of(1, ["no", "yes"]), index_of("2", ["no", "yes"], ["1", "2"])
@@ -84,7 +85,7 @@ def _item(row: Row) -> MultipleChoiceItem:
 
 
 def _answer(row: Row) -> Any:
-    """The answer as it is written."""
+    """The answer field; raises where it is missing or of another type."""
     answer = row.get(*ANSWER)
     if isinstance(answer, bool) or not isinstance(answer, str | int | float):
         raise Unusable("lacks the answer", f"lacks the answer: {str(answer)[:40]!r} is no label, letter, index or text")
@@ -92,7 +93,7 @@ def _answer(row: Row) -> Any:
 
 
 def _options(row: Row) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The options and their labels, however they are kept."""
+    """The options and their labels, from any of the supported layouts."""
     cell = row.get("choices", "options", "endings", "answers")
     if isinstance(cell, dict) and "text" in cell:
         texts, labels = cell["text"], cell.get("label")
@@ -119,7 +120,7 @@ def _options(row: Row) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def shots(name: str, text: str) -> list[dict[str, Any]] | None:
-    """The questions of a few-shot prompt as rows; nothing where it holds none with lettered options and an answer."""
+    """The questions of a few-shot prompt as rows; None where none has lettered options and an answer."""
     rows = []
     for question, said in _SHOT.findall(text):
         found, answers = options_in(question), _SAID.findall(said)

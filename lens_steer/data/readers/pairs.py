@@ -6,9 +6,8 @@
     preferences       prompt, chosen, rejected
     others            the rows of `SIDES`
 
-Two texts that are one question followed by two letters become that question as prompt and the letters as
-completions, grouped by the positive letter. A negative text that is called after what it shows ("deceptive", "false")
-is the negative one.
+Where the two texts are the same question followed by different letters, the question becomes the prompt and the letters
+the completions, grouped by the positive letter.
 """
 
 import re
@@ -56,7 +55,7 @@ def _said(cell: Any, name: str) -> str:
 
 
 def _shared(positive: str, negative: str) -> tuple[str, list[str]]:
-    """The prompt of two texts that are the same but for a letter at their ends; none where they differ in more."""
+    """Splits texts that differ only in a final letter into prompt and letters; otherwise the prompt is empty."""
     marks = [_LAST.search(text) for text in (positive, negative)]
     if marks[0] and marks[1] and positive[: marks[0].start()] == negative[: marks[1].start()]:
         return positive[: marks[0].start()], [positive[marks[0].start() :], negative[marks[1].start() :]]

@@ -4,7 +4,7 @@
     plain text                                             one document a file, or one a line
     folders of prose or source code                        pattern="**/*.py"
 
-Files of a folder that are empty or no text are skipped and listed; hidden ones ("." in front) are not looked at.
+Files of a folder that are empty or not text are skipped and listed; hidden files are ignored.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ def _document(row: Row) -> Document:
 
 
 def plain_rows(text: str, each: str) -> Rows:
-    """A text as one document, or as one a line (empty lines are no entries).
+    """A text as one document, or as one document per non-empty line.
 
     Args:
         text: of a file.
@@ -37,7 +37,7 @@ def plain_rows(text: str, each: str) -> Rows:
 
 
 def folder(path: Path, pattern: str) -> tuple[tuple[Document, ...], tuple[Skipped, ...], str]:
-    """The texts of a folder's files, those that were skipped, and a hash of all.
+    """The texts of a folder's files, the skipped files, and a hash of the contents.
 
     Args:
         path: the folder.

@@ -1,8 +1,8 @@
-"""The methods by name: activations of two classes in, one direction out.
+"""Extraction methods: from activations of two classes to a direction.
 
-`METHODS` is the one table. `Method.function` is the method in one go, `make_fitter` its streaming form, which `extract`
-feeds. A new method is a function, a fitter and an entry here. Nothing registers itself. Function vectors are not in the
-table: their input is patched runs, not two classes (`head_sums`).
+`METHODS` is the table of methods by name. `Method.function` takes all rows at once; `make_fitter` gives the streaming
+form that `extract` uses. To add a method, write a function and a fitter and add an entry here. Function vectors are not
+in the table, because their input is patched runs instead of two classes (`head_sums`).
 """
 
 import difflib
@@ -34,7 +34,7 @@ from lens_steer.extraction.methods.method import Method as Method
 from lens_steer.extraction.methods.probes import fit_lda, fit_logistic_probe, lda, logistic_probe
 
 MEMORY_LIMIT = 4 * 2**30
-"""Bytes that the fitters of one extraction may keep, unless told otherwise: 4 GiB."""
+"""Default limit of the memory of the fitters of one extraction, bytes (4 GiB)."""
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -160,7 +160,7 @@ def find_method(name: str) -> Method:
 
 
 def make_fitter(method: str, options: Mapping[str, Option] | None = None) -> Fitter:
-    """A fresh fitter of a method, for one site (for all sites together, where the method is joint).
+    """A new fitter of a method, for one site (for all sites together where the method is joint).
 
     Args:
         method: a name of `METHODS`.
@@ -181,7 +181,7 @@ def make_fitter(method: str, options: Mapping[str, Option] | None = None) -> Fit
 
 
 def check_memory(method: str, n_pos: int, n_neg: int, widths: Sequence[int], limit_bytes: int = MEMORY_LIMIT) -> int:
-    """What the fitters of one extraction will keep, refused before it starts where that is too much.
+    """The memory that the fitters of one extraction need; raises where it exceeds the limit.
 
     Args:
         method: a name of `METHODS`.

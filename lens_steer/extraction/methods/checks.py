@@ -1,7 +1,4 @@
-"""What every method refuses: too few rows, classes that do not fit together, values that are not finite, no variation.
-
-The messages name the method that asks. Nothing here judges whether the rows are the right ones.
-"""
+"""Input checks of all methods: number of rows, matching shapes, finite values, variation. Messages name the method."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -9,20 +6,20 @@ from torch import Tensor
 from lens_steer.errors import MethodError
 
 NOTHING = 1e-12
-"""A difference this much smaller than what it is a difference of is rounding: float32 rows resolve only 6e-8."""
+"""Relative differences below this count as rounding; the resolution of float32 is 6e-8."""
 
 
 def check_rows(method: str, pos: Tensor, neg: Tensor, paired: bool = False) -> None:
-    """Refuses rows that no method could work on.
+    """Checks widths, pairing and finiteness of the rows.
 
     Args:
-        method: who asks, for the message.
-        pos: activations of the positive side, one a row.
-        neg: activations of the negative side.
-        paired: positive and negative rows belong together.
+        method: the method's name, for the message.
+        pos: positive activations.
+        neg: negative activations.
+        paired: row i of both is a pair.
 
     Raises:
-        MethodError: the classes are not equally wide, not paired where they must be, or not finite.
+        MethodError: the widths differ, the numbers of rows differ where paired, or a value is not finite.
     """
     if pos.shape[1] != neg.shape[1]:
         raise MethodError(
@@ -43,13 +40,13 @@ def check_rows(method: str, pos: Tensor, neg: Tensor, paired: bool = False) -> N
 
 
 def check_counts(method: str, n_pos: int, n_neg: int, minimum: int = 1) -> None:
-    """Refuses too few rows.
+    """Checks the number of rows.
 
     Args:
-        method: who asks, for the message.
-        n_pos: rows of the positive side.
-        n_neg: rows of the negative side.
-        minimum: the fewest rows that a class may have.
+        method: the method's name, for the message.
+        n_pos: number of positive rows.
+        n_neg: number of negative rows.
+        minimum: the least number of rows of each class.
 
     Raises:
         MethodError: a class has fewer.
@@ -67,17 +64,17 @@ def both_sides(
     """The positive and negative rows, checked, in float64 on the CPU.
 
     Args:
-        method: who asks, for the message.
-        pos: activations of the positive side.
-        neg: activations of the negative side.
-        minimum: the fewest rows that a class may have.
-        paired: positive and negative rows belong together.
+        method: the method's name, for the message.
+        pos: positive activations.
+        neg: negative activations.
+        minimum: the least number of rows of each class.
+        paired: row i of both is a pair.
 
     Returns:
-        Both sides.
+        (pos, neg).
 
     Raises:
-        MethodError: as `check_counts` and `check_rows` say.
+        MethodError: as `check_counts` and `check_rows`.
     """
     check_counts(method, len(pos), len(neg), minimum)
     check_rows(method, pos, neg, paired)
@@ -85,15 +82,15 @@ def both_sides(
 
 
 def check_variation(method: str, centred: Tensor, rows: Tensor) -> None:
-    """Refuses rows that do not vary.
+    """Checks that rows vary.
 
     Args:
-        method: who asks, for the message.
-        centred: the rows less their mean (or means).
-        rows: the rows themselves, which say how small is nothing.
+        method: the method's name, for the message.
+        centred: the rows minus their mean (or class means).
+        rows: the rows themselves, for the scale of rounding errors.
 
     Raises:
-        MethodError: nothing is left of the rows without their mean.
+        MethodError: the rows are equal up to rounding.
     """
     if float(centred.norm()) <= NOTHING * float(rows.norm()):
         raise MethodError(

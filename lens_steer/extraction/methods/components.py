@@ -1,19 +1,19 @@
-"""Principal components: the direction in which pairs differ most, or in which all activations vary most.
+"""Principal components: of the pair differences, or of all activations of both classes.
 
     pca_of_differences   u = argmax_{||u|| = 1} sum_i (d_i . u)^2         d_i = pos_i - neg_i
               centred:   the same with d_i - mean d
     pca_of_pool          u = argmax_{||u|| = 1} sum_r ((r - mean r) . u)^2     r: the positive and negative rows
-    v = u (delta . u)    scaled and signed by the means, as `scale` says
+    v = u (delta . u)    scaled and signed by the class means, see `scale`
 
-Not centred is the default: what all pairs share, their mean, is what is looked for, and centring removes it. It equals
-the component of differences whose order is drawn by a coin (Zou et al. 2023, representation engineering, arXiv
-2310.01405) and repeng's `pca_center`; `centred=True` is repeng's `pca_diff`, whose component is where pairs differ
-from each other. repeng signs a component by the majority of pairs; here the means do. A component that explains little,
-or that ties with the next, says little; `explained` in the notes is its share of the sum above.
+Differences are not centred by default, because centring removes their mean, which is the common direction of the pairs.
+The result equals the component of differences with random signs (Zou et al. 2023, representation engineering, arXiv
+2310.01405) and repeng's `pca_center`; `centred=True` is repeng's `pca_diff`. repeng determines the sign by the majority
+of pairs, this package by the means. `explained` in the notes is the component's share of the sum above; a component
+with a small share, or close to that of the next one, is not well determined.
 
-The component is an eigenvector, in float64, of the smaller of the two Gram matrices (rows or coordinates): the rows are
-kept, because they are fewer than the model is wide in ordinary use, where a covariance matrix would be larger. Own
-code, because scikit-learn's PCA always subtracts the mean.
+The component is a float64 eigenvector of the smaller of the two Gram matrices (rows or coordinates). All rows are kept,
+because there are usually fewer rows than dimensions. scikit-learn's PCA is not used because it always subtracts the
+mean.
 """
 
 import torch
@@ -31,12 +31,12 @@ def pca_of_differences(
     """The first principal component of the pairs' differences.
 
     Args:
-        pos: activations of the positive side.
-        neg: activations of the negative side; row i belongs to row i of `pos`.
+        pos: positive activations.
+        neg: negative activations; row i is paired with row i of `pos`.
         centred: subtract the mean difference first.
 
     Returns:
-        The direction, float32 on the CPU, as long as the means are apart along it.
+        The direction, float32 on the CPU; its norm is the distance of the class means along it.
 
     Raises:
         MethodError: fewer than two pairs, classes that are not paired, differences that do not vary, or means that do
@@ -61,19 +61,19 @@ def fit_pca_of_differences(
 
 
 def pca_of_pool(pos: Float[Tensor, "n_pos d_model"], neg: Float[Tensor, "n_neg d_model"]) -> Float[Tensor, " d_model"]:
-    """The first principal component of all activations, of either class.
+    """The first principal component of all activations of both classes.
 
-    It knows the classes only by its sign and length: it finds the behaviour where that is what varies most.
+    The classes determine only its sign and length, so it finds the behaviour only if that is the main variation.
 
     Args:
-        pos: activations of the positive side.
-        neg: activations of the negative side; the number of rows may differ.
+        pos: positive activations.
+        neg: negative activations; the number of rows may differ.
 
     Returns:
-        The direction, float32 on the CPU, as long as the means are apart along it.
+        The direction, float32 on the CPU; its norm is the distance of the class means along it.
 
     Raises:
-        MethodError: fewer than two rows on a side, rows that do not vary, or means that do not differ along the
+        MethodError: a class with fewer than two rows, rows that do not vary, or means that do not differ along the
             component.
     """
     return fit_pca_of_pool(pos, neg).direction
@@ -90,13 +90,13 @@ def fit_pca_of_pool(pos: Float[Tensor, "n_pos d_model"], neg: Float[Tensor, "n_n
 
 
 def first_component(rows: Float[Tensor, "n d_model"]) -> tuple[Float[Tensor, " d_model"], float]:
-    """The direction that holds most of the rows' sum of squares; nothing is subtracted.
+    """The first right singular vector of the rows, without centring.
 
     Args:
         rows: float64, not all zero.
 
     Returns:
-        The unit direction, its largest entry by size positive, and its share of the sum of squares.
+        The unit direction, with its largest absolute entry positive, and its share of the sum of squares.
     """
     tall = rows.shape[0] > rows.shape[1]
     values, vectors = torch.linalg.eigh(rows.T @ rows if tall else rows @ rows.T)
@@ -106,7 +106,7 @@ def first_component(rows: Float[Tensor, "n d_model"]) -> tuple[Float[Tensor, " d
 
 
 def largest_sign(entries: Float[Tensor, " n"]) -> float:
-    """The sign of the largest entry by size; the first of those that differ by rounding alone."""
+    """The sign of the entry with the largest absolute value; the first one among ties up to rounding."""
     sizes = entries.abs()
     first = int((sizes >= sizes.max() * (1 - 1e-9)).nonzero()[0])
     return 1.0 if float(entries[first]) >= 0 else -1.0

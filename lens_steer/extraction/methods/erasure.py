@@ -1,19 +1,19 @@
-"""Whitened directions: what a linear reader looks at, noise taken into account.
+"""Whitened directions: the mean difference corrected for the covariance, and the vectors of the LEACE eraser.
 
     whitened_mean_difference   raw = S^-1 delta        S: within-class covariance, delta: mean of pos - mean of neg
     leace                      r(x) = x - a b (x - E x)     the least-squares concept eraser of z (1 on pos, 0 on neg)
                                a = W^+ u,  b = u^T W,  u = W S_xz / ||W S_xz||,  W = (S_xx^1/2)^+
-    v = u (delta . u)          scaled and signed by the means, as `scale` says
+    v = u (delta . u)          scaled and signed by the class means, see `scale`
 
-LEACE erases a binary concept by a map of rank one, with two vectors. a (`proj_left`) is what is taken away: since S_xz
-is delta times p (1 - p), it is exactly the mean difference. b (`proj_right`) is what is read: S_xx^-1 delta, without
-noise that the behaviour shares a direction with. The direction given is b: a would be `mean_difference` over again.
-Without shrinkage b, `whitened_mean_difference` and LDA are one direction, for adding a multiple of delta delta^T to S
-only scales S^-1 delta; they part in how they shrink. Steering with the pair is an operator's work.
+LEACE erases a binary concept by a rank-one map with two vectors. a (`proj_left`) is the direction that is removed;
+since S_xz = p (1 - p) delta, it is the mean difference. b (`proj_right`) = S_xx^-1 delta is the direction that is read.
+The default is b, because a equals `mean_difference`. Without shrinkage, b, `whitened_mean_difference` and LDA are the
+same direction (adding a multiple of delta delta^T to S only scales S^-1 delta); they differ in the shrinkage. To erase
+with both vectors, use the corresponding steering operator.
 
 Shrinkage: concept-erasure's optimal linear one, towards a multiple of the identity (Bodnar et al. 2014, arXiv
-1308.2608). Source: Belrose et al. 2023 (arXiv 2306.03819). Memory is one matrix, width x width, in float64; fitting
-takes time with the cube of the width. A good reader is not thereby a good direction to steer along.
+1308.2608). Source: Belrose et al. 2023 (arXiv 2306.03819). Memory is one width x width matrix in float64; fitting time
+grows with the cube of the width. A direction that detects the behaviour well need not steer well.
 """
 
 from typing import TYPE_CHECKING, Literal, cast
@@ -37,16 +37,16 @@ def whitened_mean_difference(
     """The mean difference, whitened by the covariance within the classes.
 
     Args:
-        pos: activations of the positive side.
-        neg: activations of the negative side; the number of rows may differ.
+        pos: positive activations.
+        neg: negative activations; the number of rows may differ.
         shrinkage: share of the identity (times the mean variance) in the covariance, from 0 to 1; None takes the
             optimal share, 1 gives the mean difference.
 
     Returns:
-        The direction, float32 on the CPU, as long as the means are apart along it.
+        The direction, float32 on the CPU; its norm is the distance of the class means along it.
 
     Raises:
-        MethodError: a share outside [0, 1], fewer than two rows on a side, rows that are not finite, classes that do
+        MethodError: a share outside [0, 1], a class with fewer than two rows, rows that are not finite, classes that do
             not vary within, or a covariance that is singular because it is not shrunk.
     """
     fitter = WhitenedMeanDifference(shrinkage)
@@ -60,20 +60,20 @@ def leace(
     vector: Literal["proj_right", "proj_left"] = "proj_right",
     shrinkage: bool = True,
 ) -> Float[Tensor, " d_model"]:
-    """The direction that LEACE reads the behaviour from (or, on request, the one it takes away).
+    """The direction from which LEACE reads the behaviour, or the one that it removes.
 
     Args:
-        pos: activations of the positive side.
-        neg: activations of the negative side; the number of rows may differ.
-        vector: "proj_right" for what is read, S_xx^-1 delta; "proj_left" for what is taken away, delta.
+        pos: positive activations.
+        neg: negative activations; the number of rows may differ.
+        vector: "proj_right" for the direction read, S_xx^-1 delta; "proj_left" for the direction removed, delta.
         shrinkage: shrink the covariance; without it a covariance of fewer rows than coordinates is pseudo-inverted.
 
     Returns:
-        The direction, float32 on the CPU, as long as the means are apart along it.
+        The direction, float32 on the CPU; its norm is the distance of the class means along it.
 
     Raises:
-        MethodError: an unknown vector, fewer than two rows on a side, rows that are not finite, or a behaviour of
-            which LEACE finds no trace.
+        MethodError: an unknown vector, a class with fewer than two rows, rows that are not finite, or classes that
+            LEACE cannot distinguish.
 
     Source:
         Belrose et al. 2023, arXiv 2306.03819, by the concept-erasure package.
@@ -84,7 +84,7 @@ def leace(
 
 
 class WhitenedMeanDifference:
-    """`whitened_mean_difference` over a stream: memory is one matrix, whatever the number of rows."""
+    """Streaming `whitened_mean_difference`: memory is one matrix, independent of the number of rows."""
 
     def __init__(self, shrinkage: float | None = None) -> None:
         if shrinkage is not None and not 0 <= shrinkage <= 1:
@@ -103,28 +103,28 @@ class WhitenedMeanDifference:
         neg: Float[Tensor, "n_neg d_model"],
         groups: Int[Tensor, " n_pos"] | None = None,  # noqa: ARG002
     ) -> None:
-        """Takes in positive and negative activations; either may have no rows."""
+        """Adds positive and negative activations; either may have no rows."""
         check_rows("whitened_mean_difference", pos, neg)
         for side, rows in enumerate((pos, neg)):
             if len(rows):
                 self._grow(side, rows.detach().cpu().double())
 
     def fit(self) -> Fit:
-        """The whitened difference of the means of everything taken in.
+        """The whitened difference of the means of all activations added.
 
         Returns:
             The direction and its notes: `sign_flipped`, `cosine_with_mean_difference`.
 
         Raises:
-            MethodError: as `whitened_mean_difference` says.
+            MethodError: as `whitened_mean_difference`.
         """
         check_counts("whitened_mean_difference", *self._counts, minimum=2)
         n, (pos_mean, neg_mean) = sum(self._counts), self._means
         covariance = self._scatter / n
         if float(covariance.trace()) <= NOTHING**2 * float(pos_mean @ pos_mean + neg_mean @ neg_mean):
             raise MethodError(
-                "whitened_mean_difference was given sides that do not vary within, so there is nothing to whiten by; "
-                "use 'mean_difference'."
+                "whitened_mean_difference was given classes without variation, so the covariance is zero; use "
+                "'mean_difference'."
             )
         factor, failed = torch.linalg.cholesky_ex(self._shrunk(covariance, n))
         entries = factor.diagonal()
@@ -156,7 +156,7 @@ class WhitenedMeanDifference:
 
 
 class Leace:
-    """`leace` over a stream, on concept-erasure's own streaming fitter: memory is one matrix."""
+    """Streaming `leace`, by concept-erasure's streaming fitter: memory is one matrix."""
 
     def __init__(self, vector: str = "proj_right", shrinkage: bool = True) -> None:
         if vector not in ("proj_right", "proj_left"):
@@ -172,7 +172,7 @@ class Leace:
         neg: Float[Tensor, "n_neg d_model"],
         groups: Int[Tensor, " n_pos"] | None = None,  # noqa: ARG002
     ) -> None:
-        """Takes in positive and negative activations; either may have no rows."""
+        """Adds positive and negative activations; either may have no rows."""
         check_rows("leace", pos, neg)
         rows = torch.cat([pos, neg]).detach().cpu().double()
         if not len(rows):
@@ -189,13 +189,13 @@ class Leace:
         self._n_negative += len(neg)
 
     def fit(self) -> Fit:
-        """The vector of the eraser of everything taken in.
+        """The vector of the eraser of all activations added.
 
         Returns:
             The direction and its notes: `vector`, `sign_flipped`, `cosine_with_mean_difference`.
 
         Raises:
-            MethodError: as `leace` says.
+            MethodError: as `leace`.
         """
         check_counts("leace", self._n_positive, self._n_negative, minimum=2)
         fitter = cast("LeaceFitter", self._fitter)  # made with the first row

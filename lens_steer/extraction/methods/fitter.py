@@ -1,8 +1,7 @@
-"""What every method looks like from outside: a fitter that is fed activations and gives a fit.
+"""The interface of methods: a `Fitter` takes batches of activations and returns a `Fit`.
 
-A fitter is the mutable half of a method; the `Fit` it gives is frozen: a direction and what the method has to say
-about it. One fitter is made for each site (for a joint method, one for all sites side by side). `pos` and `neg` need
-not have the same number of rows, except where the method works on pairs.
+A fitter is mutable; its `Fit` is frozen: a direction and the method's notes. There is one fitter per site (for a joint
+method, one for all sites concatenated). `pos` and `neg` may have different numbers of rows, except for paired methods.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,13 +18,13 @@ from lens_steer._util.shown import shown
 from lens_steer.extraction.methods.checks import check_rows
 
 Option = float | int | str | None
-"""The value of a method's option: a number, a truth value, a word, or none."""
+"""The value of a method's option: a number, a boolean, a text, or None."""
 
 
 @shown()
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """A direction, float32 on the CPU, with the method's notes on it, such as the share of variance it explains."""
+    """A direction, float32 on the CPU, with the method's notes, such as the explained share of variance."""
 
     direction: Float[Tensor, " d_model"]
     notes: Mapping[str, float | str] = field(default_factory=lambda: MappingProxyType({}))
@@ -41,24 +40,24 @@ class Fitter(Protocol):
         neg: Float[Tensor, "n_neg d_model"],
         groups: Int[Tensor, " n_pos"] | None = None,
     ) -> None:
-        """Takes in positive and negative activations; either may have no rows.
+        """Adds positive and negative activations; either may have no rows.
 
         Args:
-            pos: activations of the positive side.
-            neg: activations of the negative side; for a paired method row i belongs to row i of `pos`.
+            pos: positive activations.
+            neg: negative activations; for a paired method row i belongs to row i of `pos`.
             groups: the group of each pair, for a grouped method; any other method ignores it.
         """
         ...
 
     def fit(self) -> Fit:
-        """The direction of everything taken in so far."""
+        """The direction of all activations added so far."""
         ...
 
 
 class Collected:
-    """The fitter of a method that needs all rows at once: it keeps copies, in float32, and calls `fit` on all.
+    """The fitter of a method that needs all rows at once: it keeps float32 copies and calls the method on all of them.
 
-    However the rows are cut into updates, the result is the same to the bit.
+    The result does not depend on how the rows are divided into updates.
     """
 
     def __init__(self, name: str, fit: Callable[[Tensor, Tensor], Fit | Tensor], paired: bool = False) -> None:
@@ -92,16 +91,16 @@ class Collected:
 
 
 def collected(name: str, fit: Callable[..., Fit | Tensor], paired: bool = False) -> Callable[..., Fitter]:
-    """What makes `Collected` fitters of one method.
+    """A factory of `Collected` fitters for one method.
 
     Args:
-        name: the method, for messages.
-        fit: turns all positive and negative rows into a fit, or a direction without notes; takes the method's options
-            by keyword.
-        paired: positive and negative rows belong together.
+        name: the method's name, for messages.
+        fit: function of all positive and negative rows that returns a fit, or a direction without notes; takes the
+            method's options by keyword.
+        paired: row i of both classes is a pair.
 
     Returns:
-        A function of the method's options that gives an empty fitter.
+        A function of the method's options that returns an empty fitter.
     """
 
     def _make(**options: Option) -> Collected:

@@ -4,9 +4,9 @@
     A      = the k heads of largest AIE
     v      = sum_{(l, h) in A} W_O^(lh) zbar_lh         zbar: mean over clean prompts of the head's value, last token
 
-Source: Todd et al. 2023 (arXiv 2310.15213). k is 10 for GPT-J, 20 for Llama-2-7b, and heads in all / 51.2 elsewhere. v
-lives in the residual stream, in its own units. Only the arithmetic is here: running the patched prompts needs a model.
-A head of large AIE need not be one of the task alone.
+Source: Todd et al. 2023 (arXiv 2310.15213). k is 10 for GPT-J, 20 for Llama-2-7b, and (number of heads) / 51.2 for
+other models. v is in the units of the residual stream. `lens_steer.extraction.function_vector` runs the patched
+prompts. A head with a large AIE need not be specific to the task.
 """
 
 import math
@@ -26,11 +26,11 @@ HEADS_FOR_ONE = 51.2
 def average_indirect_effects(
     patched: Float[Tensor, "n layer head"], base: Float[Tensor, " n"]
 ) -> Float[Tensor, "layer head"]:
-    """How much each head, set to its mean, raises the probability of the answer.
+    """The average increase in answer probability when each head is set to its mean.
 
     Args:
         patched: probability of the answer with that head replaced, for each prompt.
-        base: probability of the answer on the same prompts, untouched.
+        base: probability of the answer on the same prompts without replacement.
 
     Returns:
         The mean over prompts of the difference, float64.
@@ -50,12 +50,12 @@ def average_indirect_effects(
 
 
 def default_head_count(n_layers: int, n_heads: int, model: str = "") -> int:
-    """How many heads are summed by default.
+    """The default number of heads to sum.
 
     Args:
         n_layers: layers of the model.
         n_heads: heads of one layer.
-        model: its name; GPT-J has a number of its own.
+        model: its name, to recognise GPT-J.
 
     Returns:
         10 for GPT-J, else ceil(n_layers n_heads / 51.2), which is 20 for Llama-2-7b.

@@ -1,15 +1,15 @@
 """In-context vectors: the mean difference of demonstrations plus its first principal component.
 
-    D_i = H(y_i) - H(x_i)                 H: the last token's activations at all sites, side by side
+    D_i = H(y_i) - H(x_i)                 H: the last token's activations at all sites, concatenated
     D - mean D = U S V^T                  PC1 = first row of V^T, unit norm
     v = mean_i D_i + s PC1                s = +-1, such that the largest |entry| of s u is positive
                                           u: first column of U
 
-pos holds H(y), the demonstrations' outputs, and neg H(x), their inputs. Source: Liu et al. 2023 (arXiv 2311.06668), as
-the authors' code computes it (their text names the component alone). The method is joint: one row is the concatenation
-of all sites, and the component's unit norm is shared out between them. The mean is usually many times longer than 1, so
-v is close to the mean difference: the notes give the mean's length. s comes from the demonstrations' scores, not from
-the classes, so PC1 may point against the mean.
+pos are the demonstrations' outputs H(y), neg their inputs H(x). Source: Liu et al. 2023 (arXiv 2311.06668), as computed
+by the authors' code (the paper describes the component alone). The method is joint: a row concatenates all sites, and
+the unit norm of the component is over all of them. The mean is usually much longer than 1 (see `mean_norm` in the
+notes), so that v is close to the mean difference. s depends on the scores of the demonstrations, not on the classes, so
+PC1 may point against the mean.
 """
 
 from types import MappingProxyType
@@ -33,7 +33,7 @@ def in_context_vector(
 
     Args:
         pos: activations of the outputs, one demonstration a row, all sites side by side.
-        neg: activations of the inputs; row i belongs to row i of `pos`.
+        neg: activations of the inputs; row i is paired with row i of `pos`.
         part: "sum" for mean + component, as published; "component" for the unit component alone, pointing from the
             negative to the positive side.
 

@@ -1,16 +1,16 @@
-"""Differences of two centres: means, balanced means, medians, trimmed means, or one pair.
+"""Differences of class centres: means, balanced means, medians, trimmed means, or a single pair.
 
     mean_difference           v = 1/n_pos sum_i pos_i  -  1/n_neg sum_j neg_j
     balanced_mean_difference  v = 1/G sum_g [ mean of d_i over the pairs of group g ],   d_i = pos_i - neg_i
     median_difference         v_k = median_i pos_ik - median_j neg_jk
-    trimmed_mean_difference   v_k = the same with means that leave out a share of the values at either end
+    trimmed_mean_difference   v_k = the same with trimmed means
     single_pair               v = pos_1 - neg_1
 
 Sign: points from the negative to the positive side. Scale: that of the activations, so strength 1 moves the centre of
 one class onto the other. Sources: Rimsky et al. 2024 (arXiv 2312.06681); Marks & Tegmark 2023 (arXiv 2310.06824);
-Turner et al. 2023 (arXiv 2308.10248) for the single pair. A mean difference takes up whatever else the classes differ
-in (a letter, a length): balance the data, or the estimate by groups. Medians and trimmed means resist the few tokens
-with massive activations. A difference of exactly zero is an answer here, not an error. Sums are float64.
+Turner et al. 2023 (arXiv 2308.10248) for the single pair. A mean difference includes every other difference of the
+classes (a letter, a length): balance the data, or use groups. Medians and trimmed means are robust to the few tokens
+with massive activations. A zero difference is returned without error. Sums are float64.
 """
 
 from types import MappingProxyType
@@ -32,8 +32,8 @@ def mean_difference(
     """The mean of the positive activations minus the mean of the negative ones.
 
     Args:
-        pos: activations of the positive side, in the site's own units.
-        neg: activations of the negative side; the number of rows may differ.
+        pos: positive activations, in the site's own units.
+        neg: negative activations; the number of rows may differ.
 
     Returns:
         The direction, float32 on the CPU, in the units of the activations.
@@ -52,14 +52,14 @@ def mean_difference(
 def balanced_mean_difference(
     pos: Float[Tensor, "n_pos d_model"], neg: Float[Tensor, "n_neg d_model"], groups: Int[Tensor, " n_pos"]
 ) -> Float[Tensor, " d_model"]:
-    """The mean over groups of each group's mean difference, so that unequal groups count equally.
+    """The mean over groups of each group's mean difference, so that groups of unequal size have equal weight.
 
-    With the letter of the matching option as the group this is 1/2 [E(d | match = A) + E(d | match = B)]: the letter
-    cancels, however unequal the two letters are in the data.
+    With the letter of the matching option as group, this is 1/2 [E(d | match = A) + E(d | match = B)], in which the
+    letter cancels even if the letters are not balanced in the data.
 
     Args:
-        pos: activations of the positive side.
-        neg: activations of the negative side; row i belongs to row i of `pos`.
+        pos: positive activations.
+        neg: negative activations; row i is paired with row i of `pos`.
         groups: the group of each pair.
 
     Returns:
@@ -79,8 +79,8 @@ def median_difference(
     """The median of the positive activations minus that of the negative ones, coordinate by coordinate.
 
     Args:
-        pos: activations of the positive side.
-        neg: activations of the negative side; the number of rows may differ.
+        pos: positive activations.
+        neg: negative activations; the number of rows may differ.
 
     Returns:
         The direction, float32 on the CPU; an even number of rows has the mean of the middle two as its median.
@@ -99,8 +99,8 @@ def trimmed_mean_difference(
     """The difference of two trimmed means, coordinate by coordinate (`scipy.stats.trim_mean`).
 
     Args:
-        pos: activations of the positive side.
-        neg: activations of the negative side; the number of rows may differ.
+        pos: positive activations.
+        neg: negative activations; the number of rows may differ.
         share: of the rows, left out at each end; rounded down to whole rows.
 
     Returns:
@@ -142,7 +142,7 @@ def single_pair(pos: Float[Tensor, "n_pos d_model"], neg: Float[Tensor, "n_neg d
 
 
 class MeanDifference:
-    """`mean_difference` over a stream: memory is two sums, whatever the number of rows."""
+    """Streaming `mean_difference`: memory is two sums, independent of the number of rows."""
 
     def __init__(self) -> None:
         self.n_positive = 0
@@ -156,7 +156,7 @@ class MeanDifference:
         neg: Float[Tensor, "n_neg d_model"],
         groups: Int[Tensor, " n_pos"] | None = None,  # noqa: ARG002
     ) -> None:
-        """Takes in positive and negative activations; either may have no rows."""
+        """Adds positive and negative activations; either may have no rows."""
         check_rows("mean_difference", pos, neg)
         self._positive = self._positive + _sum(pos)
         self._negative = self._negative + _sum(neg)
@@ -164,14 +164,14 @@ class MeanDifference:
         self.n_negative += neg.shape[0]
 
     def merge(self, other: "MeanDifference") -> None:
-        """Takes in everything another fitter has taken in (of another batch, device or process)."""
+        """Adds the sums of another fitter (of another batch, device or process)."""
         self._positive = self._positive + other._positive
         self._negative = self._negative + other._negative
         self.n_positive += other.n_positive
         self.n_negative += other.n_negative
 
     def fit(self) -> Fit:
-        """The difference of the means of everything taken in.
+        """The difference of the means of all activations added.
 
         Returns:
             The direction, float32 on the CPU; no notes.
@@ -184,7 +184,7 @@ class MeanDifference:
 
 
 class BalancedMeanDifference:
-    """`balanced_mean_difference` over a stream: memory is one sum for each group."""
+    """Streaming `balanced_mean_difference`: memory is one sum per group."""
 
     def __init__(self) -> None:
         self._sums: dict[int, Tensor] = {}
@@ -196,7 +196,7 @@ class BalancedMeanDifference:
         neg: Float[Tensor, "n_neg d_model"],
         groups: Int[Tensor, " n_pos"] | None = None,
     ) -> None:
-        """Takes in pairs of activations, each with its group."""
+        """Adds pairs of activations, each with its group."""
         check_rows("balanced_mean_difference", pos, neg, paired=True)
         if groups is None:
             raise MethodError(

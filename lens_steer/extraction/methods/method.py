@@ -1,11 +1,11 @@
-"""What the table says of a method: its function, its streaming form, what it needs and what it keeps.
+"""`Method`: an entry of the table of methods, with function, streaming form, requirements and memory.
 
     memory of one site    moments: a few sums        16 width
     (bytes)               matrix: every row, float32  4 (n_pos + n_neg) width
                           covariance: one matrix      8 width^2
 
-This is what a fitter keeps while activations stream in. Fitting one site needs a few times as much again, for a
-moment: the rows in float64, or the factors of the matrix.
+This is the memory of a fitter during streaming. Fitting one site temporarily needs a few times as much (rows in
+float64, matrix factors).
 """
 
 import inspect
@@ -24,9 +24,9 @@ Memory = Literal["moments", "matrix", "covariance"]
 class Method:
     """One method of the table.
 
-    `function` is the method in one go; `fitter` makes its streaming form, with the same options. `paired`: row i of
-    both classes belongs together. `grouped`: every pair comes with its group. `joint`: a row is all sites side by side,
-    and the direction is to be split again. `minimum` is the fewest rows of a side.
+    `function` takes all rows at once; `fitter` makes the streaming form, with the same options. `paired`: row i of both
+    classes is a pair. `grouped`: every pair needs a group. `joint`: a row concatenates all sites, and the direction is
+    split afterwards. `minimum` is the least number of rows of each class.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Method:
             width: of a row (of all sites together, for a joint method).
 
         Returns:
-            Bytes, as the head of this module says.
+            Bytes, by the module's formula.
         """
         match self.memory:
             case "moments":

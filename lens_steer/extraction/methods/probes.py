@@ -1,14 +1,14 @@
-"""Linear classifiers of the two classes: the normal of the boundary they learn.
+"""Linear probes: the normal of the decision boundary between the two classes.
 
     logistic_probe   min_w  sum_r log(1 + exp(-y_r (w . x_r + b))) + penalty/2 ||w||^2      y = +1 pos, -1 neg
-                     x: coordinates less their mean, over their standard deviation (of both classes together)
+                     x: standardised coordinates (mean and standard deviation over both classes)
                      raw = w / standard deviation, the normal in the activations' own units
     lda              raw = S^-1 (mean of pos - mean of neg)     S: within-class covariance, Ledoit-Wolf, by class share
-    v = u (delta . u)    scaled and signed by the means, as `scale` says
+    v = u (delta . u)    scaled and signed by the class means, see `scale`
 
-Both come from scikit-learn. Sources: Alain & Bengio 2016 (arXiv 1610.01644) for probes; Fisher 1936. A probe's
-direction detects the behaviour; whether it steers it is another question, often answered no (Marks & Tegmark 2023,
-arXiv 2310.06824). All rows are needed at once; fitting LDA takes time with the cube of the width.
+Both use scikit-learn. Sources: Alain & Bengio 2016 (arXiv 1610.01644) for probes; Fisher 1936. A probe's direction
+detects the behaviour but often does not steer it (Marks & Tegmark 2023, arXiv 2310.06824). All rows are needed at once;
+the fitting time of LDA grows with the cube of the width.
 """
 
 import warnings
@@ -35,18 +35,18 @@ def logistic_probe(
     """The normal of a logistic regression between the two classes.
 
     Args:
-        pos: activations of the positive side.
-        neg: activations of the negative side; the number of rows may differ.
+        pos: positive activations.
+        neg: negative activations; the number of rows may differ.
         penalty: weight of the squared norm, above 0 (scikit-learn's C is 1 / penalty).
         standardise: divide each coordinate by its standard deviation before fitting, so that the penalty treats
             coordinates alike; a coordinate that never varies is left as it is.
 
     Returns:
-        The direction, float32 on the CPU, as long as the means are apart along it.
+        The direction, float32 on the CPU; its norm is the distance of the class means along it.
 
     Raises:
-        MethodError: a penalty that is not above 0, fewer than two rows on a side, rows that do not vary, or a fit that
-            does not converge.
+        MethodError: a penalty that is not above 0, a class with fewer than two rows, rows that do not vary, or a fit
+            that does not converge.
     """
     return fit_logistic_probe(pos, neg, penalty, standardise).direction
 
@@ -88,14 +88,14 @@ def lda(pos: Float[Tensor, "n_pos d_model"], neg: Float[Tensor, "n_neg d_model"]
     """The normal of a linear discriminant analysis, with shrunk covariance (solver "lsqr", shrinkage "auto").
 
     Args:
-        pos: activations of the positive side.
-        neg: activations of the negative side; the number of rows may differ.
+        pos: positive activations.
+        neg: negative activations; the number of rows may differ.
 
     Returns:
-        The direction, float32 on the CPU, as long as the means are apart along it.
+        The direction, float32 on the CPU; its norm is the distance of the class means along it.
 
     Raises:
-        MethodError: fewer than two rows on a side, or classes that do not vary within.
+        MethodError: a class with fewer than two rows, or classes that do not vary within.
     """
     return fit_lda(pos, neg).direction
 

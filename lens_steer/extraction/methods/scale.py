@@ -1,11 +1,11 @@
-"""The length and the sign of a direction that a method gives without either (a component, a probe's normal).
+"""Length and sign of directions that are defined only up to scale (a principal component, a probe's normal).
 
     v = u (delta . u)      u = raw / ||raw||,   delta = mean of pos - mean of neg
 
-so that strength 1 moves one mean onto the other along u. This fixes the sign as well, from the negative to the
-positive side: v is the same for u and for -u. `sign_flipped` in the notes says whether the raw direction pointed the
-other way. The length is short where u stands nearly across delta (`cosine_with_mean_difference`): a good detector may
-need a large strength to steer.
+Strength 1 moves one class mean onto the other along u, and the sign is from the negative to the positive class: v is
+the same for u and -u. `sign_flipped` in the notes records whether the raw direction had the opposite sign. v is short
+where u is nearly orthogonal to delta (`cosine_with_mean_difference`), so that steering with a good detector may need a
+large strength.
 """
 
 from collections.abc import Mapping
@@ -26,14 +26,14 @@ def scaled_to_means(
     neg_mean: Float[Tensor, " d_model"],
     notes: Mapping[str, float | str] = MappingProxyType({}),
 ) -> Fit:
-    """A raw direction, scaled and signed by the two means.
+    """A raw direction, scaled and signed by the two class means.
 
     Args:
-        method: who asks, for the message.
+        method: the method's name, for the message.
         raw: the direction, of any length and sign.
         pos_mean: mean of the positive activations.
         neg_mean: mean of the negative activations.
-        notes: what else is to be said of the direction.
+        notes: further notes on the direction.
 
     Returns:
         v = u (delta . u), float32, and the notes with `sign_flipped` and `cosine_with_mean_difference`.

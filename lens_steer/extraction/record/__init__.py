@@ -1,4 +1,4 @@
-"""Activations, streamed: sequences in, for each batch the wanted sites at the wanted positions out."""
+"""Streaming of activations: yields the requested sites and positions for each batch of sequences."""
 
 from lens_steer.extraction.record.read import ReadSpec as ReadSpec
 from lens_steer.extraction.record.read import Recording as Recording

@@ -1,11 +1,11 @@
-"""One batch through the model: which activations are recorded, and where the forward pass ends.
+"""Reads the activations of one batch, with a forward pass that stops at the last requested site.
 
     whole     one pass of all sequences, right-padded
     shared    one pass of each pair's common prefix, left-padded; one of both continuations from its key-value cache
 
-A pass ends at the hook of the last wanted activation: no later block and no unembedding runs. A token of a shared
-prefix is read once and is in the result twice, once for each sequence of the pair. Each row of a `Recording` has its
-sequence and absolute position, so that the order can be restored.
+No block after the last requested site and no unembedding is run. A token of a shared prefix is read once and is in the
+result twice, once for each sequence of the pair. Each row of a `Recording` has its sequence and absolute position, so
+that the order can be restored.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,10 +26,9 @@ from lens_steer.model import SteerableModel, StopForward, continued_mask, new_ca
 
 @dataclass(frozen=True, kw_only=True)
 class ReadSpec:
-    """What is read of sequences: which sites, at which positions.
+    """Which sites and positions to read.
 
-    `prompt_lengths` are needed where the rule speaks of the prompt; `medians` asks for each sequence's median token
-    norm too.
+    `prompt_lengths` are needed for rules relative to the prompt; `medians` adds each sequence's median token norm.
     """
 
     sites: tuple[Site, ...]
@@ -38,7 +37,7 @@ class ReadSpec:
     medians: bool = False
 
     def at(self, sites: tuple[Site, ...]) -> "ReadSpec":
-        """The same of other sites."""
+        """The same with other sites."""
         return replace(self, sites=sites)
 
 
@@ -59,7 +58,7 @@ class Recording:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Chunk:
-    """What one forward pass of some tokens showed: chosen tokens by site, and, where asked for, every token's norm."""
+    """The result of one forward pass: selected tokens by site, and, where requested, every token's norm."""
 
     chosen: Bool[Tensor, "batch pos"]
     absolute: Int[Tensor, "batch pos"]

@@ -1,11 +1,10 @@
-"""Token rows in little memory, and the plan by which they are forwarded.
+"""Compact storage of token rows, and the plan of batches in which they are forwarded.
 
-    a plan          batches of sequences of like length; each sequence in exactly one batch
-    a pair          sequences 2i and 2i + 1, always in one batch
+    plan            batches of sequences of similar length; each sequence in exactly one batch
+    pair            sequences 2i and 2i + 1, always in the same batch
     shared prefix   of a pair: min(longest common prefix, shorter length - 1) tokens, so that each class keeps one
 
-A million tokens take four megabytes, so that tens of thousands of long sequences can be planned at once. No forward
-pass is run here; only the model's tokenizer is used.
+A million tokens take four megabytes.
 """
 
 from array import array
@@ -43,10 +42,10 @@ class TokenRows(Sequence[Sequence[int]]):
 
 @dataclass(frozen=True, kw_only=True)
 class RowBatch:
-    """The sequences that go through the model together.
+    """The sequences of one forward pass.
 
-    `prefixes` is empty where they are forwarded whole; otherwise the rows are pairs, side by side, and it holds the
-    length of each pair's prefix, which is forwarded once for both.
+    `prefixes` is empty where they are forwarded whole; otherwise the rows are adjacent pairs, and it has the length of
+    each pair's shared prefix.
     """
 
     rows: tuple[int, ...]
@@ -71,7 +70,7 @@ def token_rows(model: SteerableModel, sequences: Prompts) -> TokenRows:
 
 
 def tokenize_in_parts(model: SteerableModel, texts: Iterable[str]) -> Iterator[list[int]]:
-    """The tokens of any number of texts, of which few are held at once.
+    """Tokenises texts lazily, in small groups.
 
     Args:
         model: a loaded model with a tokenizer.
@@ -90,7 +89,7 @@ def tokenize_in_parts(model: SteerableModel, texts: Iterable[str]) -> Iterator[l
 
 
 def plan_rows(rows: TokenRows, batch_size: int) -> list[RowBatch]:
-    """Batches of sequences of like length.
+    """Batches of sequences of similar length.
 
     Args:
         rows: the sequences.
@@ -107,7 +106,7 @@ def plan_rows(rows: TokenRows, batch_size: int) -> list[RowBatch]:
 
 
 def plan_pairs(rows: TokenRows, batch_size: int, share: bool) -> list[RowBatch]:
-    """Batches of pairs of like length; those with a prefix to share apart from those without.
+    """Batches of pairs of similar length; pairs with and without a shared prefix are in different batches.
 
     Args:
         rows: the sequences; 2i and 2i + 1 are a pair.
@@ -135,11 +134,11 @@ def plan_pairs(rows: TokenRows, batch_size: int, share: bool) -> list[RowBatch]:
 
 
 def _sides(pairs: Sequence[int]) -> tuple[int, ...]:
-    """The sequences of pairs, both classes of each class by side."""
+    """The sequences of pairs; both sequences of a pair are adjacent."""
     return tuple(2 * pair + side for pair in pairs for side in (0, 1))
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """The length of the prefix that two rows share, leaving each at least one token of its own."""
+    """The length of the common prefix of two rows, at most the shorter length minus one."""
     most = min(len(one), len(other)) - 1
     return next((place for place in range(most) if one[place] != other[place]), most)

@@ -1,8 +1,8 @@
-"""Activations, streamed: for each batch of sequences, the wanted sites at the wanted positions, and nothing else.
+"""`record`: streams the activations of sequences at the requested sites and positions.
 
-Sequences are sorted by length into batches; each pass ends at the last wanted site. Memory is one batch and the tokens
-themselves, whatever the number of sequences. Recording inside an open `steer` context records the steered model: hooks
-at one point act in the order in which they were installed.
+Sequences are sorted by length into batches; each pass stops at the last requested site. Memory is one batch plus the
+tokens. Inside an open `steer` context, the steered model is recorded: hooks at one point act in the order in which they
+were installed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,12 +25,12 @@ def record(
     batch_size: int = 32,
     progress: bool = False,
 ) -> Iterator[Recording]:
-    """Streams the activations of sequences at the wanted sites and positions.
+    """Streams the activations of sequences at the requested sites and positions.
 
     Args:
         model: a loaded model.
         sequences: texts (BOS is added once), or token rows with BOS in them.
-        sites: as `parse_sites` reads them, such as `"resid_post@*"`; all in one pass.
+        sites: in the syntax of `parse_sites`, such as `"resid_post@*"`; all in one pass.
         positions: which tokens, as `Positions.parse` reads them.
         prompt_lengths: tokens of each sequence's prompt, BOS included; for rules that speak of the prompt.
         batch_size: sequences in one forward pass.
@@ -60,7 +60,7 @@ def record(
 def _stream(
     model: SteerableModel, rows: TokenRows, reading: ReadSpec, batch_size: int, progress: bool
 ) -> Iterator[Recording]:
-    """One forward pass a batch."""
+    """One forward pass per batch."""
     batches = plan_rows(rows, batch_size)
     for batch in track(batches, "recording", len(batches), progress):
         yield read_batch(model, rows, batch, reading)

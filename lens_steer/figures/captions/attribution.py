@@ -1,4 +1,4 @@
-"""Captions of what carries an effect: attributions, maps of components, persistence, projections."""
+"""Captions of attribution figures: contributions, maps of components, persistence, projections."""
 
 import pandas as pd
 
@@ -9,10 +9,10 @@ from lens_steer.figures.style import Caption, words
 def bars_caption(summary: pd.DataFrame) -> Caption:
     """Of `attribution_bars`."""
     additive = bool(summary["additive"].iloc[0])
-    parts = "add up to the whole" if additive else "are found one by one, and do not add up"
+    parts = "sum to the total" if additive else "are measured individually and do not sum to the total"
     return Caption(
-        shown=f"What each component{of_model(summary)} contributes to the {names(summary['quantity'])}, "
-        f"{float(summary['measured'].iloc[0]):.3g} in all (dashed); the parts {parts}.",
+        shown=f"Contribution of each component{of_model(summary)} to the {names(summary['quantity'])}, "
+        f"{float(summary['measured'].iloc[0]):.3g} in total (dashed); the contributions {parts}.",
         n=f"{sample(summary, 'item')}, {counted(len(summary), 'component')}",
         interval="95 % bootstrap over items" if summary["low"].notna().any() else "none",
         control="none",
@@ -26,7 +26,7 @@ def components_caption(rows: pd.DataFrame, value: str) -> Caption:
     what = names(rows["quantity"]) if "quantity" in rows.columns else words(value)
     measured = "n" in rows.columns
     return Caption(
-        shown=f"Every head and MLP{of_model(rows)} by layer: {what}{of}; a dot is a component without a value.",
+        shown=f"Every head and MLP{of_model(rows)} by layer: {what}{of}; a dot marks a component without a value.",
         n=sample(rows, "item") if measured else counted(rows["component"].nunique(), "component"),
         interval="none drawn",
         control=compared(rows, "read in the same way") if "n_random" in rows.columns else "none",
@@ -39,11 +39,11 @@ def persistence_caption(summary: pd.DataFrame, over: str) -> Caption:
     line = summary[summary["vector"] == "steering"]
     distance = ", and the distance from unsteered activations" if "off_manifold" in summary.columns else ""
     return Caption(
-        shown=f"What is left of an edit{of_model(summary)} along itself, and what later layers have made of it "
-        f"orthogonal to it, by {over}{distance}.",
+        shown=f"Persistence of an edit{of_model(summary)} by {over}: the change of the residual stream along the edit "
+        f"and orthogonal to it{distance}.",
         n=sample(line, "sequence"),
         interval="95 % bootstrap over sequences" if "along_relative_low" in line.columns else "none",
-        control=steered(summary, "each along itself; the band is their 95 %"),
+        control=steered(summary, "each measured along its own edit; the band is their 95 %"),
         strength_scale=UNKNOWN,
     )
 
@@ -56,6 +56,6 @@ def strip_caption(tokens: pd.DataFrame, value: str) -> Caption:
         f"{names(tokens['site'])}, {runs}, on one colour scale.",
         n=f"1 text of {counted(tokens['position'].nunique(), 'token')}",
         interval="none",
-        control="tokens of neutral text, whose mean and spread make z" if value == "z" else "none",
+        control="tokens of neutral text, whose mean and standard deviation define z" if value == "z" else "none",
         strength_scale=UNKNOWN if tokens["steered"].any() else NO_STRENGTH,
     )

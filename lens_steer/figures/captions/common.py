@@ -1,4 +1,4 @@
-"""What captions have in common: names, controls and scales as a frame gives them."""
+"""Shared parts of captions: names, sample sizes, controls and strength scales, from a frame."""
 
 import pandas as pd
 
@@ -22,7 +22,7 @@ def counted(count: int, what: str) -> str:
 
 
 def sample(frame: pd.DataFrame, what: str) -> str:
-    """How many items, documents, ... each row rests on, as the column `n` says."""
+    """The number of items, documents, ... of each row, from the column `n`."""
     if "n" not in frame.columns:
         return f"{what}s: {UNKNOWN}"
     least, most = int(frame["n"].min()), int(frame["n"].max())
@@ -30,21 +30,21 @@ def sample(frame: pd.DataFrame, what: str) -> str:
 
 
 def scale(frame: pd.DataFrame) -> str:
-    """What strength 1 means."""
+    """The strength scale of the frame."""
     return names(frame["scale"]) if "scale" in frame.columns else UNKNOWN
 
 
 def compared(frame: pd.DataFrame, what: str) -> str:
-    """The random directions whose number is in the column `n_random`, and what is made of them."""
+    """The control, from the number of random directions in the column `n_random`."""
     return directions(int(frame["n_random"].max()), what)
 
 
 def steered(frame: pd.DataFrame, what: str) -> str:
-    """The random directions that have rows of their own, as `vector` names them, and what is made of them."""
+    """The control, from the random directions that have their own rows (named in `vector`)."""
     vectors = frame["vector"].astype(str)
     return directions(vectors[vectors.str.startswith("random")].nunique(), what)
 
 
 def directions(count: int, what: str) -> str:
-    """So many random directions, or none."""
+    """A control of `count` random directions; "none" for 0."""
     return f"{counted(count, 'random direction')} of the same norm, {what}" if count else "none"

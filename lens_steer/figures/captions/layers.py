@@ -9,7 +9,7 @@ from lens_steer.figures.style import Caption
 def layers_caption(configurations: pd.DataFrame) -> Caption:
     """Of `layer_curves`."""
     return Caption(
-        shown=f"Matching rate{of_model(configurations)} over layers, a line a strength; crosses are collapsed points.",
+        shown=f"Matching rate{of_model(configurations)} over layers by strength; crosses are collapsed points.",
         n=f"{counted(configurations['behaviour'].nunique(), 'behaviour')}; {sample(configurations, 'item')}",
         interval="95 % bootstrap over items",
         control="none",
@@ -21,9 +21,9 @@ def quality_caption(sites: pd.DataFrame, sizes: pd.DataFrame) -> Caption:
     """Of `quality_curves`."""
     return Caption(
         shown=f"Quality of a vector{of_model(sites)} at each site: separability along it, cosine between vectors of "
-        "halves of the data, and of single pairs to the whole; and the cosine of vectors of fewer pairs to the whole.",
+        "two halves of the data, mean cosine of single pairs to it, and cosine of vectors of fewer pairs to it.",
         n=f"{counted(len(sites), 'site')}; up to {int(sizes['size'].max())} pairs",
-        interval="the middle 95 % over random choices of the pairs",
+        interval="central 95 % over random choices of the pairs",
         control="none",
         strength_scale=NO_STRENGTH,
     )
@@ -32,9 +32,9 @@ def quality_caption(sites: pd.DataFrame, sizes: pd.DataFrame) -> Caption:
 def steps_caption(steps: pd.DataFrame) -> Caption:
     """Of `step_curves`."""
     return Caption(
-        shown=f"Entropy of the next token{of_model(steps)} and its KL to the unsteered model at each generated step.",
+        shown=f"Entropy of the next token{of_model(steps)} and KL to the unsteered model at each generated step.",
         n=counted(steps["prompt"].nunique(), "prompt"),
-        interval="the middle half over prompts",
+        interval="interquartile range over prompts",
         control="the unsteered generation",
         strength_scale=UNKNOWN,
     )

@@ -12,7 +12,7 @@ def curves_caption(curves: pd.DataFrame) -> Caption:
     """Of `steering_curves`."""
     return Caption(
         shown=f"Matching rate{of_model(curves)} over strength, each behaviour at one site and position rule; crosses "
-        "are collapsed points, a square unsteered answers that are one-sided.",
+        "are collapsed points, a square marks one-sided unsteered answers.",
         n=f"{counted(curves['behaviour'].nunique(), 'behaviour')}; {sample(curves, 'item')}",
         interval=BOOTSTRAP,
         control=steered(curves, "the band is their 95 %"),
@@ -40,8 +40,8 @@ def methods_caption(table: pd.DataFrame) -> Caption:
     random = [name for name in rows if name.startswith("random")]
     behaviours = [name for name in table.columns if name != "mean"]
     return Caption(
-        shown="Half the move of the logit difference between added and subtracted vectors of each method, in nats; "
-        "a dash is an effect that was not reached at that KL.",
+        shown="Half the difference in logit difference between the added and the subtracted vector of each method, in "
+        "nats; a dash marks a method that does not reach that KL.",
         n=f"{len(rows) - len(random)} methods, {len(behaviours)} behaviours; items: {UNKNOWN}",
         interval="none",
         control=f"the last row: {random[0]}" if random else "none",

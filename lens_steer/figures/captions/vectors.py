@@ -1,4 +1,4 @@
-"""Captions of what vectors are and say: lenses, agreement, cosines, planes, norms, energy."""
+"""Captions of figures of vectors: lenses, agreement, cosines, planes, norms, energy."""
 
 import pandas as pd
 
@@ -24,10 +24,10 @@ def lens_caption(tokens: pd.DataFrame) -> Caption:
         n += f"; {int(contextual['n'].iloc[0])} contexts of the contextual reading"
     return Caption(
         shown=f"Tokens that the vector {names(tokens['vector'])}{of_model(tokens)} raises and lowers most, "
-        f"by {names(tokens['reading'])} reading and by site.",
+        f"by reading ({names(tokens['reading'])}) and site.",
         n=n,
         interval="none drawn; in the data, 95 % bootstrap over contexts",
-        control=compared(tokens, "at the same end and rank; bold tokens are beyond their 95 %"),
+        control=compared(tokens, "at the same end and rank; bold tokens are outside their 95 %"),
         strength_scale=strength,
     )
 
@@ -36,20 +36,21 @@ def agreement_caption(agreement: pd.DataFrame) -> Caption:
     """Of `agreement_curves`."""
     return Caption(
         shown=f"Agreement between readings of the vector {names(agreement['vector'])}{of_model(agreement)}: rank "
-        f"correlation over the vocabulary, and common tokens of the {int(agreement['k'].iloc[0])} at either end.",
+        f"correlation over the vocabulary, and the share of common tokens among the {int(agreement['k'].iloc[0])} "
+        "highest and lowest.",
         n="the whole vocabulary",
-        interval="none: nothing is sampled but the contexts",
+        interval="none: only the contexts are sampled",
         control=compared(agreement, "read the second way; the band is their 95 %"),
         strength_scale="that of the contextual reading, where there is one",
     )
 
 
 def residual_caption(lens: pd.DataFrame) -> Caption:
-    """Of `residual_lens_heatmap`; its frame does not say how strongly was steered."""
+    """Of `residual_lens_heatmap`; its frame does not contain the strength."""
     random = lens.loc[lens["run"].str.startswith("random"), "run"].nunique()
     return Caption(
-        shown=f"Logit lens of the residual stream{of_model(lens)} at the last token: median rank of wanted "
-        "tokens unsteered and steered, and the mean change of their log-probability.",
+        shown=f"Logit lens of the residual stream{of_model(lens)} at the last token: median rank of target "
+        "tokens unsteered and steered, and the mean change in their log-probability.",
         n=sample(lens, "context"),
         interval="none drawn; in the data, 95 % bootstrap over contexts",
         control=directions(random, "dots are changes within their range"),
@@ -77,7 +78,7 @@ def plane_caption(planes: pd.DataFrame) -> Caption:
         shown=f"Activations of {names(planes['behaviour'])} on two axes ({names(planes['kind'])}); filled: positive.",
         n=", ".join(f"{count} activations ({kind})" for kind, count in counts.items()),
         interval="none",
-        control="discriminants are fitted on other rows than are shown",
+        control="discriminants are fitted on rows that are not shown",
         strength_scale=NO_STRENGTH,
     )
 
@@ -90,7 +91,7 @@ def norm_caption(profile: pd.DataFrame) -> Caption:
         n=counted(profile["vector"].nunique(), "vector"),
         interval="none",
         control="none",
-        strength_scale="raw: the vectors as they were made",
+        strength_scale="raw: the vectors as extracted",
     )
 
 
@@ -122,7 +123,7 @@ def tokens_caption(tokens: pd.DataFrame) -> Caption:
     """Of `lens_bars`."""
     return Caption(
         shown=f"The tokens that the vector of each behaviour ({words(names(tokens['behaviour']))}){of_model(tokens)} "
-        "raises and lowers most, read through the unembedding.",
+        "promotes and suppresses most, through the unembedding.",
         n="the whole vocabulary",
         interval="none",
         control="none",

@@ -1,4 +1,4 @@
-"""Views for notebooks and reports, drawn by CircuitsVis from results alone; no model and no network are needed."""
+"""CircuitsVis views for notebooks and reports, drawn from results without a model or network access."""
 
 from lens_steer.figures.views.attention import attention_view as attention_view
 from lens_steer.figures.views.tokens import audit_view as audit_view

@@ -2,8 +2,8 @@
 
     pattern[head, to, from] >= 0, each row of a head sums to 1
 
-The head under the pointer is shown large; a click keeps it. Each pair of tokens is one square: a text of a hundred
-tokens is slow to draw, and one of a thousand is too much for a page.
+Hovering over a head enlarges it; a click selects it. Each pair of tokens is one square: a hundred tokens are slow to
+draw, a thousand are too many.
 """
 
 from collections.abc import Sequence
@@ -26,16 +26,16 @@ def attention_view(
     """The attention patterns of heads over one text.
 
     Args:
-        patterns: weights from each token (second axis) to each token (third axis), of one head after another.
-        tokens: the text.
-        heads: what each head is called, such as `5.3`.
+        patterns: attention weights of each head, from each query token (second axis) to each key token (third axis).
+        tokens: the tokens of the text.
+        heads: the name of each head, such as `5.3`.
         causal: grey out the pairs that a causal head cannot attend to.
 
     Returns:
-        The view, one drawing of all heads.
+        The view, one drawing for all heads.
 
     Raises:
-        DataError: no heads or tokens, numbers of heads or tokens that disagree, or weights that are not finite.
+        DataError: no heads or tokens, shapes that disagree, or weights that are not finite.
     """
     if patterns.shape != (len(heads), len(tokens), len(tokens)) or not len(heads) or not len(tokens):
         raise DataError(
@@ -43,7 +43,7 @@ def attention_view(
             f"({len(heads)}, {len(tokens)}, {len(tokens)}), and at least one of each."
         )
     if not np.isfinite(patterns).all():
-        raise DataError("an attention weight is NaN or infinite; give patterns behind the softmax.")
+        raise DataError("an attention weight is NaN or infinite; give patterns after the softmax.")
     properties = {
         "attention": patterns.astype(float).round(DECIMALS).tolist(),
         "attentionHeadNames": list(heads),

@@ -1,10 +1,10 @@
-"""Tokens in colour: what steering changed, how a text projects on vectors, and which tokens a lens reads.
+"""Coloured tokens: changes by steering, projections of a text on vectors, and the tokens of a lens.
 
-    colour = value / bound, cut at +-1; blue above 0, red below, white at 0       title: +-bound, in the values' units
+    colour = value / bound, clipped to +-1; blue above 0, red below, white at 0     title: +-bound, in units of the
+    values
 
-All vectors of one drawing share the bound, so that their colours can be compared. CircuitsVis' own table of top tokens
-leaves negative values white; the tokens of a lens are therefore drawn as coloured tokens, one row for each direction,
-from the most raised to the most lowered.
+All vectors of one drawing share the bound, so that their colours are comparable. The tokens of a lens are drawn as
+coloured tokens, one row per direction, because CircuitsVis' table of top tokens leaves negative values white.
 """
 
 import math
@@ -29,7 +29,7 @@ def audit_view(trace: Trace, relative: bool = False) -> View:
         relative: colour by the change as a fraction of the activation's norm instead of by the change itself.
 
     Returns:
-        The view, with one choice of colours for each intervention; tokens that it did not edit are at 0.
+        The view; a selector chooses the intervention, and tokens that it did not edit have the value 0.
     """
     what = "relative" if relative else "change"
     values = [[0.0] * len(trace.interventions) for _ in trace.tokens]
@@ -46,22 +46,22 @@ def projection_view(
     value: str = "projection",
     bound: float | None = None,
 ) -> View:
-    """Texts whose tokens are coloured by their projection on one vector, or on several to choose from.
+    """Texts with tokens coloured by their projection on a vector; several vectors can be selected.
 
     Args:
         frame: from `lens_steer.analysis.projections`, of one map or of several concatenated: one row for each token
             and vector, with `position`, `piece` (the token's text) and the columns named below.
-        by: columns whose combinations are each a drawing of their own; those that the frame lacks are ignored.
-        label: the column that names the vector.
+        by: columns whose combinations are separate drawings; columns missing in the frame are ignored.
+        label: the column with the name of the vector.
         value: the column that gives the colour: `projection`, `cosine`, or `z`.
-        bound: the value of full colour; where absent the largest of each text, not counting position 0, whose
-            activations (of a BOS token, usually) may be a hundred times as long as the others.
+        bound: the value of full colour; where absent the largest absolute value of each text without position 0,
+            where activations (usually of BOS) may be a hundred times larger.
 
     Returns:
-        The view, one drawing for each text.
+        The view, one drawing per text.
 
     Raises:
-        DataError: the frame is empty, lacks a column, or has not one finite value for each token and vector.
+        DataError: the frame is empty, lacks a column, or does not have one finite value per token and vector.
     """
     require(frame, ("position", "piece", label, value), "a projection")
     drawings = []
@@ -81,15 +81,15 @@ def projection_view(
 
 
 def lens_view(frame: pd.DataFrame, by: Sequence[str] = ("behaviour", "vector", "site", "reading")) -> View:
-    """The tokens that directions raise and lower most, from the most raised to the most lowered.
+    """The tokens that directions promote and suppress most, in descending order of value.
 
     Args:
         frame: from `lens_steer.analysis.lens`: `end` (top or bottom), `rank`, `token` (its text), `value` or `logit`,
             and columns of `by`.
-        by: columns whose combinations are each a row of their own; those that the frame lacks are ignored.
+        by: columns whose combinations are separate rows; columns missing in the frame are ignored.
 
     Returns:
-        The view, one drawing for each direction.
+        The view, one drawing per direction.
 
     Raises:
         DataError: the frame is empty, lacks a column, or has a value that is not finite.
@@ -111,7 +111,7 @@ def coloured(
     labels: Sequence[str],
     bound: float | None = None,
 ) -> Drawing:
-    """Tokens coloured by one list of values, or by several to choose from.
+    """Tokens coloured by one list of values, or by several with a selector.
 
     Args:
         title: what is shown; the bound is written after it.
@@ -142,12 +142,12 @@ def coloured(
 
 
 def require(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
-    """Refuses a frame from which a view cannot be drawn.
+    """Raises where a view cannot be drawn from a frame.
 
     Args:
-        frame: what was given.
-        columns: the columns that it must have.
-        what: the kind of result that is expected.
+        frame: the frame given.
+        columns: the required columns.
+        what: the expected kind of result, for the message.
 
     Raises:
         DataError: a column is missing, or there are no rows.
@@ -161,7 +161,7 @@ def require(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
 
 
 def _groups(frame: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The rows of each combination of columns, with a title that says nothing twice."""
+    """The rows of each combination of columns, with a title without repeated parts."""
     columns = [name for name in by if name in frame.columns]
     if not columns:
         yield "", frame
@@ -172,13 +172,13 @@ def _groups(frame: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[str, pd.Da
 
 
 def _entry(token: object) -> str:
-    """A token of a list: on one line, its spaces visible, with a space on both sides."""
+    """A token as a list entry: on one line, with visible spaces and a space on both sides."""
     shown = str(token).replace(" ", "\N{MIDDLE DOT}")
     return f" {visible(shown)} ".replace("\n", "")
 
 
 def _said(name: str, value: object) -> str:
-    """A value as a part of a title: `resid_post@3`, `text 0`, `unsteered`."""
+    """A value as part of a title: `resid_post@3`, `text 0`, `unsteered`."""
     if isinstance(value, bool | np.bool_):
         return name if value else f"un{name}"
     return value if isinstance(value, str) else f"{name} {value}"

@@ -1,10 +1,10 @@
-"""A view: drawings that CircuitsVis makes from plain values, with the script that draws them.
+"""`View`: CircuitsVis drawings of plain values, with the script that renders them.
 
-    page = a place for each drawing + one script: CircuitsVis' own source, then one call for each drawing
+    page = an empty element per drawing + one script: CircuitsVis' source, then one call per drawing
 
-CircuitsVis' own display asks the network first and does not close its element, so that one view would swallow the next.
-Here its script is taken from the file that the package ships and is called directly. Its token elements write tokens
-into the page as HTML; `as_text` makes sure that a token such as `<script>` stays text.
+CircuitsVis' own display first tries the network and does not close its element, so that a view would contain the next
+one. Here the script shipped with the package is called directly. Its token elements insert tokens as HTML; `as_text`
+ensures that a token such as `<script>` stays text.
 """
 
 import json
@@ -23,16 +23,13 @@ from lens_steer._util.templates import fill
 
 PACKAGE = "lens_steer.figures.views"
 LONGEST = 40
-"""The most characters of a token that are shown; some vocabularies have tokens of hundreds."""
+"""Tokens are shortened to this many characters; some vocabularies have tokens of several hundred."""
 _BREAK, _TAB, _JOINER = "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}", "\N{RIGHTWARDS ARROW TO BAR}", "\N{WORD JOINER}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """An element of CircuitsVis by name, with its properties: plain lists, numbers and texts.
-
-    `title` stands above it; `width` is its greatest width in pixels.
-    """
+    """A CircuitsVis element by name, with its properties (lists, numbers, texts), title and maximal width in pixels."""
 
     element: str
     properties: Mapping[str, Any]
@@ -42,15 +39,15 @@ class Drawing:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Drawings one below another, shown by a notebook or saved as a page."""
+    """Drawings one below another, displayed by Jupyter or saved as a page."""
 
     drawings: tuple[Drawing, ...]
 
     def places(self, name: str) -> str:
-        """The empty elements that the drawings will fill, each under its title.
+        """The empty elements for the drawings, each under its title.
 
         Args:
-            name: the beginning of their ids; each view of a page needs its own.
+            name: prefix of their ids; must be unique on a page.
 
         Returns:
             HTML.
@@ -58,13 +55,13 @@ class View:
         return fill(PACKAGE, "places.html", {"drawings": self.drawings, "name": name})
 
     def calls(self, name: str) -> str:
-        """The script that fills the places; it needs `circuits_vis` before it.
+        """The script that fills the elements; `circuits_vis` must precede it.
 
         Args:
             name: as for `places`.
 
         Returns:
-            JavaScript in which no text can end the script.
+            JavaScript, escaped so that no text can end the script element.
         """
         return "\n".join(
             f'CircuitsVis.render("{name}-{index}", CircuitsVis.{drawing.element}, {_json(drawing.properties)});'
@@ -72,13 +69,13 @@ class View:
         )
 
     def to_html(self, name: str = "view") -> str:
-        """Places and script together.
+        """Elements and script together.
 
         Args:
             name: as for `places`.
 
         Returns:
-            HTML that is complete in itself, about 1.3 MB.
+            Self-contained HTML, about 1.3 MB.
         """
         return self._filled("view.html", name)
 
@@ -94,7 +91,7 @@ class View:
         return write_whole(path, self._filled("page.html", "view").encode())
 
     def _repr_html_(self) -> str:
-        """What Jupyter shows; its ids are new each time, since a notebook may show the same view twice."""
+        """HTML for Jupyter; the ids are new each time, because a notebook may show the same view twice."""
         return self.to_html(f"view-{uuid.uuid4().hex}")
 
     def _filled(self, template: str, name: str) -> str:
@@ -104,13 +101,13 @@ class View:
 
 @cache
 def circuits_vis() -> str:
-    """The script that the circuitsvis package ships, in a form that cannot end the script element around it."""
+    """The script of the circuitsvis package, escaped so that it cannot end the script element around it."""
     source = (files("circuitsvis") / "dist" / "cdn" / "iife.js").read_text(encoding="utf-8")
     return source.rpartition("//# sourceMappingURL=")[0].replace("</script", "<\\/script")
 
 
 def visible(token: str) -> str:
-    """A token in characters that a reader can see and tell apart.
+    """A token in visible, distinguishable characters.
 
     Args:
         token: its text.
@@ -127,10 +124,10 @@ def visible(token: str) -> str:
 
 
 def as_text(token: str) -> str:
-    """A visible token for elements that write tokens as HTML: it looks the same, and no markup can begin in it."""
+    """A visible token for elements that insert tokens as HTML: it looks the same and cannot start markup."""
     return visible(token).replace("<", f"<{_JOINER}").replace("&", f"&{_JOINER}")
 
 
 def _json(value: Mapping[str, Any]) -> str:
-    """JSON without any `<`, so that it cannot end the script around it."""
+    """JSON without `<`, so that it cannot end the script element around it."""
     return json.dumps(value, allow_nan=False).replace("<", "\\u003c")

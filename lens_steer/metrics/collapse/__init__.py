@@ -1,4 +1,4 @@
-"""Mode collapse: one rule for answers, one for generated text, and the strength at which either sets in."""
+"""Mode collapse: a rule for answers, a rule for generated text, and the strength at which collapse begins."""
 
 from lens_steer.metrics.collapse.answers import ANSWER_PROBABILITY_LIMIT as ANSWER_PROBABILITY_LIMIT
 from lens_steer.metrics.collapse.answers import FAULTY_LIMIT as FAULTY_LIMIT

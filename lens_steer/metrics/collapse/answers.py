@@ -1,18 +1,16 @@
-"""The one collapse rule of answers, used everywhere.
+"""The collapse rule for two-choice answers, used by every score in the package.
 
     collapsed  <=>  max(share of (A), share of (B)) > 0.95 over items in both option orders,
-                    or mean answer probability < 0.5,  or faulty share > 0.05 where it is known,  or a score is not
-                                                       finite
+                    or mean answer probability < 0.5,  or faulty share > 0.05 (where known),  or a score is not finite
 
-    faulty      the likeliest next token is neither letter
-    entropy     of the marginal of (A) and (B), bits; beside it that of the gold labels, 1 bit in both option orders
+    faulty      the most likely next token is neither letter
+    entropy     of the marginal distribution of (A) and (B), bits; that of the gold labels is 1 bit in both orders
 
-With both option orders of every item, a model that answers by content gives each letter half of the time, however
-extreme it is; a model that answers one letter whatever is asked gives it always. Such a point has a matching rate
-near 0.5 that looks harmless. 0.95 and 5 % faulty answers are the limits of van der Weij et al. 2024 (arXiv
-2403.05767), who applied them to some of their tables; 0.5 is ours: below it something else than an answer is the
-likelier next token. Entropy is reported and does not judge: it says nothing that the modal share does not. A collapsed
-point is shown as collapsed, never dropped. The rule knows answers, not fluency.
+When each item is scored in both option orders, a model that answers by content gives each letter half of the time. A
+model that always gives one letter has a matching rate near 0.5, which does not show the collapse; the modal letter
+share does. The limits 0.95 and 0.05 are from van der Weij et al. 2024 (arXiv 2403.05767); the limit 0.5 is our choice:
+below it, a token other than the letters is more likely. Entropy is reported but not part of the rule. Collapsed points
+are marked in results, never dropped. The rule does not measure fluency.
 """
 
 import math
@@ -33,9 +31,9 @@ FAULTY_LIMIT = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Collapse:
-    """Whether a set of answers has collapsed, and by what; `reason` is empty where it has not.
+    """Result of the collapse rule; `reason` is empty where the answers have not collapsed.
 
-    `answer_entropy` and `gold_entropy` are in bits; `faulty_share` is NaN where the likeliest tokens are not known.
+    `answer_entropy` and `gold_entropy` are in bits; `faulty_share` is NaN where the most likely tokens are unknown.
     """
 
     collapsed: bool
@@ -56,11 +54,11 @@ def collapse(
 
     Args:
         chose_first: whether the answer is the first letter, (A), for each item and option order.
-        mass: p(A) + p(B) of each answer.
-        faulty: whether the likeliest next token is neither letter, where that is known.
+        mass: answer probability p(A) + p(B) of each answer.
+        faulty: whether the most likely next token is neither letter; None where unknown.
 
     Returns:
-        The verdict with its numbers and its reason.
+        Whether the answers have collapsed, with the numbers compared and the reason.
 
     Raises:
         ScoreError: no items, or not both option orders.
@@ -76,22 +74,24 @@ def collapse(
 
 
 def collapse_of_responses(responses: Sequence[str], gold: Sequence[str]) -> Collapse:
-    """Applies the same rule to greedy responses in one option order, as published results store them.
+    """Applies the same rule to greedy responses in one option order, the form in which published results are stored.
 
-    A greedy response has all its mass on itself: the answer probability is the share of responses that are an option.
+    The answer probability is taken as the share of responses that are one of the options.
 
     Args:
-        responses: what was answered, one a question.
-        gold: the answer that matches the behaviour, one a question; its values are the options.
+        responses: one response per question.
+        gold: the answer that matches the behaviour, one per question; the distinct values are the options.
 
     Returns:
-        The verdict; the modal share and the entropy are over all responses, faulty ones included.
+        As `collapse`; the modal share and the entropy are over all responses, including faulty ones.
 
     Raises:
-        ScoreError: no responses, or not one gold answer for each.
+        ScoreError: no responses, or the number of gold answers differs.
     """
     if not responses or len(responses) != len(gold):
-        raise ScoreError(f"{len(responses)} responses and {len(gold)} gold answers; give as many, at least one.")
+        raise ScoreError(
+            f"{len(responses)} responses and {len(gold)} gold answers; give one gold answer per response, at least one."
+        )
     n, options = len(responses), set(gold)
     shares = [count / n for count in Counter(responses).values()]
     faulty = sum(response not in options for response in responses) / n
@@ -103,17 +103,18 @@ def answer_margin(
     mass: Float[Tensor, "item order"],
     faulty: Bool[Tensor, "item order"] | None = None,
 ) -> float:
-    """How far the rule's nearest limit is passed: above 0 exactly where `collapse` says collapsed.
+    """The margin of the collapse rule: above 0 exactly where `collapse` returns collapsed.
 
-    The largest of modal share - 0.95, 0.5 - mean answer probability and faulty share - 0.05; infinite where a score is
-    not finite. It is what a threshold in strength is interpolated on.
+        margin = max(modal share - 0.95, 0.5 - mean answer probability, faulty share - 0.05)
+
+    Infinite where a score is not finite. `collapse_threshold` interpolates it over the strength.
     """
     found = collapse(chose_first, mass, faulty)
     return _margin(found.modal_letter_share, found.mean_answer_probability, found.faulty_share)
 
 
 def entropy(shares: Sequence[float]) -> float:
-    """The entropy of a distribution, bits; shares of 0 count nothing."""
+    """The entropy of a distribution, in bits; shares of 0 contribute 0."""
     return float(stats.entropy(shares, base=2))
 
 
@@ -125,7 +126,7 @@ def _margin(modal: float, mass: float, faulty: float) -> float:
 
 
 def _judged(shares: Sequence[float], mass: float, faulty: float, gold_entropy: float) -> Collapse:
-    """The rule."""
+    """Compares each number with its limit."""
     modal, reason = max(shares), ""
     if not math.isfinite(mass):
         reason = "scores are not finite"

@@ -1,19 +1,18 @@
-"""The one collapse rule of generated text, and the numbers beside it; pure functions of token lists.
+"""The collapse rule for generated text and related diversity metrics, as pure functions of token lists.
 
     collapsed  <=>  more than half of the continuations end in a loop, or cross-prompt similarity > 0.5
 
-    distinct-n              different n-grams / n-grams, over all continuations            (Li et al. 2016)
+    distinct-n              distinct n-grams / n-grams, over all continuations             (Li et al. 2016)
     n-gram entropy          of the distribution of n-grams over all continuations, bits    (Zhang et al. 2018)
-    repetition share        1 - different n-grams / n-grams, within each continuation      (Welleck et al. 2020)
+    repetition share        1 - distinct n-grams / n-grams, within each continuation       (Welleck et al. 2020)
     loop onset              first step from which a continuation repeats a period of <= 16 tokens, at least three times,
                             up to its end
     cross-prompt similarity mean over pairs of continuations of |n-grams shared| / |n-grams of either|   (Jaccard)
     step entropy            of the next-token distribution at each step: mean, and last quarter minus first quarter
 
-A model that has lost its way either repeats itself or says one thing whatever it is asked; distinct-n and n-gram
-entropy see both and cannot tell them apart. Both limits are ours. Continuations should be of one length, cut at the
-end-of-text token: distinct-n falls with length. Nothing here knows what the tokens mean; a fluent wrong answer is no
-collapse.
+A collapsed model either loops or gives the same text for every prompt; distinct-n and n-gram entropy respond to both
+and do not distinguish them. Both limits are our choice. Compare continuations of equal length, cut at the end-of-text
+token, because distinct-n falls with length. Meaning is not scored: a fluent wrong answer is not a collapse.
 """
 
 import math
@@ -37,9 +36,9 @@ Continuations = Sequence[Sequence[int]]
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationCollapse:
-    """Whether a set of continuations has collapsed, and the numbers of it; `reason` is empty where it has not.
+    """Result of the collapse rule for continuations; `reason` is empty where they have not collapsed.
 
-    `loop_onset` is the median step over the continuations that loop, NaN where none does.
+    `loop_onset` is the median step over the continuations that loop, NaN where none loops.
     """
 
     collapsed: bool
@@ -56,11 +55,11 @@ def generation_collapse(continuations: Continuations, n: int = 3) -> GenerationC
     """Applies the rule to the continuations of different prompts.
 
     Args:
-        continuations: generated tokens without their prompts, one list a prompt; at least two.
+        continuations: generated token ids without the prompts, one list per prompt; at least two.
         n: the length of the n-grams.
 
     Returns:
-        The verdict with its numbers.
+        Whether they have collapsed, with the numbers compared and the reason.
 
     Raises:
         ScoreError: fewer than two continuations, or none as long as n.
@@ -86,15 +85,15 @@ def generation_collapse(continuations: Continuations, n: int = 3) -> GenerationC
 
 
 def generation_margin(continuations: Continuations, n: int = 3) -> Callable[[Sequence[int]], float]:
-    """How far the rule's nearest limit is passed by any selection of the continuations.
+    """The margin of the collapse rule for any selection of the continuations, for bootstrap resampling.
 
     Args:
-        continuations: generated tokens without their prompts, one list a prompt.
+        continuations: generated token ids without the prompts, one list per prompt.
         n: the length of the n-grams.
 
     Returns:
-        A function of indices, which may repeat: above 0 exactly where `generation_collapse` of those continuations
-        says collapsed. A continuation that was drawn twice is not compared with itself.
+        A function of indices (repeats allowed) whose value is above 0 exactly where `generation_collapse` of those
+        continuations returns collapsed. A continuation drawn twice is not compared with itself.
     """
     loops = np.array([loop_onset(row) is not None for row in continuations])
     similarity = _similarities(continuations, n)
@@ -109,7 +108,7 @@ def generation_margin(continuations: Continuations, n: int = 3) -> Callable[[Seq
 
 
 def distinct_n(continuations: Continuations, n: int = 3) -> float:
-    """Different n-grams over n-grams, of all continuations together.
+    """Distinct n-grams divided by all n-grams, over all continuations.
 
     Raises:
         ScoreError: no continuation is as long as n.
@@ -119,7 +118,7 @@ def distinct_n(continuations: Continuations, n: int = 3) -> float:
 
 
 def ngram_entropy(continuations: Continuations, n: int = 3) -> float:
-    """The entropy of the distribution of n-grams over all continuations, bits.
+    """The entropy of the distribution of n-grams over all continuations, in bits.
 
     Raises:
         ScoreError: no continuation is as long as n.
@@ -129,7 +128,7 @@ def ngram_entropy(continuations: Continuations, n: int = 3) -> float:
 
 
 def repetition_share(continuations: Continuations, n: int = 3) -> float:
-    """The share of n-grams that their own continuation has already said, averaged over continuations.
+    """The share of repeated n-grams within a continuation, averaged over continuations.
 
     Raises:
         ScoreError: no continuation is as long as n.
@@ -140,15 +139,15 @@ def repetition_share(continuations: Continuations, n: int = 3) -> float:
 
 
 def loop_onset(tokens: Sequence[int], max_period: int = MAX_PERIOD, min_repeats: int = MIN_REPEATS) -> int | None:
-    """The first step from which the tokens repeat one period up to their end; None where they do not.
+    """The first step from which the tokens repeat with one period up to their end.
 
     Args:
         tokens: one continuation.
-        max_period: the longest period looked for, tokens.
-        min_repeats: how often the period must be seen at least.
+        max_period: the longest period, in tokens.
+        min_repeats: the least number of repeats of the period.
 
     Returns:
-        The earliest such step over all periods.
+        The earliest such step over all periods; None where there is no loop.
     """
     onsets = []
     for period in range(1, min(max_period, len(tokens) // min_repeats) + 1):
@@ -161,7 +160,7 @@ def loop_onset(tokens: Sequence[int], max_period: int = MAX_PERIOD, min_repeats:
 
 
 def cross_prompt_similarity(continuations: Continuations, n: int = 3) -> float:
-    """The mean Jaccard similarity of the n-gram sets of every two continuations.
+    """The mean Jaccard similarity of n-gram sets over all pairs of continuations.
 
     Raises:
         ScoreError: fewer than two continuations, or none as long as n.
@@ -173,14 +172,14 @@ def cross_prompt_similarity(continuations: Continuations, n: int = 3) -> float:
 
 
 def entropy_summary(entropies: Float[Tensor, "batch new"]) -> dict[str, float]:
-    """The next-token entropies of every step, in a few numbers.
+    """Summarises the next-token entropy of each generation step.
 
     Args:
-        entropies: one row a continuation, one column a step; bits or nats, as the results are.
+        entropies: one row per continuation, one column per step, in bits or nats.
 
     Returns:
-        `step_entropy`, the mean; `step_entropy_drift`, the mean of the last quarter of the steps minus that of the
-        first; a drift below 0 is a model that grows surer as it goes on, as in a loop.
+        `step_entropy`, the mean, and `step_entropy_drift`, the mean of the last quarter of the steps minus that of the
+        first quarter, both in the units of the input. In a loop the drift is negative.
     """
     quarter = max(entropies.shape[1] // 4, 1)
     means = entropies.double().mean(dim=0)
@@ -189,7 +188,7 @@ def entropy_summary(entropies: Float[Tensor, "batch new"]) -> dict[str, float]:
 
 
 def _similarities(continuations: Continuations, n: int) -> np.ndarray:
-    """The Jaccard similarity of every two continuations; two without n-grams are alike."""
+    """The Jaccard similarity of every pair of continuations; 1 for a pair without n-grams."""
     sets = [set(_ngrams(row, n)) for row in continuations]
     return np.array([[len(a & b) / len(a | b) if a | b else 1.0 for b in sets] for a in sets])
 
@@ -199,7 +198,7 @@ def _ngrams(tokens: Sequence[int], n: int) -> Iterator[tuple[int, ...]]:
 
 
 def _counted(continuations: Continuations, n: int) -> Counter[tuple[int, ...]]:
-    """How often each n-gram occurs; refuses to count nothing."""
+    """The count of each n-gram; raises where there are none."""
     counts = Counter(gram for row in continuations for gram in _ngrams(row, n))
     if n < 1 or not counts:
         longest = max(map(len, continuations), default=0)

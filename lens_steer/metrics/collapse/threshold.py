@@ -1,12 +1,12 @@
-"""The strength at which a rule begins to say collapsed, with its interval.
+"""The smallest strength at which a collapse rule applies, with its interval.
 
-    margin(s) > 0  <=>  collapsed at strength s        strengths run from 0 outwards, one sign at a time
-    onset          =    s_i + (s_j - s_i) m_i / (m_i - m_j)     of the first collapsed s_j and s_i just before it
+    margin(s) > 0  <=>  collapsed at strength s        strengths of one sign, growing in size from 0
+    onset          =    s_i + (s_j - s_i) m_i / (m_i - m_j)     s_j: first collapsed strength, s_i: the one before it
 
-between which the margin m is taken to be linear. An onset is infinite (censored) where no strength of the grid is
-collapsed, and 0 where strength 0 is. Intervals resample items (percentile bootstrap; Efron 1979), the same items at
-every strength; a bound may be infinite, which says that the grid ends before it. Own code, because each bound
-is the onset of a resample; SciPy's interval interpolates between two, of which one may be infinite.
+The margin m is interpolated linearly between s_i and s_j. The onset is infinite (censored) where no strength of the
+grid is collapsed, and 0 where strength 0 is. Intervals resample items (percentile bootstrap; Efron 1979), the same
+items at every strength; a bound is infinite where it lies beyond the grid. `scipy.stats.bootstrap` is not used because
+it interpolates between resamples, of which one may be infinite.
 """
 
 import math
@@ -21,7 +21,7 @@ from lens_steer.errors import ScoreError
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """The smallest collapsed strength in size, with its interval; infinite where the grid ends before it."""
+    """The smallest absolute strength that is collapsed, with its interval; infinite where it lies beyond the grid."""
 
     value: float
     low: float
@@ -35,25 +35,25 @@ class Threshold:
 
 
 def onset(strengths: Sequence[float | int], margins: Sequence[float]) -> float:
-    """The size of the strength at which a margin first passes 0.
+    """The absolute strength at which the margin first exceeds 0.
 
     Args:
         strengths: of one sign, 0 first, growing in size.
-        margins: the rule's margin at each; above 0 is collapsed.
+        margins: the rule's margin at each strength; above 0 is collapsed.
 
     Returns:
-        The interpolated size; infinite where no margin is above 0.
+        The interpolated absolute strength; infinite where no margin is above 0.
 
     Raises:
-        ScoreError: the strengths do not begin at 0 and grow outwards, or there are not as many margins.
+        ScoreError: the strengths do not start at 0 and grow in size, or the number of margins differs.
     """
     sizes = [abs(float(strength)) for strength in strengths]
     growing = all(a < b for a, b in pairwise(sizes))
     one_sign = min(strengths, default=1) >= 0 or max(strengths) <= 0
     if not sizes or sizes[0] != 0 or not growing or not one_sign or len(margins) != len(sizes):
         raise ScoreError(
-            f"strengths {list(strengths)} with {len(margins)} margins; give strengths of one sign from 0 outwards, "
-            "and a margin for each."
+            f"strengths {list(strengths)} with {len(margins)} margins; give strengths of one sign that start at 0 and "
+            "grow in size, and one margin for each."
         )
     first = next((i for i, margin in enumerate(margins) if margin > 0), None)
     if first is None:
@@ -72,18 +72,19 @@ def collapse_threshold(
     resamples: int = 999,
     seed: int = 0,
 ) -> Threshold:
-    """The strength at which collapse sets in, with a bootstrap interval over items.
+    """The strength at which collapse begins, with a bootstrap interval over items.
 
     Args:
         strengths: of one sign, 0 first, growing in size.
-        margins: the margin at each strength of the items of these indices, such as `answer_margin` of them.
-        n_items: how many items there are.
+        margins: function of item indices that returns the margin of those items at each strength, such as
+            `answer_margin`.
+        n_items: the number of items.
         confidence: between 0 and 1.
-        resamples: how many times items are drawn.
+        resamples: the number of bootstrap resamples.
         seed: the same seed gives the same interval.
 
     Returns:
-        The onset of all items, and the quantiles of the onsets of the resamples.
+        The onset over all items, with the quantiles of the resamples' onsets as interval.
 
     Raises:
         ScoreError: as `onset`; or fewer than two items.

@@ -1,4 +1,4 @@
-"""Several vectors at once: strengths, one site or many, and how much each gets in the way of the others."""
+"""Steering with several vectors at once: sites, strengths, and the interference between behaviours."""
 
 from lens_steer.vector.compose.assignment import Assignment as Assignment
 from lens_steer.vector.compose.assignment import Placement as Placement

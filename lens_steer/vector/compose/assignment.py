@@ -1,10 +1,10 @@
-"""Who is written where and how strongly: strengths of several behaviours that act together.
+"""Assignments: the site and strength of each of several behaviours that are steered together.
 
-    h <- h + strength_i v_i     at the site of each strength i; strengths at one site add up
+    h <- h + strength_i v_i     at the site of each placement i; edits at the same site add up
 
-An assignment with all strengths at one site is what van der Weij et al. 2024 (arXiv 2403.05767) call combined steering
-(their `mean` is their `sum` scaled by 1/n); with a site of its own for each behaviour it is their simultaneous
-steering. One number that scales all strengths is the global strength of either. It is a plan: it measures nothing.
+With all placements at one site this is the combined steering of van der Weij et al. 2024 (arXiv 2403.05767; their
+`mean` is their `sum` scaled by 1/n), with a different site for each behaviour their simultaneous steering. `scaled`
+multiplies all strengths by one global factor.
 """
 
 import hashlib
@@ -30,10 +30,10 @@ from lens_steer.vector import SteeringVector
 @shown()
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Placement:
-    """One behaviour's vector, written at one of its sites with a signed strength.
+    """One behaviour's vector, added at one of its sites with a signed strength.
 
     Raises:
-        SiteError: the vector has no direction there.
+        SiteError: the vector has no direction at the site.
         ScoreError: the strength is not finite.
     """
 
@@ -48,17 +48,17 @@ class Placement:
             raise ScoreError(f"behaviour {self.behaviour!r}: strength {self.strength} is not a finite number.")
 
     def direction(self, scale: Scale = "raw") -> Float[Tensor, " width"]:
-        """What strength 1 writes, as `Intervention.of` reads the scale; float64."""
+        """The direction added at strength 1 in this scale (as in `Intervention.of`); float64."""
         return Intervention.of(self.vector, self.site, 1.0, scale).direction.double()
 
 
 @shown()
 @dataclass(frozen=True, eq=False)
 class Assignment:
-    """Placements of different behaviours that act together; those at one site add up.
+    """Placements of different behaviours that are steered together; edits at the same site add up.
 
     Raises:
-        ScoreError: no strengths, or a behaviour twice.
+        ScoreError: no placements, or a repeated behaviour.
     """
 
     placements: tuple[Placement, ...]
@@ -66,7 +66,7 @@ class Assignment:
     def __post_init__(self) -> None:
         names = self.behaviours
         if not names or len(set(names)) < len(names):
-            raise ScoreError(f"placements of {list(names)}; give at least one, each of a behaviour of its own.")
+            raise ScoreError(f"placements of {list(names)}; give at least one, each of a different behaviour.")
 
     @property
     def behaviours(self) -> tuple[str, ...]:
@@ -75,11 +75,11 @@ class Assignment:
 
     @property
     def strengths(self) -> dict[str, float]:
-        """The strength of each behaviour's strength."""
+        """The strength of each behaviour."""
         return {placement.behaviour: placement.strength for placement in self.placements}
 
     def scaled(self, factor: float | int) -> "Assignment":
-        """The same strengths, each strength times a factor: one global strength over all."""
+        """The same assignment with every strength multiplied by a global factor."""
         return Assignment(
             tuple(replace(placement, strength=placement.strength * factor) for placement in self.placements)
         )
@@ -94,7 +94,7 @@ class Assignment:
             The new assignment.
 
         Raises:
-            ScoreError: not a strength for each behaviour, or one for another.
+            ScoreError: a behaviour is missing or unknown.
         """
         require_behaviours(strengths, self.behaviours, "strengths")
         return Assignment(
@@ -102,7 +102,7 @@ class Assignment:
         )
 
     def interventions(self, positions: str | Positions = "all", scale: Scale = "raw") -> list[Intervention]:
-        """What steers: one edit a strength; strengths of strength 0 write nothing and are left out."""
+        """One intervention per placement; placements of strength 0 are left out."""
         return [
             Intervention.of(placement.vector, placement.site, placement.strength, scale, positions)
             for placement in self.placements
@@ -115,19 +115,19 @@ def assign(
     sites: SiteLike | Mapping[str, SiteLike],
     strengths: float | Mapping[str, float] = 1.0,
 ) -> Assignment:
-    """Gives every behaviour's vector a site and a strength.
+    """Assigns a site and a strength to each behaviour's vector.
 
     Args:
         vectors: by behaviour.
         sites: one for all (combined steering), or one for each behaviour.
-        strengths: one for all, or one for each behaviour; negative ones subtract.
+        strengths: one for all, or one for each behaviour; negative strengths subtract.
 
     Returns:
         The assignment, in the order of the vectors.
 
     Raises:
         ScoreError: sites or strengths name other behaviours than the vectors do, or there are no vectors.
-        SiteError: a vector lacks its site.
+        SiteError: a vector has no direction at its site.
     """
     places = sites if isinstance(sites, Mapping) else dict.fromkeys(vectors, sites)
     placements = strengths if isinstance(strengths, Mapping) else dict.fromkeys(vectors, strengths)
@@ -146,10 +146,10 @@ def simultaneous(
     sites: Mapping[str, SiteLike],
     strengths: float | Mapping[str, float] = 1.0,
 ) -> Assignment:
-    """An assignment in which every behaviour has a place of its own; see `assign`.
+    """An assignment in which every behaviour has a different site; see `assign`.
 
     Raises:
-        SiteError: two behaviours are written to the same tensor.
+        SiteError: two behaviours are added to the same tensor.
     """
     assignment = assign(vectors, sites, strengths)
     taken: dict[Site, Placement] = {}
@@ -158,26 +158,26 @@ def simultaneous(
         if other is not placement:
             raise SiteError(
                 f"behaviours {other.behaviour!r} at {other.site} and {placement.behaviour!r} at {placement.site} are "
-                "written to the same tensor; in simultaneous steering each has a place of its own. Use `assign` to "
-                "add them up."
+                "added to the same tensor; simultaneous steering needs a different site for each. Use `assign` to add "
+                "them at one site."
             )
     return assignment
 
 
 def combined(assignment: Assignment, name: str, scale: Scale = "raw") -> SteeringVector:
-    """One vector that writes what the strengths write together; for strengths at one site.
+    """One vector equivalent to an assignment at a single site.
 
     Args:
-        assignment: strengths at one site.
+        assignment: placements at one site.
         name: of the vector.
-        scale: what strength 1 means.
+        scale: the scale of the assignment's strengths.
 
     Returns:
-        sum_i c_i v_i, at that site; its strength 1, in the scale `raw`, is the whole assignment.
+        sum_i strength_i v_i at that site; adding it at strength 1 in the scale `raw` equals the assignment.
 
     Raises:
-        SiteError: the strengths are at several sites.
-        DirectionError: the strengths cancel to nothing.
+        SiteError: the placements are at several sites.
+        DirectionError: the sum is zero.
         MismatchError: the vectors are of different models.
     """
     site = only_site(assignment.placements)
@@ -204,12 +204,12 @@ def combined(assignment: Assignment, name: str, scale: Scale = "raw") -> Steerin
 
 
 def require_behaviours(given: Iterable[str], known: Iterable[str], what: str) -> None:
-    """Refuses a table that does not speak of exactly the known behaviours.
+    """Raises unless the given behaviours are exactly the known ones.
 
     Args:
-        given: the behaviours of the table.
-        known: those there are.
-        what: the table's name, for the message.
+        given: the behaviours of an argument.
+        known: the expected behaviours.
+        what: the argument's name, for the message.
 
     Raises:
         ScoreError: a behaviour is unknown, or missing.
@@ -227,7 +227,7 @@ def require_behaviours(given: Iterable[str], known: Iterable[str], what: str) ->
 
 
 def require_one_model(placements: Sequence[Placement]) -> None:
-    """Refuses strengths of vectors of different models.
+    """Raises where the placements' vectors are of different models.
 
     Raises:
         MismatchError: two vectors' fingerprints differ.
@@ -239,12 +239,14 @@ def require_one_model(placements: Sequence[Placement]) -> None:
 
 
 def only_site(placements: Sequence[Placement]) -> Site:
-    """The site of all strengths.
+    """The common site of all placements.
 
     Raises:
-        SiteError: they are at several.
+        SiteError: they are at several sites.
     """
     sites = {placement.site for placement in placements}
     if len(sites) > 1:
-        raise SiteError(f"placements at {', '.join(map(str, sorted(sites)))}; they make one vector only at one site.")
+        raise SiteError(
+            f"placements at {', '.join(map(str, sorted(sites)))}; one vector needs all of them at one site."
+        )
     return placements[0].site

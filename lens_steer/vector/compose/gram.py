@@ -1,16 +1,13 @@
-"""How much each behaviour of an assignment gets in the way of the others, and strengths that make up for it.
+"""Geometric interference between the behaviours of an assignment, and strengths that compensate for it.
 
-    G_ij    = <v_i, v_j>                              v_i: the direction of behaviour i, at the site where it is written
-    dose_i  = sum_j c_j G_ij / G_ii                   projected strength of i; its own strength c_i where all are
-            orthogonal
-    c       = argmin ||A c - t||^2 + ridge ||c||^2    A_ij = G_ij / G_ii;  t: the strength that each behaviour should
-            get
+    G_ij = <v_i, v_j>                              v_i: direction of behaviour i at its site
+    p_i  = sum_j c_j G_ij / G_ii                   projected strength of i; equals c_i if directions are orthogonal
+    c    = argmin ||A c - t||^2 + ridge ||c||^2    A_ij = G_ij / G_ii;  t: target projected strengths
 
-Source: the projected strength is the question that the simultaneous steering of van der Weij et al. 2024 (arXiv
-2403.05767) leaves open, where all strengths are equal. For vectors of equal norm at one site, summing them, making them
-orthogonal and solving for their strengths writes G^0, G^(-1/2) and G^(-1) of them. Across layers G takes the residual
-stream for one space: it does not know what the blocks between two sites do, nor that a later edit reaches nothing
-before it.
+The simultaneous steering of van der Weij et al. 2024 (arXiv 2403.05767) uses equal strengths and does not compensate.
+For vectors of equal norm at one site, summing, orthogonalising and solving for strengths multiply the directions by
+G^0, G^(-1/2) and G^(-1). Across layers, G treats the residual stream as one space: it ignores what the blocks between
+two sites compute, and that an edit does not affect earlier layers.
 """
 
 import math
@@ -30,11 +27,11 @@ _DEPENDENT = 1e-6
 
 
 def gram_matrix(assignment: Assignment, scale: Scale = "raw") -> Float[Tensor, "n n"]:
-    """Inner products of the strengths' directions, each at its own site; strengths do not enter.
+    """Inner products of the placements' directions; independent of the strengths.
 
     Args:
-        assignment: strengths at sites of one width; their order is that of rows and columns.
-        scale: what strength 1 means.
+        assignment: placements at sites of one width, in the order of the rows and columns.
+        scale: the strength scale.
 
     Returns:
         G_ij = <v_i, v_j>, float64, in squared units of the activations.
@@ -55,19 +52,19 @@ def gram_matrix(assignment: Assignment, scale: Scale = "raw") -> Float[Tensor, "
 
 
 def strength_matrix(gram: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
-    """A_ij = G_ij / G_ii: the projected strength on behaviour i of strength 1 of the vector of j."""
+    """A_ij = G_ij / G_ii: projected strength on behaviour i of strength 1 of the vector of j."""
     return gram / gram.diagonal()[:, None]
 
 
 def projected_strengths(assignment: Assignment, scale: Scale = "raw") -> dict[str, float]:
-    """How much of each behaviour's own direction the whole assignment writes.
+    """The projection of the whole assignment on each behaviour's direction.
 
     Args:
-        assignment: strengths, which may be at different sites of one width.
-        scale: what strength 1 means.
+        assignment: placements, possibly at different sites of one width.
+        scale: the strength scale.
 
     Returns:
-        sum_j c_j <v_j, v_i> / ||v_i||^2 of each behaviour i.
+        sum_j c_j <v_j, v_i> / ||v_i||^2 for each behaviour i, in units of its strength.
 
     Raises:
         SiteError, MismatchError: as `gram_matrix`.
@@ -80,19 +77,18 @@ def projected_strengths(assignment: Assignment, scale: Scale = "raw") -> dict[st
 def solve_strengths(
     gram: Float[Tensor, "n n"], targets: Float[Tensor, " n"], ridge: float = RIDGE
 ) -> Float[Tensor, " n"]:
-    """Strengths whose projected strengths are as near as possible to targets.
+    """Strengths that give target projected strengths (ridge regression).
 
     Args:
         gram: from `gram_matrix`.
-        targets: the wanted projected strength of each behaviour; signs may be mixed.
-        ridge: what a unit of squared strength costs, against a unit of squared strength; 0 solves A c = t, by the
-            shortest c where there are many.
+        targets: the target projected strength of each behaviour, of either sign.
+        ridge: penalty on the squared strengths; 0 solves A c = t, with the smallest norm where c is not unique.
 
     Returns:
         argmin_c ||A c - t||^2 + ridge ||c||^2, float64.
 
     Raises:
-        ScoreError: a ridge below 0, or targets or inner products that are not finite or do not fit.
+        ScoreError: a negative ridge, or targets or inner products that are not finite or of the wrong shape.
     """
     n, wanted = len(gram), targets.double()
     if ridge < 0 or gram.shape != (n, n) or wanted.shape != (n,) or not bool(gram.isfinite().all()):
@@ -115,16 +111,16 @@ def gram_strengths(
     """The same vectors at the same sites, with strengths that give each behaviour its target projected strength.
 
     Args:
-        assignment: strengths; their strengths do not matter.
-        targets: the wanted projected strength of each behaviour, such as +1 or -1.
-        scale: what strength 1 means.
+        assignment: the vectors and sites; its strengths are ignored.
+        targets: the target projected strength of each behaviour, such as +1 or -1.
+        scale: the strength scale.
         ridge: as in `solve_strengths`.
 
     Returns:
-        The assignment of those strengths.
+        The assignment with these strengths.
 
     Raises:
-        ScoreError: not a target for each behaviour, or one that is not finite.
+        ScoreError: a behaviour without a target, an unknown behaviour, or a target that is not finite.
         SiteError, MismatchError: as `gram_matrix`.
     """
     require_behaviours(targets, assignment.behaviours, "targets")
@@ -134,22 +130,22 @@ def gram_strengths(
 
 
 def orthogonalised(assignment: Assignment) -> Assignment:
-    """The same strengths at one site, of directions that are orthogonal to one another: Loewdin's symmetric ones.
+    """The same assignment with mutually orthogonal directions, by Loewdin's symmetric orthogonalisation.
 
-        U = (W W^T)^(-1/2) W,    W: the unit directions, one a row;    v_i <- ||v_i|| u_i
+        U = (W W^T)^(-1/2) W,    W: the unit directions as rows;    v_i <- ||v_i|| u_i
 
-    Of all orthonormal sets this is the one nearest to the given directions (least squares), and no behaviour comes
-    before another, as one would in Gram-Schmidt. Each u_i is orthogonal to the other *new* directions, not to the old
-    ones: for strengths that reach each old direction and no other, use `gram_strengths`.
+    U is the orthonormal set closest to W in the least-squares sense; unlike Gram-Schmidt it does not depend on the
+    order of the behaviours. Each u_i is orthogonal to the other *new* directions, not to the old ones. To reach each
+    old direction without the others, use `gram_strengths`.
 
     Args:
-        assignment: strengths at one site.
+        assignment: placements at one site.
 
     Returns:
-        The assignment with new directions of the old norms.
+        The assignment with the new directions; norms and strengths are unchanged.
 
     Raises:
-        SiteError: the strengths are at several sites.
+        SiteError: the placements are at several sites.
         DirectionError: the directions are linearly dependent.
         MismatchError: the vectors are of different models.
 

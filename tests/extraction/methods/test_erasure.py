@@ -108,7 +108,7 @@ def test_fewer_rows_than_coordinates_need_shrinkage() -> None:
 
 def test_sides_that_do_not_vary_within_have_nothing_to_whiten_by() -> None:
     pos, neg = torch.full((5, 6), 0.3), torch.full((5, 6), 0.1)
-    with pytest.raises(MethodError, match="nothing to whiten by; use 'mean_difference'"):
+    with pytest.raises(MethodError, match="the covariance is zero; use 'mean_difference'"):
         whitened_mean_difference(pos, neg)
 
 
