@@ -453,7 +453,7 @@ def _examine_site(model: Any, reference: Reference, kind: str, layer: int) -> st
 
 def _compared(model: Any, reference: Reference, site: Site) -> str:
     """What a site's readings and writings are, beside the reference's."""
-    direction = torch.randn(256, generator=torch.Generator().manual_seed(3 + site.layer))
+    direction = torch.randn(1024, generator=torch.Generator().manual_seed(3 + site.layer))
     try:
         read = _recorded(model, site)
         v = direction[: read[0].shape[-1]] * read[0].norm(dim=-1).mean() / read[0].shape[-1] ** 0.5
