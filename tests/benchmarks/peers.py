@@ -37,7 +37,8 @@ def main(folder: Path, pairs: Path) -> None:
     torch.set_num_threads(1)
     texts = json.loads(pairs.read_text(encoding="utf-8"))
     model = AutoModelForCausalLM.from_pretrained(folder, torch_dtype=torch.float32).eval()
-    names = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>"}
+    said = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    names = {name: said[name] for name in ("bos_token", "eos_token", "pad_token")}
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), **names)
     for line in sys.stdin:
         name, batch_size = line.split()
