@@ -21,11 +21,13 @@ Example:
     3
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lens_steer.data.contrast import Contrast, ContrastSet, as_contrast
+from lens_steer.errors import SteeringWarning
 from lens_steer.extraction.fitting import Fitting
 from lens_steer.extraction.methods import find_method
 from lens_steer.extraction.options import ExtractOptions
@@ -74,7 +76,8 @@ def extract(
         PositionError, ContrastError, DataError: a sequence has no such position, or is not one; it is named.
         MethodError: no such method or option, not for this contrast, or more memory than it may take.
         ActivationError: an activation is NaN or infinite; the sequence and the site are named.
-        DirectionError: the two classes do not differ at a site.
+        DirectionError: the two classes differ at none of the sites. Where they differ at some, the others are left out
+            with a `SteeringWarning`.
         SteeringError: a cache was asked for while hooks are installed on the model.
     """
     require_model(model, "extract(model, positives, negatives)", source, negatives, sites)
@@ -85,6 +88,14 @@ def extract(
     for recording in recordings(model, task, cache, options.progress):
         fitting.update(recording)
     directions, notes = fitting.fit()
+    if fitting.left_out:
+        reasons = "; ".join(f"{site}: {reason}" for site, reason in fitting.left_out.items())
+        warnings.warn(
+            f"vector {options.name or contrast.name!r} has no direction at {len(fitting.left_out)} of {len(wanted)} "
+            f"sites, which are left out, and nothing can be steered there. {reasons}.",
+            SteeringWarning,
+            stacklevel=2,
+        )
     return SteeringVector(
         name=options.name or contrast.name,
         directions=directions,
@@ -104,7 +115,8 @@ def _provenance(task: ExtractionTask, options: ExtractOptions, fitting: Fitting)
     """What was read, and what was out of the ordinary about it.
 
     Pairs and, for a grouped method, how many of each group; texts in either class and where they were cut; the method's
-    options; `dropped` activations by site; sequences `cut` to the context; why a common prefix was forwarded twice.
+    options; `dropped` activations by site; sites `left_out` and why; sequences `cut` to the context; why a common
+    prefix was forwarded twice.
     """
     source, method = task.sequences.source, find_method(fitting.method)
     said: dict[str, Any] = {}
@@ -120,6 +132,8 @@ def _provenance(task: ExtractionTask, options: ExtractOptions, fitting: Fitting)
         said["method"] = dict(options.method)
     if options.drop_massive:
         said["dropped"] = {str(site): count for site, count in fitting.dropped.items()}
+    if fitting.left_out:
+        said["left_out"] = {str(site): reason for site, reason in fitting.left_out.items()}
     if task.sequences.cut:
         said["cut"] = task.sequences.cut
     if task.why_not_shared:

@@ -1,6 +1,6 @@
 """Activations on disk: what has been forwarded once is not forwarded again.
 
-    <folder>/<key>/<site>/<batch>.safetensors        key = sha256(model, versions, data, position, reading, plan)
+    <folder>/<key>/<site>/<batch>.safetensors        key = sha256(model, versions, tokens, position, reading, plan)
 
 One file holds one batch at one site, exactly as it was read, and is written whole: a killed extraction goes on where
 it was, another method reads what is there, further sites are forwarded alone, and the vectors are the same to the
@@ -24,14 +24,29 @@ SCHEMA = 2
 
 
 class Store:
-    """The recordings of one model, data set and plan in a folder.
+    """The recordings of one model, data set and plan in a folder, under the key that `open` makes."""
 
-    `about` is everything that the activations depend on beside the model, of the types that `digest` takes.
-    """
+    def __init__(self, folder: str | Path, key: str) -> None:
+        self._key = key
+        self.folder = Path(folder).expanduser() / key[:16]
 
-    def __init__(self, folder: str | Path, model: SteerableModel, about: Any) -> None:
-        self._key = computation_key(model, ["activations", SCHEMA, about])
-        self.folder = Path(folder).expanduser() / self._key[:16]
+    @classmethod
+    def open(cls, folder: str | Path | None, model: SteerableModel, about: Any) -> "Store | None":
+        """The recordings of a model.
+
+        Args:
+            folder: where recordings are; None stores nothing.
+            model: the model that runs.
+            about: everything that the activations depend on beside the model.
+
+        Returns:
+            The store; None where nothing is stored, for one of the reasons of `computation_key`.
+
+        Raises:
+            SteeringError: there is a folder, and hooks are installed on the model.
+        """
+        key = None if folder is None else computation_key(model, ["activations", SCHEMA, about], "activations")
+        return None if folder is None or key is None else cls(folder, key)
 
     def read_batch(
         self, model: SteerableModel, rows: TokenRows, batch: RowBatch, number: int, reading: ReadSpec
