@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from lens_steer._util.content import content, digest, of_library, tensor_content
 from lens_steer.errors import StorageError
+from lens_steer.model.content import content, digest, of_library, tensor_content
 from lens_steer.model.plain import home, modules
 from lens_steer.model.protocol import SteerableModel
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lens_steer._util.content import digest
 from lens_steer.errors import CacheWarning, SteeringError, StorageError
+from lens_steer.model.content import digest
 from lens_steer.model.fingerprint import IDENTITY, fingerprint, versions
 from lens_steer.model.plain import why_hooked
 from lens_steer.model.protocol import SteerableModel

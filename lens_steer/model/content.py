@@ -23,7 +23,6 @@ from enum import Enum
 from fractions import Fraction
 from functools import cached_property, partial
 from pathlib import PurePath
-from pickle import PicklingError
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -179,7 +178,7 @@ class _Reader:
             ]
         try:
             parts = value.__reduce_ex__(4)
-        except (TypeError, AttributeError, RuntimeError, PicklingError) as error:
+        except (TypeError, AttributeError, RuntimeError) as error:
             raise StorageError(_untold(value)) from error
         if isinstance(parts, str) or isinstance(value, ModuleType):
             raise StorageError(_untold(value))
