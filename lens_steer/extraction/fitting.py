@@ -1,7 +1,6 @@
 """Activations into a method: classes told apart, bad values refused, massive ones left out, norms remembered.
 
     massive at a site    ||h|| > 10 median of ||h|| over all tokens of the sequence      (as BOS often is)
-    no direction         ||v|| <= 1e-6 activation norm: both classes are alike there, but for rounding
     activation norm      median of ||h|| over the tokens kept: of all of them up to 32768 a site, beyond that of every
                          2nd, 4th, 8th ... in the order of the stream
 
@@ -24,7 +23,6 @@ from lens_steer.hooks.sites import Site
 
 MASSIVE = 10.0
 _CAPACITY = 32768
-_NEGLIGIBLE = 1e-6
 _ALIKE = "the direction is zero, because both classes are alike there"
 
 
@@ -107,7 +105,7 @@ class Fitting:
                 continue
             parts = fit.direction.split([self._widths[site] for site in place])
             found = dict(zip(place, parts, strict=True))
-            self.left_out |= {site: _ALIKE for site, part in found.items() if self._is_rounding(site, part)}
+            self.left_out |= {site: _ALIKE for site, part in found.items() if not bool(part.any())}
             directions |= found
             if fit.notes:
                 notes["all" if self._method.joint else str(place[0])] = dict(fit.notes)
@@ -125,10 +123,6 @@ class Fitting:
     def norms(self) -> Mapping[Site, float]:
         """The median norm of the kept activations at each site."""
         return {site: median.value() for site, median in self._medians.items()}
-
-    def _is_rounding(self, site: Site, direction: Tensor) -> bool:
-        """Whether a direction is nothing, or what rounding leaves of nothing."""
-        return float(direction.norm()) <= _NEGLIGIBLE * self._medians[site].value()
 
     def _keep(
         self, recording: Recording, site: Site, norms: Float[Tensor, " n"], positive: Bool[Tensor, " n"]

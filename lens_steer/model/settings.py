@@ -8,6 +8,8 @@
 Names and paths do not count. Neither do the number of threads and the make of a device, which change only the rounding.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -17,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from lens_steer.errors import StorageError
-from lens_steer.model.content import content, digest, of_library, tensor_content
+from lens_steer.model.content import content, of_library, tensor_content
 from lens_steer.model.plain import home, modules
 from lens_steer.model.protocol import SteerableModel
 
@@ -38,7 +40,7 @@ def weights_content(model: SteerableModel) -> dict[str, Any]:
         By name: the type of device, dtype, shape and the sha256 of the bytes; half a second for 135 million parameters.
     """
     inner: Any = model.original_model
-    moving = [module for _, module in modules(model) if getattr(module, "rope_type", "") in _MOVING]
+    moving = [module for _, module in modules(model) if vars(module).get("rope_type") in _MOVING]
     left_out = {id(buffer) for module in moving for buffer in module.buffers(recurse=False)}
     named = [pair for pair in chain(inner.named_parameters(), inner.named_buffers()) if id(pair[1]) not in left_out]
     with ThreadPoolExecutor() as pool:
@@ -58,14 +60,14 @@ def forward_settings(model: SteerableModel) -> dict[str, Any]:
     Raises:
         StorageError: an object of the user's own is among them that cannot be told by its content.
     """
-    known = {id(module): "module" for _, module in modules(model)}
-    known[id(model)] = "model"
-    configs = {id(config): config for _, module in modules(model) if (config := vars(module).get("config")) is not None}
+    found = list(modules(model))
+    known = {id(module): "module" for _, module in found} | {id(model): "model"}
+    configs = {id(config): config for _, module in found if (config := vars(module).get("config")) is not None}
     configs |= {id(config): config for config in (model.cfg, model.original_model.config)}
-    classes = {type(module) for _, module in modules(model)}
+    classes = dict.fromkeys(type(module) for _, module in found)
     return {
-        "modules": {name: _module(module, known) for name, module in modules(model)},
-        "classes": {f"{kind.__module__}.{kind.__qualname__}": _class(kind, known) for kind in classes},
+        "modules": [[name, *_module(module, known)] for name, module in found],
+        "classes": [_class(kind, known) for kind in classes],
         "configs": sorted((_config(config, known) for config in configs.values()), key=repr),
         "torch": _torch(next(model.original_model.parameters()).device.type),
     }
@@ -85,7 +87,7 @@ def by_settings(
         The fact; found anew each time where the settings cannot be told by their content.
     """
     try:
-        now = digest(forward_settings(model))
+        now = hashlib.sha256(json.dumps(forward_settings(model), sort_keys=True).encode()).hexdigest()
     except StorageError:
         return find()
     if model in memory and memory[model][0] == now:
@@ -99,9 +101,7 @@ def by_settings(
 def _module(module: nn.Module, known: dict[int, Any]) -> list[Any]:
     """A module's class, mode, attributes; of TransformerLens' wrappers only the public ones (others are of a pass)."""
     kind, wrapper = type(module), type(module).__module__.startswith("transformer_lens.")
-    left_out = (
-        _OF_TORCH | _OF_POINTS | ({"max_seq_len_cached"} if getattr(module, "rope_type", "") in _MOVING else set())
-    )
+    left_out = _OF_TORCH | _OF_POINTS | ({"max_seq_len_cached"} if vars(module).get("rope_type") in _MOVING else set())
     found = {
         name: _setting(value, known)
         for name, value in vars(module).items()
@@ -112,12 +112,13 @@ def _module(module: nn.Module, known: dict[int, Any]) -> list[Any]:
 
 def _setting(value: Any, known: dict[int, Any]) -> Any:
     """An attribute of a module; a function or an object of a library by its name alone, for it is wiring."""
+    if value is None or type(value) in (str, int, float, bool):
+        return value
     if isinstance(value, list | tuple):
         return [_setting(entry, known) for entry in value]
     if isinstance(value, dict):
         return {str(key): _setting(entry, known) for key, entry in value.items()}
-    plain = isinstance(value, str | int | float | torch.dtype | Tensor | None)
-    if plain or not (isinstance(value, nn.Module) or of_library(home(value))):
+    if isinstance(value, torch.dtype | Tensor) or not (isinstance(value, nn.Module) or of_library(home(value))):
         return content(value, known)
     return str(getattr(value, "__qualname__", type(value).__qualname__))
 

@@ -245,20 +245,6 @@ def test_a_site_without_a_direction_is_left_out_and_named_and_the_others_are_as_
         extract(llama, ALIKE, sites="resid_pre@0", method=method)
 
 
-def test_a_direction_of_rounding_errors_is_no_direction(llama: Any) -> None:
-    ends = [".", "?", "A", "B", "1", "2", "3"]
-    pairs = zip(ends, [*ends[3:], *ends[:3]], strict=True)
-    same = ContrastSet(
-        name="same ends",
-        pairs=tuple(
-            ContrastPair(id=one, prompt="", positive=f"the cat{one}", negative=f"ten{other}") for one, other in pairs
-        ),
-    )
-    with pytest.warns(SteeringWarning, match="resid_pre@0: the direction is zero"):
-        vector = extract(llama, same, sites="resid_pre@0:2", batch_size=2)
-    assert list(map(str, vector.sites)) == ["resid_pre@1"]
-
-
 def test_what_was_left_out_is_said_wherever_it_is_asked_for_and_comes_back_from_a_file(
     llama: Any, items: Any, tmp_path: Path
 ) -> None:
