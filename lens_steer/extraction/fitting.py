@@ -113,9 +113,10 @@ class Fitting:
         if not kept and failures:
             raise failures[0]
         if not kept:
-            others = f", as at the other {len(self._sites) - 1} sites" if len(self._sites) > 1 else ""
+            first, *rest = map(str, self._sites)
+            others = f", as at the other {len(rest)} sites" if rest else ""
             raise DirectionError(
-                f"{self._sequences.source.name!r} at {self._sites[0]}: {_ALIKE}{others}; choose another site or "
+                f"{self._sequences.source.name!r} at {first}: {_ALIKE}{others}; choose another site or "
                 "position, or look at the data."
             )
         return kept, notes

@@ -15,13 +15,14 @@ import hashlib
 import json
 import re
 import sys
+import sysconfig
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import PurePath
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -44,7 +45,6 @@ _LIBRARIES = {
     "pandas",
 }
 _LIBRARIES |= {"peft", "safetensors", "scipy", "sklearn", "tokenizers", "torch", "transformer_lens", "transformers"}
-_LIBRARIES |= set(sys.stdlib_module_names)
 _WRITTEN_OUT = (torch.dtype, torch.device, torch.layout, PurePath, re.Pattern, Fraction, Decimal, date)
 _WRITTEN_OUT += (range, slice, complex, type(Ellipsis), type(NotImplemented))
 _UNSAID = {"__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "__dataclass_fields__", "__slots__"}
@@ -84,13 +84,27 @@ def digest(value: Any, known: Mapping[int, Any] | None = None) -> str:
 
 def of_library(module: str | None) -> bool:
     """Whether a module is of an installed library or of Python, so that its name says what it does."""
-    return str(module).partition(".")[0] in _LIBRARIES
+    root = str(module).partition(".")[0]
+    return root in _LIBRARIES or _of_python(root)
+
+
+@cache
+def _of_python(root: str) -> bool:
+    """Whether a module is Python's own; not so a script of the user's that has the name of one, such as test.py."""
+    file = getattr(sys.modules.get(root), "__file__", None) or ""
+    return root in sys.stdlib_module_names and (not file or file.startswith(sysconfig.get_path("stdlib")))
 
 
 def tensor_content(tensor: Tensor) -> list[Any]:
-    """A tensor's dtype, shape and the sha256 of its bytes."""
+    """A tensor's dtype, shape and the sha256 of its bytes.
+
+    Raises:
+        StorageError: its entries are not in memory.
+    """
+    if tensor.is_meta:
+        raise StorageError("a tensor whose entries are not in memory (offloaded weights) cannot be told from others")
     data = tensor.detach().cpu().contiguous()
-    found = hashlib.sha256(data.flatten().view(torch.uint8).numpy()).hexdigest()
+    found = hashlib.sha256(data.flatten().view(torch.uint8).numpy().data).hexdigest()
     return [str(data.dtype), list(data.shape), found]
 
 
@@ -171,13 +185,11 @@ class _Reader:
         """An object by its class and by what pickle would write of it."""
         kind = type(value)
         if is_dataclass(value) and of_library(kind.__module__):
-            return [
-                "object",
-                self.read(kind),
-                {field.name: self.read(getattr(value, field.name)) for field in fields(value)},
-            ]
+            state = {field.name: self.read(getattr(value, field.name)) for field in fields(value)}
+            return ["object", self.read(kind), state]
+        reduce: Any = value.__reduce_ex__
         try:
-            parts = value.__reduce_ex__(4)
+            parts = reduce(4)
         except (TypeError, AttributeError, RuntimeError) as error:
             raise StorageError(_untold(value)) from error
         if isinstance(parts, str) or isinstance(value, ModuleType):
@@ -204,7 +216,7 @@ class _Reader:
         bases = [self.read(base) for base in kind.__bases__ if base is not object]
         return ["class", kind.__qualname__, bases, defined]
 
-    def _function(self, function: FunctionType) -> list[Any]:
+    def _function(self, function: Any) -> list[Any]:
         """A function by its name and closure; one of the user's own with its code and what that refers to."""
         home = str(function.__globals__.get("__name__"))
         if home.partition(".")[0] in ("jaxtyping", "beartype", "functools") and hasattr(function, "__wrapped__"):

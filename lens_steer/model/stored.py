@@ -43,9 +43,9 @@ def computation_key(model: SteerableModel, about: Any, what: str) -> str | None:
             "go on without a cache or checkpoint folder, or outside the steering context and without the hooks."
         )
     known = fingerprint(model)
-    state = {"weights": weights_content(model), "model": {name: getattr(known, name) for name in IDENTITY}}
+    state: dict[str, Any] = {"model": {name: getattr(known, name) for name in IDENTITY}}
     try:
-        state |= {"settings": forward_settings(model)}
+        state |= {"weights": weights_content(model), "settings": forward_settings(model)}
         return digest({**state, "versions": versions(), "about": about}, {id(model): "model"})
     except StorageError as error:
         warnings.warn(

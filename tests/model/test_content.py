@@ -6,6 +6,7 @@ import threading
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
@@ -149,3 +150,20 @@ def test_a_known_object_is_told_by_what_stands_for_it() -> None:
 
     model = Model()
     assert digest(closing_over(model), {id(model): "model"}) == digest(closing_over("model"))
+
+
+def test_a_script_named_like_a_module_of_python_is_the_users_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for factor in (1, 2):
+        own = ModuleType("this")
+        own.__file__ = str(tmp_path / "this.py")
+        monkeypatch.setitem(sys.modules, "this", own)
+        found.append(digest(written(f"f = lambda x: {factor} * x", __name__="this")["f"]))
+    assert found[0] != found[1]
+
+
+def test_what_is_not_in_memory_is_refused() -> None:
+    with pytest.raises(StorageError, match="not in memory"):
+        digest(torch.empty(3, device="meta"))
