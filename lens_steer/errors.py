@@ -58,6 +58,10 @@ class FormatError(LensSteerError):
     """A file that is truncated, foreign, or written by a newer version."""
 
 
+class StorageError(LensSteerError):
+    """A result that cannot be named by everything that it depends on, and is therefore not stored."""
+
+
 class MismatchError(LensSteerError):
     """A vector of another model, or two vectors that do not belong together."""
 

@@ -21,7 +21,7 @@ from lens_steer._util.shown import shown
 from lens_steer.data.choices import ORDERS, ChoiceItem, ChoiceTemplate
 from lens_steer.errors import OptionTokenError, ScoreError
 from lens_steer.evaluation.grid import Configuration, GridOptions, Numbers, run_grid
-from lens_steer.hooks import Interventions, as_interventions, steer
+from lens_steer.hooks import Interventions, as_interventions, require_unsteered, steer
 from lens_steer.metrics.collapse import Collapse, collapse
 from lens_steer.model import SteerableModel, next_logits, require_model, tokenize
 from lens_steer.model.batching import length_buckets
@@ -137,9 +137,9 @@ def score_choices(
     Args:
         model: a loaded model.
         items: the questions.
-        interventions: what steers the model while it is asked, one or several; none runs it unhooked. The prompt is the
-            whole sequence, so `last` and `last_prompt` are the same token and `after_prompt` selects nothing (and is
-            refused).
+        interventions: what steers the model while it is asked, one or several; none asks the model as it stands, which
+            is steered where a steering context is open. The prompt is the whole sequence, so `last` and `last_prompt`
+            are the same token and `after_prompt` selects nothing (and is refused).
         template: how items are written; the default template where absent.
         batch_size: prompts in one forward pass.
         progress: draw a progress bar.
@@ -219,7 +219,7 @@ def score_prompts(
     Args:
         model: the model they were prepared for.
         prompts: from `prepare_choices`.
-        interventions: what steers the model while it is asked; none runs it unhooked.
+        interventions: what steers the model while it is asked; none asks the model as it stands.
         batch_size: prompts in one forward pass.
         progress: draw a progress bar.
 
@@ -257,8 +257,9 @@ def score_grid(
         The answers of each configuration, and those of the unhooked model, bit for bit what `score_prompts` gives.
 
     Raises:
-        SteeringError: an intervention selects no token of any prompt.
+        SteeringError: an intervention selects no token of any prompt, or a steering context is open.
     """
+    require_unsteered(model, "a grid of configurations", "put its interventions first in every configuration")
     meaning = f"letters {prompts.matching_tokens.tolist()} {prompts.other_tokens.tolist()}"
 
     def read(rows: list[int], _unsteered: Tensor) -> Numbers:

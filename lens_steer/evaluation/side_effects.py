@@ -25,7 +25,7 @@ from torch import Tensor
 from lens_steer._util.shown import shown
 from lens_steer.errors import DataError, ScoreError
 from lens_steer.evaluation.grid import Configuration, GridOptions, Numbers, run_grid
-from lens_steer.hooks import Intervention, Interventions, Scale, as_interventions
+from lens_steer.hooks import Intervention, Interventions, Scale, as_interventions, require_unsteered
 from lens_steer.hooks.positions import Positions
 from lens_steer.hooks.sites import SiteLike
 from lens_steer.metrics.statistics import Interval, bootstrap_ratio
@@ -128,7 +128,7 @@ def measure_side_effects(
 
     Raises:
         DataError: no texts, or a text without a token to predict.
-        SteeringError: an intervention edited nothing.
+        SteeringError: an intervention edited nothing, or a steering context is open.
     """
     require_model(model, "measure_side_effects(model, texts, interventions)", texts, interventions)
     return side_effect_grid(model, texts, [as_interventions(interventions)], GridOptions(batch_size=batch_size))[0]
@@ -156,6 +156,7 @@ def side_effect_grid(
     Raises:
         DataError, SteeringError: as `measure_side_effects`.
     """
+    require_unsteered(model, "measuring side effects", "put its interventions first in every configuration")
     rows = [row[:max_tokens] for row in tokenize(model, texts)]
     if not rows or min(len(row) for row in rows) < 2:
         raise DataError(

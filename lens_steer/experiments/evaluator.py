@@ -26,6 +26,7 @@ from lens_steer.errors import DataError
 from lens_steer.evaluation.grid import Configuration, GridOptions, Numbers, run_grid
 from lens_steer.evaluation.score import prepare_choices
 from lens_steer.evaluation.side_effects import SideEffects, side_effect_grid
+from lens_steer.hooks import require_unsteered
 from lens_steer.metrics.collapse import Collapse, collapse
 from lens_steer.metrics.detection import detection_of_choices
 from lens_steer.metrics.statistics import bootstrap_mean
@@ -197,9 +198,10 @@ class Evaluator:
 
         Raises:
             OptionTokenError: the letters are not one token each after some prompt.
-            SteeringError: an intervention selects no token of any prompt or document.
+            SteeringError: an intervention selects no token of any prompt or document, or a steering context is open.
             DataError: no behaviours, no neutral documents, or a document of fewer than two tokens.
         """
+        require_unsteered(self.model, "measuring configurations", "put its interventions first in every configuration")
         if not self.items:
             raise DataError("items of no behaviour; give each behaviour the same number, at least two.")
         prompts = prepare_choices(self.model, [item for items in self.items.values() for item in items], self.template)

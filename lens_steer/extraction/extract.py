@@ -20,11 +20,13 @@ Example:
     3
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lens_steer.data.contrast import Contrast, ContrastSet, as_contrast
+from lens_steer.errors import SteeringWarning
 from lens_steer.extraction.fitting import Fitting
 from lens_steer.extraction.methods import find_method
 from lens_steer.extraction.options import ExtractOptions
@@ -72,8 +74,9 @@ def extract(
         PositionError, ContrastError, DataError: a sequence is invalid or has no such position; it is named.
         MethodError: an unknown method or option, a method that needs another contrast, or too much memory.
         ActivationError: an activation is NaN or infinite; the sequence and the site are named.
-        DirectionError: the two classes do not differ at a site.
-        SteeringError: a cache is given while hooks are installed on the model.
+        DirectionError: the two classes differ at none of the sites. Where they differ at some, the others are left out
+            with a `SteeringWarning`.
+        SteeringError: a cache was asked for while hooks are installed on the model.
     """
     require_model(model, "extract(model, positives, negatives)", source, negatives, sites)
     contrast = as_contrast(source, negatives, paired)
@@ -83,6 +86,14 @@ def extract(
     for recording in recordings(model, task, cache, options.progress):
         fitting.update(recording)
     directions, notes = fitting.fit()
+    if fitting.left_out:
+        reasons = "; ".join(f"{site}: {reason}" for site, reason in fitting.left_out.items())
+        warnings.warn(
+            f"vector {options.name or contrast.name!r} has no direction at {len(fitting.left_out)} of {len(wanted)} "
+            f"sites, which are left out, and nothing can be steered there. {reasons}.",
+            SteeringWarning,
+            stacklevel=2,
+        )
     return SteeringVector(
         name=options.name or contrast.name,
         directions=directions,
@@ -102,8 +113,8 @@ def _provenance(task: ExtractionTask, options: ExtractOptions, fitting: Fitting)
     """The vector's `options`: settings and counts of the extraction.
 
     The number of pairs and, for a grouped method, of each group; the number of texts of each class and `max_tokens`;
-    the method's options; `dropped` activations by site; the number of sequences `cut` to the context; and why common
-    prefixes were not shared.
+    the method's options; `dropped` activations by site; sites `left_out` and why; the number of sequences `cut` to the
+    context; and why common prefixes were not shared.
     """
     source, method = task.sequences.source, find_method(fitting.method)
     said: dict[str, Any] = {}
@@ -119,6 +130,8 @@ def _provenance(task: ExtractionTask, options: ExtractOptions, fitting: Fitting)
         said["method"] = dict(options.method)
     if options.drop_massive:
         said["dropped"] = {str(site): count for site, count in fitting.dropped.items()}
+    if fitting.left_out:
+        said["left_out"] = {str(site): reason for site, reason in fitting.left_out.items()}
     if task.sequences.cut:
         said["cut"] = task.sequences.cut
     if task.why_not_shared:

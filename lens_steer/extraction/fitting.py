@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lens_steer.errors import ActivationError
+from lens_steer.errors import ActivationError, DirectionError, MethodError
 from lens_steer.extraction.methods import Fit, Fitter, find_method, make_fitter
 from lens_steer.extraction.options import ExtractOptions
 from lens_steer.extraction.record import Recording
@@ -23,6 +23,7 @@ from lens_steer.hooks.sites import Site
 
 MASSIVE = 10.0
 _CAPACITY = 32768
+_ALIKE = "the direction is zero, because both classes are alike there"
 
 
 class RunningMedian:
@@ -57,6 +58,7 @@ class Fitting:
         self._medians = {site: RunningMedian() for site in sites}
         self._groups = _group_numbers(sequences) if self._method.grouped else None
         self.dropped = dict.fromkeys(sites, 0)
+        self.left_out: dict[Site, str] = {}
 
     def update(self, recording: Recording) -> None:
         """Adds one batch.
@@ -85,18 +87,39 @@ class Fitting:
     def fit(self) -> tuple[dict[Site, Tensor], dict[str, dict[str, float | str]]]:
         """The direction at each site, and the method's notes by site (under `all` for a joint method).
 
+        A site at which there is no direction, while there is one at others, is left out and joins `left_out`.
+
         Raises:
-            MethodError: too few activations, or activations that do not vary.
+            MethodError: too few activations, or none that vary, at every site.
+            DirectionError: the direction is zero at every site.
         """
         directions: dict[Site, Tensor] = {}
         notes: dict[str, dict[str, float | str]] = {}
+        failures: list[MethodError] = []
         for place, fitter in self._fitters.items():
-            fit: Fit = fitter.fit()
+            try:
+                fit: Fit = fitter.fit()
+            except MethodError as error:
+                failures.append(error)
+                self.left_out |= dict.fromkeys(place, str(error))
+                continue
             parts = fit.direction.split([self._widths[site] for site in place])
-            directions |= dict(zip(place, parts, strict=True))
+            found = dict(zip(place, parts, strict=True))
+            self.left_out |= {site: _ALIKE for site, part in found.items() if not bool(part.any())}
+            directions |= found
             if fit.notes:
                 notes["all" if self._method.joint else str(place[0])] = dict(fit.notes)
-        return directions, notes
+        kept = {site: direction for site, direction in directions.items() if site not in self.left_out}
+        if not kept and failures:
+            raise failures[0]
+        if not kept:
+            first, *rest = map(str, self._sites)
+            others = f", as at the other {len(rest)} sites" if rest else ""
+            raise DirectionError(
+                f"{self._sequences.source.name!r} at {first}: {_ALIKE}{others}; choose another site or "
+                "position, or look at the data."
+            )
+        return kept, notes
 
     def norms(self) -> Mapping[Site, float]:
         """The median norm of the kept activations at each site."""

@@ -1,6 +1,6 @@
 """Cache of activations on disk, so that the same data need not be forwarded again.
 
-    <folder>/<key>/<site>/<batch>.safetensors        key = sha256(model, versions, data, position, reading, plan)
+    <folder>/<key>/<site>/<batch>.safetensors        key = sha256(model, versions, tokens, position, reading, plan)
 
 One file has one batch at one site and is written atomically: an interrupted extraction resumes, other methods reuse the
 files, and only missing sites are forwarded; the resulting vectors are bit-identical. A file that is truncated, edited
@@ -24,14 +24,29 @@ SCHEMA = 2
 
 
 class Store:
-    """The recordings of one model, data set and plan in a folder.
+    """The recordings of one model, data set and plan in a folder, under the key that `open` makes."""
 
-    `about` is everything that the activations depend on besides the model, in types that `digest` accepts.
-    """
+    def __init__(self, folder: str | Path, key: str) -> None:
+        self._key = key
+        self.folder = Path(folder).expanduser() / key[:16]
 
-    def __init__(self, folder: str | Path, model: SteerableModel, about: Any) -> None:
-        self._key = computation_key(model, ["activations", SCHEMA, about])
-        self.folder = Path(folder).expanduser() / self._key[:16]
+    @classmethod
+    def open(cls, folder: str | Path | None, model: SteerableModel, about: Any) -> "Store | None":
+        """The recordings of a model.
+
+        Args:
+            folder: where recordings are; None stores nothing.
+            model: the model that runs.
+            about: everything that the activations depend on beside the model.
+
+        Returns:
+            The store; None where nothing is stored, for one of the reasons of `computation_key`.
+
+        Raises:
+            SteeringError: there is a folder, and hooks are installed on the model.
+        """
+        key = None if folder is None else computation_key(model, ["activations", SCHEMA, about], "activations")
+        return None if folder is None or key is None else cls(folder, key)
 
     def read_batch(
         self, model: SteerableModel, rows: TokenRows, batch: RowBatch, number: int, reading: ReadSpec

@@ -17,7 +17,7 @@ from lens_steer._util.progress import track
 from lens_steer._util.shown import shown
 from lens_steer.data.contrast import ContrastSet
 from lens_steer.data.corpora import TextContrast
-from lens_steer.errors import MethodError, PositionError, SharedPrefixWarning, SteeringError
+from lens_steer.errors import MethodError, PositionError, SharedPrefixWarning
 from lens_steer.extraction.methods import check_memory, find_method
 from lens_steer.extraction.options import ExtractOptions
 from lens_steer.extraction.record import ReadSpec, Recording, RowBatch, locate, plan_pairs, plan_rows, read_batch
@@ -115,12 +115,7 @@ def recordings(
     Raises:
         SteeringError: a cache was asked for while hooks are installed on the model.
     """
-    if cache is not None and is_hooked(model):
-        raise SteeringError(
-            "hooks are installed on the model, so its activations are not its own and are not to be kept on disk; "
-            "extract without cache, or outside the steering context."
-        )
-    rows, store = task.sequences.rows, None if cache is None else Store(cache, model, _about(task))
+    rows, store = task.sequences.rows, Store.open(cache, model, _about(task))
     each = 2 if task.sequences.paired else 1
 
     def size(step: tuple[int, RowBatch]) -> int:
@@ -180,9 +175,9 @@ def _counts(sequences: Sequences, reading: ReadSpec, plan: list[RowBatch]) -> In
 def _about(task: ExtractionTask) -> dict[str, Any]:
     """Everything that the activations depend on besides the model."""
     return {
-        "data": task.sequences.source.hash,
-        "cut": task.sequences.cut,
-        "position": str(task.reading.rule),
+        "tokens": task.sequences.rows,
+        "prompts": task.reading.prompt_lengths,
+        "position": task.reading.rule,
         "medians": task.reading.medians,
         "plan": [[batch.rows, batch.prefixes] for batch in task.plan],
     }

@@ -24,7 +24,15 @@ from lens_steer.generation.decoding import Decoding
 from lens_steer.generation.loop import OnToken, continue_rows, finished, prepare_rows
 from lens_steer.generation.recorder import Recorder
 from lens_steer.generation.results import GenerationPair, Generations
-from lens_steer.hooks import Intervention, Interventions, active_interventions, as_interventions, hooked, steer
+from lens_steer.hooks import (
+    Intervention,
+    Interventions,
+    active_interventions,
+    as_interventions,
+    hooked,
+    require_unsteered,
+    steer,
+)
 from lens_steer.model import Prompts, SteerableModel, fingerprint, require_model
 from lens_steer.model.batching import length_buckets
 
@@ -65,7 +73,7 @@ def generate(
     """
     require_model(model, "generate(model, prompts, interventions)", prompts, interventions)
     if record:
-        _require_unsteered(model, "generate(..., record=True)")
+        require_unsteered(model, "generate(..., record=True)", "pass its interventions to generate_pair")
     plan, watched = as_interventions(interventions), as_interventions(interventions) if record else None
     return _generate(model, prompts, plan, decoding or Decoding(), batch_size, watched, progress, on_token)
 
@@ -101,7 +109,7 @@ def generate_pair(
         SteeringError: as `generate`; there are no interventions; or a steering context is open, which would steer both.
     """
     require_model(model, "generate_pair(model, prompts, interventions)", prompts, interventions)
-    _require_unsteered(model, "generate_pair")
+    require_unsteered(model, "generate_pair", "pass its interventions: generate_pair(model, prompts, interventions)")
     plan = as_interventions(interventions)
     if not plan:
         raise SteeringError("a pair without interventions would be twice the same; give at least one.")
@@ -138,13 +146,3 @@ def _generate(
         decoding=decoding,
         continuations=tuple(finished(model, row) for row in rows),
     )
-
-
-def _require_unsteered(model: SteerableModel, call: str) -> None:
-    """Raises while a steering context is open, because the comparison needs the unsteered model."""
-    active = active_interventions(model)
-    if active:
-        raise SteeringError(
-            f"{call} compares with the unsteered model, and an open steering context steers it ({active[0]}); end that "
-            "context and pass its interventions: generate_pair(model, prompts, interventions)."
-        )

@@ -26,14 +26,15 @@ def kept_outputs(model: SteerableModel, layers: Collection[int]) -> Iterator[dic
         layers: which blocks.
 
     Returns:
-        A context manager giving a dictionary; a forward pass puts each block's output into it, as the block gave it: a
-        tensor, or a tuple that begins with it. When the context ends nothing is left behind on the model.
+        A context manager giving a dictionary; a forward pass puts each block's output into it: a tensor or, where the
+        block gave a tuple (with attention patterns, say), one as long that holds the tensor and otherwise None. When
+        the context ends nothing is left behind on the model.
     """
     outputs: dict[int, Any] = {}
 
     def keep(layer: int) -> Callable[..., None]:
         def run(_module: Any, _args: Any, output: Any) -> None:
-            outputs[layer] = output
+            outputs[layer] = (output[0], *[None] * (len(output) - 1)) if isinstance(output, tuple) else output
 
         return run
 
@@ -48,14 +49,14 @@ def kept_outputs(model: SteerableModel, layers: Collection[int]) -> Iterator[dic
 
 
 @contextmanager
-def replayed(model: SteerableModel, layer: int, output: Tensor, in_tuple: bool) -> Iterator[None]:
+def replayed(model: SteerableModel, layer: int, output: Tensor, length: int) -> Iterator[None]:
     """Replaces a block and all blocks before it by a given output, while the context is open.
 
     Args:
         model: a loaded model.
         layer: the last block that is not run; -1 runs all of them.
         output: what leaves it in every pass, (batch, pos, d_model).
-        in_tuple: whether this architecture's blocks give a tuple.
+        length: of the tuples that this architecture's blocks give, None behind the output; 0 where they give a tensor.
 
     Returns:
         A context manager; when it ends, for whatever reason, all blocks are run again.
@@ -64,7 +65,7 @@ def replayed(model: SteerableModel, layer: int, output: Tensor, in_tuple: bool) 
     def silent(number: int) -> Callable[..., Any]:
         def _run(hidden_states: Tensor, *_args: Any, **_kwargs: Any) -> Any:
             shown = blocks[layer].hook_out(output) if number == layer else hidden_states
-            return (shown,) if in_tuple else shown
+            return (shown, *[None] * (length - 1)) if length else shown
 
         return _run
 

@@ -35,7 +35,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lens_steer.errors import DirectionError
+from lens_steer.errors import DirectionError, SteeringError
 from lens_steer.hooks.chunk import Lengths
 from lens_steer.hooks.hooked import HookFunction, hooked, watched, watched_inputs
 from lens_steer.hooks.intervention import Intervention, Interventions, as_interventions
@@ -119,6 +119,25 @@ def active_interventions(model: SteerableModel) -> tuple[Intervention, ...]:
         None where the model is not being steered.
     """
     return tuple(entry for steering in _OPEN.get(model, ()) for entry in steering.interventions)
+
+
+def require_unsteered(model: SteerableModel, call: str, advice: str) -> None:
+    """Refuses a comparison with the unsteered model while a steering context is open.
+
+    Args:
+        model: a loaded model.
+        call: what compares, for the message.
+        advice: what to do with the context's interventions.
+
+    Raises:
+        SteeringError: a context with interventions is open; the first of them is named.
+    """
+    active = active_interventions(model)
+    if active:
+        raise SteeringError(
+            f"{call} compares with the unsteered model, and an open steering context steers it ({active[0]}); end that "
+            f"context and {advice}."
+        )
 
 
 @contextmanager

@@ -21,7 +21,6 @@ from lens_steer.model.forward import context_length as context_length
 from lens_steer.model.forward import decode as decode
 from lens_steer.model.forward import eos_tokens as eos_tokens
 from lens_steer.model.forward import forward as forward
-from lens_steer.model.forward import is_hooked as is_hooked
 from lens_steer.model.forward import last_logits as last_logits
 from lens_steer.model.forward import next_logits as next_logits
 from lens_steer.model.forward import pad as pad
@@ -34,6 +33,8 @@ from lens_steer.model.gradients import sequence_log_probs as sequence_log_probs
 from lens_steer.model.inputs import BlockInputs as BlockInputs
 from lens_steer.model.inputs import block_inputs as block_inputs
 from lens_steer.model.load import load_model as load_model
+from lens_steer.model.plain import is_hooked as is_hooked
+from lens_steer.model.plain import why_hooked as why_hooked
 from lens_steer.model.prefix import continued_mask as continued_mask
 from lens_steer.model.prefix import forked_caches as forked_caches
 from lens_steer.model.prefix import new_cache as new_cache

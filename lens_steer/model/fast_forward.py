@@ -12,15 +12,18 @@ short left-padded generation, and is rebuilt whenever a hook appears at a module
 import copy
 import weakref
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lens_steer.model.forward import is_hooked, pad, takes
+from lens_steer.model.forward import pad, takes
+from lens_steer.model.plain import is_hooked, modules, replaced_forward
 from lens_steer.model.prefix import new_cache
 from lens_steer.model.protocol import SteerableModel
+from lens_steer.model.settings import by_settings
 
 _TRIAL, _NEXT = ([1, 2, 3, 4, 3, 2], [1, 3, 4]), (2, 4)
 _WIRED = ("use_split_qkv_input", "use_attn_in", "use_hook_mlp_in", "use_attn_result")
@@ -87,7 +90,7 @@ class FastForward:
 
 
 def may_fast_forward(model: SteerableModel) -> bool:
-    """Whether the plain modules give the bridge's logits, by a trial that is run once a model.
+    """Whether the plain modules give the bridge's logits, by a trial that is run once a model and its settings.
 
     Args:
         model: a loaded model.
@@ -99,17 +102,19 @@ def may_fast_forward(model: SteerableModel) -> bool:
         return False
     if any(hasattr(block, _SCALED) for block in getattr(model, "blocks", ())):
         return False
-    if model not in _VERDICTS:
-        needed = ("past_key_values", "position_ids", "logits_to_keep")
-        if not all(takes(model, argument) for argument in needed):
-            _VERDICTS[model] = False
-        elif is_hooked(model):
-            return False
-        else:
-            bridged, plain = (_trial(model, fast) for fast in (None, FastForward(model)))
-            error = float((plain - bridged).norm() / bridged.norm())
-            _VERDICTS[model] = error <= _TOLERANCE.get(bridged.dtype, 0.05)
-    return _VERDICTS[model]
+    needed = ("past_key_values", "position_ids", "logits_to_keep")
+    if not all(takes(model, argument) for argument in needed) or any(replaced_forward(m) for _, m in modules(model)):
+        return False
+    return bool(by_settings(_VERDICTS, model, partial(_verdict, model)))
+
+
+def _verdict(model: SteerableModel) -> bool | None:
+    """What a trial says; nothing where hooks are installed, for then both ways may differ for another reason."""
+    if is_hooked(model):
+        return None
+    bridged, plain = (_trial(model, fast) for fast in (None, FastForward(model)))
+    error = float((plain - bridged).norm() / bridged.norm())
+    return error <= _TOLERANCE.get(bridged.dtype, 0.05)
 
 
 def wrapping_error(model: SteerableModel) -> float:
@@ -128,7 +133,7 @@ def wrapping_error(model: SteerableModel) -> float:
     return float((bridged - own).norm() / own.norm())
 
 
-_VERDICTS: "weakref.WeakKeyDictionary[Any, bool]" = weakref.WeakKeyDictionary()
+_VERDICTS: "weakref.WeakKeyDictionary[Any, tuple[str, bool]]" = weakref.WeakKeyDictionary()
 
 
 def _trial(model: SteerableModel, fast: FastForward | None) -> Float[Tensor, "k d_vocab"]:

@@ -1,9 +1,9 @@
 """The identity of a model: what a vector must remember to know whose it is.
 
 Two fingerprints are compared by the fields in `IDENTITY`, not by name: a model keeps its identity when its folder is
-renamed. The weight hash samples up to 64 evenly spaced entries of every parameter: it tells two trainings, dtypes or
-processings apart, not two models that differ in a handful of entries. Fingerprints are remembered per model object
-until its weights change.
+renamed. The weight hash samples up to 64 evenly spaced entries of every parameter and saved buffer: it tells two
+trainings, dtypes or processings apart, not two models that differ in a handful of entries. Weights and configuration
+are looked at anew each time; the tokenizer's rules only when its size, its first token or the object changes.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lens_steer._util.shown import shown
 from lens_steer.errors import MismatchError
@@ -67,7 +67,7 @@ class Fingerprint:
 
 
 def fingerprint(model: SteerableModel) -> Fingerprint:
-    """What a model is: cheap, and remembered until its weights change.
+    """What a model is, as it stands.
 
     Args:
         model: a loaded model.
@@ -76,33 +76,28 @@ def fingerprint(model: SteerableModel) -> Fingerprint:
         Its name, hashes, sizes and weight processing.
     """
     hf: Any = model.original_model
-    parameters = list(hf.parameters())
-    processing = "compatibility" if model.compatibility_mode else "raw"
-    weight_hash = _hash_weights(parameters)
-    state = (processing, weight_hash, *((p.data_ptr(), 0 if p.is_inference() else p._version) for p in parameters))
-    known = _FINGERPRINTS.get(model)
-    if known is not None and known[0] == state:
-        return known[1]
     config = {key: value for key, value in hf.config.to_dict().items() if key not in _VOLATILE}
     found = Fingerprint(
         name=_model_name(str(getattr(model.cfg, "model_name", "") or type(hf).__name__)),
         revision=str(getattr(hf.config, "_commit_hash", None) or ""),
         config_hash=_sha256(json.dumps(config, sort_keys=True, default=str).encode()),
-        weight_hash=weight_hash,
-        tokenizer_hash=_hash_tokenizer(model.tokenizer),
-        dtype=str(parameters[0].dtype).removeprefix("torch."),
+        weight_hash=_hash_weights([*hf.parameters(), *_saved_buffers(hf)]),
+        tokenizer_hash=_tokenizer_hash(model),
+        dtype=str(next(hf.parameters()).dtype).removeprefix("torch."),
         n_layers=int(model.cfg.n_layers),
         d_model=int(model.cfg.d_model),
-        processing=processing,
+        processing="compatibility" if model.compatibility_mode else "raw",
         d_head=_size(model, "d_head"),
         n_heads=_size(model, "n_heads"),
         architecture=str(getattr(hf.config, "model_type", "")),
     )
-    _FINGERPRINTS[model] = (state, found)
-    return found
+    if _FINGERPRINTS.get(model) != found:
+        _FINGERPRINTS[model] = found
+    return _FINGERPRINTS[model]
 
 
-_FINGERPRINTS: "weakref.WeakKeyDictionary[Any, tuple[Any, Fingerprint]]" = weakref.WeakKeyDictionary()
+_FINGERPRINTS: "weakref.WeakKeyDictionary[Any, Fingerprint]" = weakref.WeakKeyDictionary()
+_TOKENIZERS: "weakref.WeakKeyDictionary[Any, tuple[Any, str]]" = weakref.WeakKeyDictionary()
 
 
 def versions() -> dict[str, str]:
@@ -140,6 +135,24 @@ def _hash_weights(parameters: Sequence[Tensor]) -> str:
         digest.update(repr(tuple(parameter.shape)).encode())
         digest.update(flat[index].float().cpu().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _saved_buffers(module: nn.Module) -> list[Tensor]:
+    """The buffers that are saved with the weights, in order."""
+    owners = [owner for owner in module.modules() if owner._buffers]
+    pairs = ((owner, name, buffer) for owner in owners for name, buffer in owner._buffers.items())
+    return [
+        buffer for owner, name, buffer in pairs if name not in owner._non_persistent_buffers_set and buffer is not None
+    ]
+
+
+def _tokenizer_hash(model: SteerableModel) -> str:
+    """The hash of the model's tokenizer, remembered while that is the same object of the same size."""
+    tokenizer: Any = model.tokenizer
+    state = (id(tokenizer), len(tokenizer), tokenizer.bos_token_id) if tokenizer is not None else None
+    if model not in _TOKENIZERS or _TOKENIZERS[model][0] != state:
+        _TOKENIZERS[model] = state, _hash_tokenizer(tokenizer)
+    return _TOKENIZERS[model][1]
 
 
 def _hash_tokenizer(tokenizer: Any) -> str:

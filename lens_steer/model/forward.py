@@ -215,27 +215,6 @@ def takes(model: SteerableModel, argument: str) -> bool:
     return argument in inspect.signature(model.original_model.forward).parameters
 
 
-def is_hooked(model: SteerableModel) -> bool:
-    """Whether any hook is installed on the model now, so that it may not be the plain model.
-
-    Args:
-        model: a loaded model.
-
-    Returns:
-        True where a hook point has a forward hook, or the Hugging Face module has one of its own. The permanent hooks
-        by which TransformerLens itself connects hook points (the MLPs of OPT) change nothing and do not count.
-    """
-    inner = model.original_model
-    hooks = (hook for point in model.hook_points() for hook in point.fwd_hooks)
-    return bool(inner._forward_pre_hooks or inner._forward_hooks) or not all(map(_is_connection, hooks))
-
-
-def _is_connection(hook: Any) -> bool:
-    """Whether a hook is a permanent one of TransformerLens' own."""
-    origin = str(getattr(getattr(hook, "user_hook", None), "__module__", ""))
-    return hook.is_permanent and origin.startswith("transformer_lens.")
-
-
 def _tokenizer(model: SteerableModel) -> Any:
     tokenizer = model.tokenizer
     if tokenizer is None:

@@ -9,6 +9,7 @@ tested on its own forward pass, once a model.
 """
 
 import weakref
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from lens_steer.model.forward import pad, takes
 from lens_steer.model.protocol import SteerableModel
+from lens_steer.model.settings import by_settings
 
 _LAYERS = ("DynamicLayer", "DynamicSlidingWindowLayer")
 _PREFIXES, _SUFFIXES = ([1, 2, 3, 4, 3, 2], [1, 3, 4]), ([2, 4], [3])
@@ -39,14 +41,12 @@ def why_not_shared(model: SteerableModel) -> str:
         model: a loaded model, without hooks.
 
     Returns:
-        The reason; empty where they can. It is remembered for as long as the model lives.
+        The reason; empty where they can. It is remembered until a setting of the model changes.
     """
-    if model not in _REASONS:
-        _REASONS[model] = _reason(model)
-    return _REASONS[model]
+    return by_settings(_REASONS, model, partial(_reason, model)) or ""
 
 
-_REASONS: "weakref.WeakKeyDictionary[Any, str]" = weakref.WeakKeyDictionary()
+_REASONS: "weakref.WeakKeyDictionary[Any, tuple[str, str]]" = weakref.WeakKeyDictionary()
 
 
 def _reason(model: SteerableModel) -> str:

@@ -84,6 +84,11 @@ class SteeringVector:
         """The sites, in order."""
         return tuple(self.directions)
 
+    @property
+    def left_out(self) -> dict[Site, str]:
+        """The sites at which extraction found no direction, and why."""
+        return {Site.parse(site): str(why) for site, why in self.options.get("left_out", {}).items()}
+
     def _line(self) -> str:
         pairs = self.options.get("pairs")
         made = f"{pairs} pairs" if pairs else f"{self.n_positive} + {self.n_negative} activations"
@@ -304,7 +309,11 @@ class SteeringVector:
         """One of this vector's sites."""
         parsed = Site.parse(site, self.fingerprint.n_layers)
         if parsed not in self.directions:
-            raise SiteError(f"vector {self.name!r} has no direction at {parsed}; it has {span(self.sites)}.")
+            why = self.left_out.get(parsed)
+            raise SiteError(
+                f"vector {self.name!r} has no direction at {parsed}{f' ({why})' if why else ''}; it has "
+                f"{span(self.sites)}."
+            )
         return parsed
 
     def replaced(
@@ -367,7 +376,5 @@ def _checked(direction: Tensor, width: int | None, where: str) -> Tensor:
     if not bool(kept.isfinite().all()):
         raise DirectionError(f"{where}: NaN or infinite entries; check the activations it was made from.")
     if not bool(kept.any()):
-        raise DirectionError(
-            f"{where}: the direction is zero and has no effect; positive and negative activations are equal here."
-        )
+        raise DirectionError(f"{where}: the direction is zero and would steer nothing; leave this site out.")
     return kept

@@ -179,7 +179,7 @@ class Killed(BaseException):
 
 
 def killed_sweep(model: Any, vector: SteeringVector, items: Items, folder: Path, after: int) -> None:
-    """A sweep that is ended when the last block has run so many times."""
+    """A sweep that is ended when the last block has run so many times, by a hook that is not seen as one."""
     calls = 0
 
     def count(*_: Any) -> None:
@@ -190,7 +190,9 @@ def killed_sweep(model: Any, vector: SteeringVector, items: Items, folder: Path,
 
     handle = model.blocks[2].original_component.register_forward_pre_hook(count)
     try:
-        with pytest.raises(Killed):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+            patch.setattr("lens_steer.model.stored.why_hooked", lambda _: "")
+            patch.setattr("lens_steer.evaluation.grid.trial.is_hooked", lambda _: False)
             sweep(
                 model,
                 vector,

@@ -12,10 +12,20 @@ from transformers import MambaConfig, MambaForCausalLM
 
 from lens_steer.data.contrast import ContrastPair, ContrastSet, contrast_from_choices
 from lens_steer.data.corpora import TextContrast
-from lens_steer.errors import DirectionError, MethodError, PositionError, SharedPrefixWarning
+from lens_steer.errors import (
+    DirectionError,
+    MethodError,
+    PositionError,
+    SharedPrefixWarning,
+    SiteError,
+    SteeringWarning,
+)
+from lens_steer.evaluation.sweep import sweep
 from lens_steer.extraction import ExtractOptions, extract, task
+from lens_steer.extraction.methods import METHODS
 from lens_steer.hooks.sites import Site
 from lens_steer.model import fingerprint, load_model, tokenize
+from lens_steer.vector import load_vector
 
 TEXT = "The cat sat. "
 
@@ -205,3 +215,49 @@ def test_memory_does_not_grow_with_the_pairs(llama: Any) -> None:
 def test_an_unknown_method_is_refused(llama: Any, contrast: ContrastSet) -> None:
     with pytest.raises(MethodError, match="'means' is not a method"):
         extract(llama, contrast, method="means")
+
+
+ALIKE = ContrastSet(
+    name="alike at the end",
+    pairs=tuple(
+        ContrastPair(id=str(n), prompt="", positive=f"the cat {n} sat.", negative=f"one dog {n} ran.") for n in range(4)
+    ),
+)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "method", sorted(name for name, entry in METHODS.items() if not entry.grouped and name != "single_pair")
+)
+def test_a_site_without_a_direction_is_left_out_and_named_and_the_others_are_as_alone(llama: Any, method: str) -> None:
+    sites = ["resid_pre@0", "resid_post@0", "mlp_out@1"]
+    with pytest.warns(
+        SteeringWarning, match="no direction at 1 of 3 sites, which are left out.* resid_pre@0: "
+    ) as told:
+        vector = extract(llama, ALIKE, sites=sites, method=method)
+    assert [entry.category for entry in told].count(SteeringWarning) == 1
+    assert list(map(str, vector.sites)) == ["mlp_out@1", "resid_post@0"]
+    assert list(vector.options["left_out"]) == ["resid_pre@0"]
+    if not METHODS[method].joint:
+        alone = extract(llama, ALIKE, sites=sites[1:], method=method)
+        assert all(torch.equal(vector.at(site), alone.at(site)) for site in sites[1:])
+    with pytest.raises((DirectionError, MethodError)):
+        extract(llama, ALIKE, sites="resid_pre@0", method=method)
+
+
+def test_what_was_left_out_is_said_wherever_it_is_asked_for_and_comes_back_from_a_file(
+    llama: Any, items: Any, tmp_path: Path
+) -> None:
+    with pytest.warns(SteeringWarning):
+        vector = extract(llama, ALIKE, sites="resid_pre@*")
+    vector = load_vector(vector.save(tmp_path / "v.safetensors"), llama)
+    assert list(map(str, vector.left_out)) == ["resid_pre@0"]
+    with pytest.raises(SiteError, match=r"no direction at resid_pre@0 \(the direction is zero, because both"):
+        vector.apply(llama, "resid_pre@*")
+    with pytest.warns(SteeringWarning, match="no direction at resid_pre@0, which the sweep leaves out: "):
+        found = sweep(llama, vector, items, "resid_pre@*", [1])
+    assert list(map(str, found.sites)) == ["resid_pre@1", "resid_pre@2"]
+    with pytest.raises(SiteError, match="no direction at resid_pre@0"):
+        sweep(llama, vector, items, "resid_pre@0", [1])
+    with pytest.raises(SiteError, match="no direction at resid_post@1"):
+        sweep(llama, vector, items, ["resid_pre@1", "resid_post@1"], [1])

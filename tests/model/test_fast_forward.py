@@ -113,3 +113,28 @@ def test_a_model_whose_plain_modules_differ_is_run_through_the_bridge(
     again = load_model(llama_folder)
     again.cfg.use_hook_mlp_in = True
     assert not may_fast_forward(again)
+
+
+def test_a_wrapper_whose_forward_was_replaced_is_not_bypassed(llama_folder: Any) -> None:
+    model: Any = load_model(llama_folder)
+    assert may_fast_forward(model)
+    decoding = Decoding(max_new_tokens=4, stop_at_eos=False)
+    free = generate(model, ["The cat"], (), decoding).continuations[0].tokens
+    wrapper = model.blocks[1].mlp
+    own = wrapper.forward
+    vars(wrapper)["forward"] = lambda *args, **kwargs: -9 * own(*args, **kwargs)
+    assert not may_fast_forward(model)
+    assert generate(model, ["The cat"], (), decoding).continuations[0].tokens != free
+    del vars(wrapper)["forward"]
+    assert may_fast_forward(model)
+
+
+def test_the_trial_is_run_again_when_a_setting_has_changed(llama_folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Any = load_model(llama_folder)
+    trials: list[Any] = []
+    trial = fast_forward_module._trial
+    monkeypatch.setattr(fast_forward_module, "_trial", lambda *given: (trials.append(given), trial(*given))[1])
+    for eps in (1e-6, 1e-6, 1e-2):
+        model.blocks[0].ln1.original_component.variance_epsilon = eps
+        may_fast_forward(model)
+    assert len(trials) == 4

@@ -1,6 +1,6 @@
 """Grids on disk: what has been computed is not computed again.
 
-    <folder>/<key>.jsonl        key = sha256(model, versions, sequences, configurations, settings)
+    <folder>/<key>.jsonl        key = sha256(model, versions, sequences, configurations, what is made of the logits)
     {"batch": 0, "configurations": [3, 4], "sha256": "...", "values": [[[...]]]}      one line a pass, added when it is
     done
 
@@ -43,14 +43,17 @@ class Checkpoint:
         Args:
             folder: where checkpoints are; None writes nothing.
             model: the model that runs.
-            about: everything else that the numbers depend on, of the types that `digest` takes.
+            about: everything else that the numbers depend on.
 
         Returns:
-            What has been done of it.
+            What has been done of it; nothing, and nothing will be saved, where `about` holds an object that cannot be
+            told by its content, of which a `CacheWarning` says so.
+
+        Raises:
+            SteeringError: there is a folder, and hooks are installed on the model.
         """
-        if folder is None:
-            return cls(None)
-        return cls(Path(folder).expanduser() / f"{computation_key(model, ['grid', SCHEMA, about])[:16]}.jsonl")
+        key = None if folder is None else computation_key(model, ["grid", SCHEMA, about], "numbers")
+        return cls(None if folder is None or key is None else Path(folder).expanduser() / f"{key[:16]}.jsonl")
 
     def get(self, batch: int, configurations: tuple[int, ...]) -> Tensor | None:
         """The numbers of a pass, (configuration, sequence, number); None where it is not done."""

@@ -112,13 +112,13 @@ def reused_passes(
         whole_mask = torch.cat([past.to(mask.device), mask], dim=1)
         for one_pass in sharing:
             n = len(one_pass.configurations)
-            output, in_tuple = _from(unsteered, one_pass.skipped - 1, starts, tokens.shape[1])
+            output, length = _from(unsteered, one_pass.skipped - 1, starts, tokens.shape[1])
             edits = [
                 edit for place, number in enumerate(one_pass.configurations) for edit in _edits(batch, number, place, n)
             ]
             lengths = [len(row) for row in unsteered.rows] * n
             with (
-                replayed(model, one_pass.skipped - 1, output.repeat(n, 1, 1), in_tuple),
+                replayed(model, one_pass.skipped - 1, output.repeat(n, 1, 1), length),
                 steer(model, *edits, prompt_lengths=lengths),
             ):
                 logits = _logits(model, tokens.repeat(n, 1), whole_mask.repeat(n, 1), unsteered.scored, cache)
@@ -163,15 +163,14 @@ def _of_prompt(rule: Positions) -> Positions:
     return replace(rule, parts=tuple(_of_prompt(part) for part in rule.parts))
 
 
-def _from(unsteered: UnsteeredPass, layer: int, starts: Int[Tensor, " batch"], width: int) -> tuple[Tensor, bool]:
-    """What left a block at the tokens from each row's start on, and whether it left it in a tuple."""
+def _from(unsteered: UnsteeredPass, layer: int, starts: Int[Tensor, " batch"], width: int) -> tuple[Tensor, int]:
+    """What left a block at the tokens from each row's start on, and the length of the tuple in which it left it."""
     if layer < 0:
-        return torch.empty(1, 1, 1), False
+        return torch.empty(1, 1, 1), 0
     left = unsteered.outputs[layer]
-    in_tuple = isinstance(left, tuple)
-    stream = left[0] if in_tuple else left
+    stream, length = (left[0], len(left)) if isinstance(left, tuple) else (left, 0)
     place = (starts[:, None] + torch.arange(width)).clamp_max(stream.shape[1] - 1)
-    return stream[torch.arange(len(starts))[:, None], place], in_tuple
+    return stream[torch.arange(len(starts))[:, None], place], length
 
 
 def _logits(model: SteerableModel, tokens: Tensor, mask: Tensor, scored: Scored, cache: Any = None) -> Logits:

@@ -39,8 +39,9 @@ class GridOptions:
     """How configurations are run.
 
     `batch_size`: the most rows in one forward pass. `reuse`: forward once what does not change between configurations,
-    where that is exact. `checkpoint`: a folder in which finished passes are saved, so that an interrupted run goes on.
-    `progress`: draw a bar.
+    where that is exact. `checkpoint`: a folder in which finished passes are saved, so that an interrupted run goes on;
+    what depends on an object that cannot be told by its content is not saved, with a `CacheWarning`. `progress`: draw a
+    bar.
     """
 
     batch_size: int = 64
@@ -79,13 +80,15 @@ def run_grid(
         reduce: what makes numbers of logits; asked once a batch.
         options: how; the defaults where absent.
         scored: where logits are wanted: of each sequence's last token (k = 1), or of all tokens.
-        meaning: what the numbers are, so that a checkpoint tells them apart from others of the same sequences.
+        meaning: what the numbers are; a checkpoint tells them apart from others by it, and by the content of `reduce`.
 
     Returns:
-        The numbers, in float64. The unsteered ones are those of the model without hooks, bit for bit.
+        The numbers, in float64. The unsteered ones are those of the model as it stands, bit for bit: where hooks are
+        installed on it, `path` says so.
 
     Raises:
-        SteeringError: an intervention selects no token of any sequence; nothing has been forwarded then.
+        SteeringError: an intervention selects no token of any sequence, or a checkpoint is asked for while hooks are
+            installed on the model; nothing has been forwarded then.
         SiteError, DirectionError, MismatchError, PositionError: as `steer`.
         DataError: a sequence is empty or too long.
     """
@@ -93,7 +96,7 @@ def run_grid(
     plan = plan_grid(model, rows, configurations, options.batch_size, scored)
     reason = why_not_reused(model, configurations) if options.reuse else "reuse was switched off"
     path = f"naive: {reason}" if reason else "reused"
-    about = (rows, configurations, scored, options.batch_size, meaning, path)
+    about = (rows, configurations, scored, options.batch_size, meaning, reduce, path)
     done = Checkpoint.open(options.checkpoint, model, about)
     ways = _Ways(reduce=reduce, scored=scored, reuse=not reason)
     found: dict[int, list[Tensor]] = {number: [] for number in range(_UNSTEERED, len(configurations))}

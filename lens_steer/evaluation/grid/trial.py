@@ -1,7 +1,7 @@
 """Whether reuse is exact: by what gates and operators declare, and by a short trial on the model itself.
 
-    trial   two rows of unequal lengths; edits of the stream before and after a block, and inside one, from the middle
-            and at the end; logits by reuse against logits plainly
+    trial   two rows of unequal lengths; edits of the stream before and after a block, and inside one where the model
+            has such a site, from the middle and at the end; logits by reuse against logits plainly
 
 Configurations that need more than the tokens they edit (gates of whole rows, operators that do not declare
 `token_wise = True`) and models whose logits differ are run plainly, and the result's `path` says why.
@@ -9,6 +9,7 @@ Configurations that need more than the tokens they edit (gates of whole rows, op
 
 import weakref
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,9 @@ from lens_steer.evaluation.grid.passes import forward_unsteered, plain_passes, r
 from lens_steer.evaluation.grid.plan import Configuration, plan_grid
 from lens_steer.hooks import Intervention
 from lens_steer.hooks.operators import is_token_wise
+from lens_steer.hooks.terms import site_faults
 from lens_steer.model import SteerableModel, is_hooked, why_not_shared
+from lens_steer.model.settings import by_settings
 
 _ROWS = ([1, 2, 3, 4, 3, 2, 1, 3, 4], [2, 4, 3])
 _FAILURES = (TypeError, ValueError, AttributeError, IndexError, RuntimeError)
@@ -32,7 +35,7 @@ def why_not_reused(model: SteerableModel, configurations: Sequence[Configuration
         configurations: what steers it.
 
     Returns:
-        The reason; empty where they can. The model's part of it is remembered for as long as the model lives.
+        The reason; empty where they can. The model's part of it is remembered until a setting of the model changes.
     """
     if is_hooked(model):
         return "hooks are installed on the model"
@@ -44,12 +47,10 @@ def why_not_reused(model: SteerableModel, configurations: Sequence[Configuration
                 return "exclusive interventions do not share a pass"
             if not is_token_wise(entry.operator):
                 return f"operator {type(entry.operator).__name__} does not declare token_wise = True"
-    if model not in _REASONS:
-        _REASONS[model] = _reason(model)
-    return _REASONS[model]
+    return by_settings(_REASONS, model, partial(_reason, model)) or ""
 
 
-_REASONS: "weakref.WeakKeyDictionary[Any, str]" = weakref.WeakKeyDictionary()
+_REASONS: "weakref.WeakKeyDictionary[Any, tuple[str, str]]" = weakref.WeakKeyDictionary()
 
 
 def _reason(model: SteerableModel) -> str:
@@ -87,5 +88,7 @@ def _trial_configurations(model: SteerableModel) -> list[Configuration]:
         direction = torch.randn(int(model.cfg.d_model), generator=generator)
         return [Intervention.at(site, direction, positions=positions)]
 
-    places = [("resid_post@0", "1:3"), (f"resid_pre@{n // 2}", "last"), (f"attn_out@{n // 2}", "1:3")]
+    places = [("resid_post@0", "1:3"), (f"resid_pre@{n // 2}", "last")]
+    if ("attn_out", n // 2) not in site_faults(model):
+        places.append((f"attn_out@{n // 2}", "1:3"))
     return [edit(*place) for place in [*places, (f"resid_pre@{n - 1}", "last"), (f"resid_post@{n - 1}", "last")]]

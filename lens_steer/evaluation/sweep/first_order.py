@@ -23,7 +23,16 @@ from lens_steer.data.choices import ChoiceItem
 from lens_steer.errors import ScoreError
 from lens_steer.evaluation.score import Prompts, ScoringOptions, prepare_choices
 from lens_steer.evaluation.sweep.result import SweepResult
-from lens_steer.hooks import Intervention, Interventions, Scale, as_interventions, hooked, read_chunk, steer
+from lens_steer.hooks import (
+    Intervention,
+    Interventions,
+    Scale,
+    as_interventions,
+    hooked,
+    read_chunk,
+    require_unsteered,
+    steer,
+)
 from lens_steer.hooks.positions import Positions
 from lens_steer.hooks.sites import Sites, check_site, sites_of
 from lens_steer.metrics.steerability import dataset_steerability, steerability
@@ -63,12 +72,13 @@ def first_order(
         ScoreError: no vectors or no items.
         MismatchError: a vector of another model.
         PositionError: the rule cannot be resolved on the prompts.
-        SteeringError: an intervention of `around` edited nothing.
+        SteeringError: an intervention of `around` edited nothing, or a steering context is open.
 
     Source:
         Nanda 2023, attribution patching.
     """
     options = options or ScoringOptions()
+    require_unsteered(model, "first_order", "pass its interventions as `around`")
     if not vectors:
         raise ScoreError("no vectors; give at least one.")
     wanted = sites_of(model, vectors[0].sites if sites is None else sites)

@@ -18,6 +18,7 @@ Example:
 """
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
@@ -25,10 +26,10 @@ from typing import Any
 import pandas as pd
 
 from lens_steer.data.choices import ChoiceItem
-from lens_steer.errors import ScoreError
+from lens_steer.errors import ScoreError, SteeringWarning
 from lens_steer.evaluation.score import ScoringOptions, prepare_choices, score_grid
 from lens_steer.evaluation.sweep.result import SweepResult
-from lens_steer.hooks import Intervention, Scale
+from lens_steer.hooks import Intervention, Scale, require_unsteered
 from lens_steer.hooks.positions import Positions
 from lens_steer.hooks.sites import Site, SiteLike, Sites, sites_of
 from lens_steer.model import SteerableModel, fingerprint, require_model
@@ -54,7 +55,8 @@ def sweep(
         model: the vector's model.
         vector: what is added.
         items: the questions, the same at every point, each in both option orders.
-        sites: as `parse_sites` reads them; the vector must have them.
+        sites: as `parse_sites` reads them; the vector must have them. Among several, those that its extraction left out
+            are left out too, with a `SteeringWarning`.
         strengths: in units of the scale; 0 is added where it is missing.
         positions: which tokens of the prompt are edited.
         scale: what strength 1 means, as in `Intervention.of`.
@@ -68,11 +70,13 @@ def sweep(
         ScoreError: no items, or a strength that is not finite.
         OptionTokenError: the letters are not one token each.
         MismatchError: a vector of another model.
-        SteeringError: the position rule selects nothing in the prompts.
+        SteeringError: the position rule selects nothing in the prompts, or a steering context is open, which would
+            steer strength 0 too.
     """
     options = options or ScoringOptions()
     require_model(model, "sweep(model, vector, items, sites, strengths)", vector, items, sites)
-    wanted, grid = sites_of(model, sites), _grid(strengths)
+    require_unsteered(model, "sweep", "sweep both vectors: sweep_together(model, vectors, items, sites, strengths)")
+    wanted, grid = _with_direction(vector, sites_of(model, sites)), _grid(strengths)
     points = [(site, strength) for site in wanted for strength in grid if strength != 0]
     configurations = [[Intervention.of(vector, *point, scale, positions)] for point in points]
     scores = score_grid(model, prepare_choices(model, items, options.template), configurations, options)
@@ -142,6 +146,20 @@ def sweep_together(
     frame = pd.concat(frames, ignore_index=True)
     frame.attrs["path"] = scores.path
     return frame
+
+
+def _with_direction(vector: SteeringVector, sites: Sequence[Site]) -> tuple[Site, ...]:
+    """The sites without those at which the vector's extraction found no direction; all, where it found none at any."""
+    missing = [site for site in sites if site in vector.left_out and site not in vector.sites]
+    if not missing or len(missing) == len(sites):
+        return tuple(sites)
+    warnings.warn(
+        f"vector {vector.name!r} has no direction at {', '.join(map(str, missing))}, which the sweep leaves out: "
+        f"{vector.left_out[missing[0]]}.",
+        SteeringWarning,
+        stacklevel=3,
+    )
+    return tuple(site for site in sites if site not in missing)
 
 
 def _grid(strengths: Sequence[float | int]) -> tuple[float, ...]:
