@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lens_steer._util.shown import shown
+from lens_steer.data.duplicates import near_duplicates
 from lens_steer.errors import DataError
 
 SPLITS = ("train", "validation", "test")
@@ -23,6 +24,8 @@ SPLITS = ("train", "validation", "test")
 class Corpus:
     """Documents of one skill: train to extract vectors, validation to choose settings, test to report.
 
+    `near_duplicates` counts the documents that were left out because they are nearly the same as another one.
+
     Raises:
         DataError: a split has no documents, a document is empty, or a document occurs twice.
     """
@@ -31,6 +34,7 @@ class Corpus:
     train: tuple[str, ...]
     validation: tuple[str, ...]
     test: tuple[str, ...]
+    near_duplicates: int = 0
 
     def __post_init__(self) -> None:
         seen: dict[str, str] = {}
@@ -55,7 +59,13 @@ class Corpus:
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
 
 
-def split_documents(name: str, documents: Sequence[str], sizes: tuple[int, int, int], seed: int = 0) -> Corpus:
+def split_documents(
+    name: str,
+    documents: Sequence[str],
+    sizes: tuple[int, int, int],
+    seed: int = 0,
+    near: float | int | None = 0.8,
+) -> Corpus:
     """Splits documents by a hash of their content, so that their order does not matter.
 
     Args:
@@ -63,6 +73,8 @@ def split_documents(name: str, documents: Sequence[str], sizes: tuple[int, int, 
         documents: the documents; duplicates and empty ones are left out.
         sizes: the number of documents in train, validation and test, each at least 1.
         seed: the same documents and seed give the same splits.
+        near: of documents that share at least this much of their words (see `near_duplicates`) one is used; `None`
+            leaves out repeated documents only.
 
     Returns:
         The corpus; documents beyond the sizes are left out.
@@ -71,14 +83,18 @@ def split_documents(name: str, documents: Sequence[str], sizes: tuple[int, int, 
         DataError: fewer distinct documents than the sum of the sizes.
     """
     ranked = sorted({text for text in documents if text.strip()}, key=lambda text: _rank(text, seed))
+    groups = near_duplicates(ranked, near) if near is not None else ()
+    repeated = {index for group in groups for index in group[1:]}
+    ranked = [text for index, text in enumerate(ranked) if index not in repeated]
     if min(sizes) < 1 or len(ranked) < sum(sizes):
         raise DataError(
-            f"corpus {name!r}: {len(ranked)} different documents for splits of {sizes}; give more documents, or "
-            "smaller splits of at least one document each."
+            f"corpus {name!r}: {len(ranked)} different documents for splits of {sizes} ({len(repeated)} near "
+            "duplicates are left out); give more documents, or smaller splits of at least one document each."
         )
     first, second, last = sizes[0], sizes[0] + sizes[1], sum(sizes)
     splits = (ranked[:first], ranked[first:second], ranked[second:last])
-    return Corpus(name=name, **{split: tuple(texts) for split, texts in zip(SPLITS, splits, strict=True)})
+    found = {split: tuple(texts) for split, texts in zip(SPLITS, splits, strict=True)}
+    return Corpus(name=name, **found, near_duplicates=len(repeated))
 
 
 @shown()

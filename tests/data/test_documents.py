@@ -1,6 +1,7 @@
 """Documents from files and from datasets, and corpora of them."""
 
 import json
+import random
 import sys
 from pathlib import Path
 
@@ -101,3 +102,17 @@ def test_a_corpus_is_split_by_content_whatever_the_order() -> None:
 def test_a_corpus_with_an_empty_part_or_a_document_twice_is_refused(parts: dict[str, tuple], words: str) -> None:
     with pytest.raises(DataError, match=words):
         Corpus(**{"name": "x", "train": ("a",), "validation": ("b",), "test": ("c",)} | parts)  # pyright: ignore
+
+
+def test_near_duplicates_of_a_document_never_stand_in_two_splits() -> None:
+    draw = random.Random(0)
+    words = [f"word{i}" for i in range(400)]
+    texts = [" ".join(draw.sample(words, 30)) for _ in range(20)]
+    copies = [f"{text.upper()}!!" for text in texts] + [text + " besides" for text in texts]
+    corpus = split_documents("t", [*texts, *copies], (10, 4, 6))
+    assert corpus.near_duplicates == 40
+    found = [text.lower().removesuffix("!!").removesuffix(" besides") for text in (*corpus.train, *corpus.test)]
+    assert len(set(found)) == 16
+    with pytest.raises(DataError, match="40 near duplicates are left out"):
+        split_documents("t", [*texts, *copies], (10, 5, 6))
+    assert len(split_documents("t", [*texts, *copies], (30, 10, 20), near=None).train) == 30
