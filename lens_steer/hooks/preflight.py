@@ -30,7 +30,7 @@ from lens_steer._util.shown import shown
 from lens_steer.errors import SiteError, SteeringError
 from lens_steer.hooks import Intervention, hooked, steer
 from lens_steer.hooks.sites import HEADS, Site, SiteLike, by_hook_name, site_fault
-from lens_steer.hooks.terms import HALF_TOLERANCE, STREAM, SUM, TOLERANCES, Equation, equations
+from lens_steer.hooks.terms import STREAM, SUM, Equation, allowed_error, equations
 from lens_steer.model import SteerableModel, forward, output_weights, vocabulary_size
 
 TOKENS = 8
@@ -134,9 +134,7 @@ def preflight(model: SteerableModel, seed: int = 0) -> Preflight:
     vocabulary = vocabulary_size(model)
     n_heads = int(model.cfg.n_heads)
     tokens = torch.randint(vocabulary, (1, max(TOKENS, n_heads)), generator=generator)
-    parameter = next(model.original_model.parameters())
-    tokens = tokens.to(parameter.device)
-    tolerance = TOLERANCES.get(parameter.dtype, HALF_TOLERANCE)
+    tokens, tolerance = tokens.to(next(model.original_model.parameters()).device), allowed_error(model)
     checks: list[SiteCheck] = []
     for layer in range(int(model.cfg.n_layers)):
         stream = {Site(kind, layer): site_fault(model, Site(kind, layer)) for kind in STREAM}

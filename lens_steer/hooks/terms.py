@@ -17,17 +17,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from einops import einsum
 from torch import Tensor
 
 from lens_steer.hooks.hooked import hooked
-from lens_steer.model import SteerableModel, is_hooked, pad, run_hooks
+from lens_steer.model import SteerableModel, is_hooked, output_weights, pad, run_hooks
 
-TOLERANCES = {torch.float64: 1e-3, torch.float32: 1e-3}
-"""How far an equation may miss, relative to the largest entry; `HALF_TOLERANCE` in half precision."""
-HALF_TOLERANCE = 5e-2
 _TOKENS = [1, 2, 3, 4, 3, 2, 1, 4]
 STREAM = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
 """The kinds of sites that are as wide as the residual stream, in the order of a block."""
+
+
+def allowed_error(model: SteerableModel) -> float:
+    """How far an equation may miss, relative to its largest entry: 1e-3, and 5e-2 in half precision.
+
+    Args:
+        model: a loaded model.
+    """
+    return 1e-3 if next(model.original_model.parameters()).dtype in (torch.float32, torch.float64) else 5e-2
 
 
 def site_faults(model: SteerableModel) -> Mapping[tuple[str, int], str]:
@@ -65,7 +72,7 @@ def _faults(model: SteerableModel) -> dict[tuple[str, int], str]:
 
     with hooked(model, {name: look(place) for place, name in places.items() if name in names}):
         run_hooks(model, *pad(model, [_TOKENS]))
-    limit = TOLERANCES.get(next(model.original_model.parameters()).dtype, HALF_TOLERANCE)
+    limit = allowed_error(model)
     faults: dict[tuple[str, int], str] = {}
     for layer in layers:
         terms = {kind: seen[kind, layer] for kind in STREAM if (kind, layer) in seen}
@@ -115,6 +122,34 @@ def equations(kind: str, there: Collection[str]) -> tuple[Equation, ...]:
     if kind == "attn_out" and "mlp_out" not in there:
         wanted = (BETWEEN,)
     return tuple(equation for equation in wanted if {*equation.kinds, equation.whole} <= set(there))
+
+
+def heads_miss(model: SteerableModel, layer: int) -> float:
+    """How far attn_out is from its heads through W_O, by the differences between tokens, relative to its size.
+
+        attn_out - attn_out'  =  sum_h (z[h] - z'[h]) W_O[h]            a norm or a scale behind attention breaks it
+
+    Args:
+        model: a loaded model.
+        layer: which one.
+
+    Raises:
+        SiteError: its attention has no output matrix that can be cut into heads.
+    """
+    matrices, seen = output_weights(model, layer), dict[str, Tensor]()
+
+    def look(name: str) -> Callable[[Tensor], None]:
+        def run(activation: Tensor) -> None:
+            seen[name] = activation[0].detach().float().cpu()
+
+        return run
+
+    places = {name: f"blocks.{layer}.{hook}" for name, hook in (("z", "attn.hook_z"), ("out", "hook_attn_out"))}
+    with hooked(model, {hook: look(name) for name, hook in places.items()}):
+        run_hooks(model, *pad(model, [_TOKENS]))
+    said = einsum(seen["z"], matrices, "pos head d_head, head d_head d_model -> pos d_model")
+    moved, wanted = (rows - rows[:1] for rows in (seen["out"], said))
+    return float((moved - wanted).norm() / seen["out"].norm())
 
 
 def _missed(terms: Mapping[str, Tensor], kind: str, limit: float) -> str:
