@@ -239,9 +239,7 @@ def _direction(activation: Float[Tensor, "pos width"], generator: torch.Generato
     return v * activation.norm(dim=-1).max().clamp(min=1e-3) / v.norm()
 
 
-def _moved(
-    before: _Seen, after: _Seen, site: Site, judged: Sequence[Equation]
-) -> list[Float[Tensor, "pos d_model"]]:
+def _moved(before: _Seen, after: _Seen, site: Site, judged: Sequence[Equation]) -> list[Float[Tensor, "pos d_model"]]:
     """What moved where the write should arrive, by each equation; nothing where the place is not shown."""
     old, new = before.terms, after.terms
     if not judged:

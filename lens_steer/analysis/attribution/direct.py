@@ -25,11 +25,17 @@ from torch import Tensor
 
 from lens_steer.analysis.attribution.contrast import TokenContrast
 from lens_steer.analysis.attribution.contributions import Component, Contributions
-from lens_steer.analysis.attribution.runs import AttributionRun, allowance, later_components, run, written
+from lens_steer.analysis.attribution.runs import (
+    AttributionRun,
+    allowance,
+    later_components,
+    require_whole_heads,
+    run,
+    written,
+)
 from lens_steer.errors import AttributionError, SteeringError
 from lens_steer.hooks import Interventions, as_interventions
 from lens_steer.hooks.sites import Site, site_fault
-from lens_steer.hooks.terms import allowed_error, heads_miss
 from lens_steer.model import SteerableModel, read_out
 
 _IN_ATTENTION = ("resid_mid", "z")
@@ -129,17 +135,17 @@ def _check_components(model: SteerableModel, components: Sequence[Site]) -> None
     for site in components:
         fault = site_fault(model, site)
         if fault:
+            whole = site.head is not None and not site_fault(model, Site("attn_out", site.layer))
+            measured = any(not site_fault(model, other) for other in components)
+            advice = [
+                *(["heads=False"] if whole else []),
+                *(["patch_back, which measures one part at a time"] if measured else []),
+                "an edit at a later layer",
+            ]
             raise AttributionError(
-                f"what layer {site.layer} writes cannot be added up, because {site} {fault}. Use "
-                f"{'heads=False, or ' if site.head is not None else ''}patch_back, which measures instead of adding up."
+                f"what layer {site.layer} writes cannot be added up, because {site} {fault}. Use {', or '.join(advice)}."
             )
-    for layer in sorted({site.layer for site in components if site.head is not None}):
-        error = heads_miss(model, layer)
-        if not error <= allowed_error(model):
-            raise AttributionError(
-                f"heads of this architecture do not add up to what attention writes: at layer {layer} they miss it by "
-                f"{error:.2g} of its size (a norm or a scale behind it). Use heads=False."
-            )
+    require_whole_heads(model, components)
 
 
 def _check_readout(model: SteerableModel, said: Tensor, found: AttributionRun) -> None:

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from lens_steer._util.shown import shown
 from lens_steer.analysis.attribution.contrast import TokenContrast
+from lens_steer.errors import AttributionError
 from lens_steer.hooks import Chunk, Intervention, Interventions, as_interventions, hooked, steer
 from lens_steer.hooks.sites import Site, by_hook_name, check_site
+from lens_steer.hooks.terms import allowed_error, heads_miss
 from lens_steer.model import SteerableModel, last_logits, output_weights, pad
 from lens_steer.model.batching import length_buckets
 
@@ -150,6 +152,25 @@ def later_components(model: SteerableModel, edited: Sequence[Site], heads: bool 
         if layer >= mlp:
             found.append(Site("mlp_out", layer))
     return tuple(found)
+
+
+def require_whole_heads(model: SteerableModel, sites: Sequence[Site]) -> None:
+    """Refuses heads that do not add up to what their attention writes, by one short pass for each layer.
+
+    Args:
+        model: a loaded model.
+        sites: of which the heads are looked at.
+
+    Raises:
+        AttributionError: a norm or a scale stands behind attention.
+    """
+    for layer in sorted({site.layer for site in sites if site.head is not None}):
+        error = heads_miss(model, layer)
+        if not error <= allowed_error(model):
+            raise AttributionError(
+                f"heads of this architecture do not add up to what attention writes: at layer {layer} they miss it by "
+                f"{error:.2g} of its size (a norm or a scale behind it). Use heads=False."
+            )
 
 
 def allowance(model: SteerableModel, change: float, whole: float, roundings: int = 8) -> float:

@@ -6,7 +6,8 @@
 It is exact, whatever u is; with v the mean difference itself the parts sum to ||v||. A component that writes the
 difference at this token may only have moved it here from another token, which its head's attention shows. "Embedding"
 is all that stands in the stream before block 0, position embeddings too. Source: the residual stream as a sum, Elhage
-et al. 2021. It reads the activations of `lens_steer.extraction.contrast_activations` and runs no model.
+et al. 2021. It reads the activations of `lens_steer.extraction.contrast_activations`; the model itself is run on a few
+tokens only, where its heads are proved to add up.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from einops import rearrange
 from torch import Tensor
 
 from lens_steer.analysis.attribution.contributions import Component, Contributions
-from lens_steer.analysis.attribution.runs import allowance, written
+from lens_steer.analysis.attribution.runs import allowance, require_whole_heads, written
 from lens_steer.errors import AttributionError
 from lens_steer.hooks.sites import Site, SiteLike
 from lens_steer.model import SteerableModel, fingerprint, require_same_model
@@ -82,7 +83,7 @@ def attribute_writing(
 
     Raises:
         MismatchError: a vector of another model.
-        AttributionError: a site is missing, the classes are not pairs, or the parts do not sum to the whole.
+        AttributionError: a site is missing, the classes are not pairs, or the parts or the heads do not sum to the whole.
 
     Source:
         Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits".
@@ -109,6 +110,7 @@ def attribute_writing(
             f"the components' outputs miss the difference at {where} by {error:.2g}: this model's stream is not their "
             f"sum{' (a norm behind attention? Use heads=False)' if heads else ''}. Look at preflight."
         )
+    require_whole_heads(model, parts)
     return Contributions(
         quantity=QUANTITY,
         items=tuple(f"pair {index}" for index in range(len(measured))),
