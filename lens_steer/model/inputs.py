@@ -28,13 +28,12 @@ from lens_steer.model.readout import norm_gain
 class BlockInputs:
     """The input maps of one block, float32 on the CPU, and whether a norm stands before each kind of them.
 
-    `queries`, `keys` and `values` are None where the block has no attention (state-space layers), `mlp` where it has no
-    single MLP (experts).
+    A block without attention (a state-space layer) has no heads, and `mlp` is None where it is no single MLP (experts).
     """
 
-    queries: Float[Tensor, "head d_model d_head"] | None
-    keys: Float[Tensor, "head d_model d_head"] | None
-    values: Float[Tensor, "head d_model d_head"] | None
+    queries: Float[Tensor, "head d_model d_head"]
+    keys: Float[Tensor, "head d_model d_head"]
+    values: Float[Tensor, "head d_model d_head"]
     mlp: Float[Tensor, "d_model d_in"] | None
     heads_normed: bool
     mlp_normed: bool
@@ -57,9 +56,7 @@ def block_inputs(model: SteerableModel, layer: int) -> BlockInputs:
     first = getattr(block, "ln1", None)
     second = getattr(block, "ln2", first)
     attention, whole = getattr(block, "attn", None), getattr(block, "mlp", None)
-    queries, keys, values = (
-        None if attention is None else _by_head(model, layer, attention, name, first) for name in ("W_Q", "W_K", "W_V")
-    )
+    queries, keys, values = (_by_head(model, layer, attention, name, first) for name in ("W_Q", "W_K", "W_V"))
     parts = [getattr(whole, name, None) for name in ("W_in", "W_gate")]
     found = [part.detach().float().cpu() for part in parts if isinstance(part, Tensor) and part.ndim == 2]
     mlp = _folded(model, second, torch.cat(found, dim=1)) if found else None
@@ -76,8 +73,10 @@ def block_inputs(model: SteerableModel, layer: int) -> BlockInputs:
 def _by_head(
     model: SteerableModel, layer: int, attention: Any, name: str, norm: Any
 ) -> Float[Tensor, "head d_model d_head"]:
-    """One of attention's maps, a head each."""
+    """One of attention's maps, a head each; none where there is no attention."""
     heads, shape = int(model.cfg.n_heads), (int(model.cfg.d_model), int(model.cfg.d_head))
+    if attention is None:
+        return torch.zeros(0, *shape)
     try:
         weight = getattr(attention, name, None)
     except (NotImplementedError, ValueError):  # TransformerLens: latent attention, heads of several widths

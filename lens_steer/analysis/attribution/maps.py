@@ -45,11 +45,11 @@ _INSTEAD = "use patch_back, which measures instead of reading weights"
 @shown()
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BlockMaps:
-    """A block's input maps, and the map from each head's values to the stream (None where it has no heads)."""
+    """A block's input maps, and the map from each head's values to the stream."""
 
     layer: int
     inputs: BlockInputs
-    outputs: Float[Tensor, "head d_head d_model"] | None
+    outputs: Float[Tensor, "head d_head d_model"]
 
 
 def proved_maps(model: SteerableModel, layers: Sequence[int]) -> Iterator[BlockMaps]:
@@ -76,7 +76,7 @@ def proved_maps(model: SteerableModel, layers: Sequence[int]) -> Iterator[BlockM
     for layer in layers:
         inputs, here = block_inputs(model, layer), {name: seen[at, name] for at, name in seen if at == layer}
         proof = _Proof(model, layer, inputs, here)
-        outputs = None if inputs.values is None else proof.heads()
+        outputs = proof.heads() if len(inputs.values) else inputs.values.transpose(1, 2)
         yield BlockMaps(layer=layer, inputs=proof.with_mlp(), outputs=outputs)
 
 
@@ -91,7 +91,7 @@ class _Proof:
         found = {"W_Q": self.inputs.queries, "W_K": self.inputs.keys, "W_V": self.inputs.values}
         stream = self._normed(self.seen["resid_pre"], self.inputs.heads_normed)
         for name, by_head in found.items():
-            if by_head is None or name not in self.seen:
+            if name not in self.seen:
                 raise AttributionError(f"layer {self.layer}: its {name} is not seen in a pass; {_INSTEAD}.")
             said = einsum(stream, by_head, "pos d_model, head d_model d_head -> pos head d_head")
             self._held(said, self._by_head(name), f"heads read the stream through its norm and {name}", bias=True)
