@@ -11,9 +11,9 @@ still has resid_pre and resid_post. For attn_out and mlp_out, and for resid_pre 
 resid_post minus the other two terms as they are after the write, minus the term as it was before. resid_mid must move
 both what resid_post has without mlp_out, and what the MLP reads; the worse of the two counts. For resid_post `moved`
 is what the next block reads (after the last block: the logits must move), and for any other resid_pre what the block
-itself reads. In a layer that lacks a term, as those of hybrids do, attn_out and resid_mid must move resid_mid alone, and
-mlp_out must move resid_post by v and by nothing else. All heads of a layer are written in one pass, each at a token of
-its own, which is valid because the output matrix acts token by token. The input is random tokens and v is random: a
+itself reads. In a layer that lacks a term, as those of hybrids do, attn_out and resid_mid must move resid_mid alone,
+and mlp_out must move resid_post by v and by nothing else. All heads of a layer are written in one pass, each at a token
+of its own, which is valid because the output matrix acts token by token. The input is random tokens and v is random: a
 constant v would be invisible to a LayerNorm. Tolerances, relative to the largest entry: 1e-3 in float32 and wider, 5e-2
 in half precision. A model whose blocks rescale or mix their terms fails here, and so it should.
 """

@@ -135,16 +135,13 @@ def _check_components(model: SteerableModel, components: Sequence[Site]) -> None
     for site in components:
         fault = site_fault(model, site)
         if fault:
-            whole = site.head is not None and not site_fault(model, Site("attn_out", site.layer))
-            measured = any(not site_fault(model, other) for other in components)
-            advice = [
-                *(["heads=False"] if whole else []),
-                *(["patch_back, which measures one part at a time"] if measured else []),
-                "an edit at a later layer",
-            ]
-            raise AttributionError(
-                f"what layer {site.layer} writes cannot be added up, because {site} {fault}. Use {', or '.join(advice)}."
-            )
+            advice = ["an edit at a later layer"]
+            if any(not site_fault(model, other) for other in components):
+                advice.insert(0, "patch_back, which measures one part at a time")
+            if site.head is not None and not site_fault(model, Site("attn_out", site.layer)):
+                advice.insert(0, "heads=False")
+            wrong = f"what layer {site.layer} writes cannot be added up, because {site} {fault}"
+            raise AttributionError(f"{wrong}. Use {', or '.join(advice)}.")
     require_whole_heads(model, components)
 
 

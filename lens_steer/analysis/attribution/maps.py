@@ -103,6 +103,7 @@ class _Proof:
         if norm is None:
             moved, wanted = said - said[:1], out - out[:1]
             factor = float((moved * wanted).sum() / moved.pow(2).sum())
+            factor = 1.0 if abs(factor - 1) <= allowed_error(self.model) else factor
             self._held(said * factor, out, "attention adds its heads through W_O", bias=True)
             return written * factor
         attention, gain = self.seen["attention"], norm_gain(self.model, norm).cpu()
@@ -136,9 +137,8 @@ class _Proof:
     def _by_head(self, name: str) -> Float[Tensor, "pos head d_head"]:
         """Queries, keys or values, as many as there are heads."""
         found = self.seen[name]
-        return repeat(
-            found, "pos g d_head -> pos (g shared) d_head", shared=int(self.model.cfg.n_heads) // found.shape[1]
-        )
+        shared = int(self.model.cfg.n_heads) // found.shape[1]
+        return repeat(found, "pos group d_head -> pos (group shared) d_head", shared=shared)
 
     def _held(self, said: Tensor, found: Tensor, claim: str, bias: bool = False) -> None:
         """Refuses the layer where a claim is not what was seen; a bias is the same at every token and not looked at."""

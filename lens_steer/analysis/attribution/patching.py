@@ -101,8 +101,8 @@ def _later(model: SteerableModel, edited: Sequence[Site]) -> tuple[Site, ...]:
             found.append(whole)
     if not found:
         raise AttributionError(
-            f"no head, attention or MLP that is a site of this model comes after {', '.join(map(str, edited))}: nothing "
-            "can be patched back. Edit an earlier site, or look at preflight."
+            f"no head, attention or MLP that is a site of this model comes after {', '.join(map(str, edited))}, so "
+            "that nothing can be patched back. Edit an earlier site, or look at preflight."
         )
     return tuple(found)
 

@@ -80,8 +80,8 @@ def attribute_reading(
         seed: of the random directions.
 
     Returns:
-        The readings; no row `toward` where no tokens are given, no MLP rows where a block's MLP is not one (experts), no
-        head rows where a block has no attention (the state-space layers of a hybrid).
+        The readings; no row `toward` where no tokens are given, no MLP rows where a block's MLP is not one (experts),
+        no head rows where a block has no attention (the state-space layers of a hybrid).
 
     Raises:
         MismatchError: a vector of another model.
@@ -105,7 +105,7 @@ def attribute_reading(
     direction = vector.at(where)[None].double()
     if where.head is not None:
         (own,) = proved_maps(model, [where.layer])
-        direction = direction if own.outputs is None else direction @ own.outputs[where.head].double()
+        direction = direction @ own.outputs[where.head].double()
     rows = torch.cat([direction, others])
     rows = rows / rows.norm(dim=1, keepdim=True)
     answer = None
@@ -131,20 +131,14 @@ def _of_layer(
 ) -> Iterator[tuple[Site, str, Float[Tensor, " n"]]]:
     """Every measure of every component of a layer, of each direction."""
     inputs, layer = maps.inputs, maps.layer
-    if (
-        inputs.queries is not None
-        and inputs.keys is not None
-        and inputs.values is not None
-        and maps.outputs is not None
-    ):
-        by_head = zip(inputs.queries, inputs.keys, inputs.values, maps.outputs, strict=True)
-        for head, (query, key, value, output) in enumerate(by_head):
-            site, carried = Site("z", layer, head), rows @ value.double() @ output.double()
-            yield site, "query", (rows @ query.double()).norm(dim=1)
-            yield site, "key", (rows @ key.double()).norm(dim=1)
-            yield site, "ov", carried.norm(dim=1)
-            if answer is not None:
-                yield site, "toward", carried @ answer / answer.norm()
+    by_head = zip(inputs.queries, inputs.keys, inputs.values, maps.outputs, strict=True)
+    for head, (query, key, value, output) in enumerate(by_head):
+        site, carried = Site("z", layer, head), rows @ value.double() @ output.double()
+        yield site, "query", (rows @ query.double()).norm(dim=1)
+        yield site, "key", (rows @ key.double()).norm(dim=1)
+        yield site, "ov", carried.norm(dim=1)
+        if answer is not None:
+            yield site, "toward", carried @ answer / answer.norm()
     if inputs.mlp is not None:
         yield Site("mlp_out", layer), "mlp", (rows @ inputs.mlp.double()).norm(dim=1)
 

@@ -83,7 +83,7 @@ def attribute_writing(
 
     Raises:
         MismatchError: a vector of another model.
-        AttributionError: a site is missing, the classes are not pairs, or the parts or the heads do not sum to the whole.
+        AttributionError: a site is missing, the classes are not pairs, or the parts do not sum to the whole.
 
     Source:
         Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits".
