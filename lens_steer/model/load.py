@@ -12,6 +12,8 @@ happened and what to do.
 """
 
 import difflib
+import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,7 +54,8 @@ def load_model(
 
     Raises:
         ModelNotFoundError: no such name, or the Hub could not be reached.
-        ModelFolderError: the folder lacks a part, a part cannot be read, or the bridge's logits are not the model's.
+        ModelFolderError: the folder lacks a part, a part cannot be read, TransformerLens has no bridge that fits it, or
+            the bridge's logits are not the model's.
         ArgumentError: there is no such device here; or an object that is no model, or one with adapters.
 
     Example:
@@ -81,10 +84,16 @@ def load_model(
             model = TransformerBridge.boot_transformers(source, device=device, dtype=dtype, tokenizer=tokenizer)
     except (*_FAILURES, SafetensorError) as error:
         cause = str(error).strip().split("\n")[0]
+        if not _in_transformers(error) and not isinstance(error, torch.OutOfMemoryError):
+            cause = re.sub(r"Available architectures: \[.*?\], ", "", cause).rstrip(".")
+            raise ModelFolderError(
+                f"TransformerLens has no bridge that fits the architecture of model {str(name)!r}: {cause}. Nothing is "
+                "wrong with its files; load another model."
+            ) from error
         if local:
             raise ModelFolderError(
                 f"model folder {str(folder)!r} could not be read: {cause}; save it again with save_pretrained "
-                "(model and tokenizer). If transformers reads it, TransformerLens has no bridge for its architecture."
+                "(model and tokenizer)."
             ) from error
         raise ModelNotFoundError(
             f"model {str(name)!r} could not be loaded: {cause} {_hint(str(name))}Check the name and the connection, "
@@ -137,13 +146,22 @@ def _checked(model: SteerableModel, check: bool) -> SteerableModel:
         error = wrapping_error(model)
     except (*_FAILURES, TypeError, AttributeError) as failure:
         cause = str(failure).strip().split("\n")[0]
-        raise ModelFolderError(f"{type(inner).__name__} does not run on a few tokens: {cause}. {advice}") from failure
+        raise ModelFolderError(
+            f"TransformerLens' bridge of {type(inner).__name__} does not run on a few tokens: {cause.rstrip('.')}. Load "
+            "another model, of which activations can be read."
+        ) from failure
     if error > _TOLERANCE.get(next(inner.parameters()).dtype, 0.05):
         raise ModelFolderError(
             f"TransformerLens' bridge of {type(inner).__name__} gives other logits than the model itself: they differ "
             f"by {error:.2g} of their norm on a few tokens. {advice}"
         )
     return model
+
+
+def _in_transformers(error: BaseException) -> bool:
+    """Whether it was transformers that failed to read a checkpoint, and not TransformerLens that failed to wrap it."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(str(frame.f_globals.get("__name__")).split(".")[0] == "transformers" for frame, _ in frames)
 
 
 @contextmanager
