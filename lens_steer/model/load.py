@@ -24,6 +24,7 @@ import torch
 from lens_steer.errors import ArgumentError, ModelFolderError, ModelNotFoundError
 from lens_steer.model.fast_forward import wrapping_error
 from lens_steer.model.folders import LAB_FOLDER
+from lens_steer.model.prefix import why_not_decoded
 from lens_steer.model.protocol import SteerableModel
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -147,14 +148,15 @@ def _checked(model: SteerableModel, check: bool) -> SteerableModel:
     except (*_FAILURES, TypeError, AttributeError) as failure:
         cause = str(failure).strip().split("\n")[0]
         raise ModelFolderError(
-            f"TransformerLens' bridge of {type(inner).__name__} does not run on a few tokens: {cause.rstrip('.')}. Load "
-            "another model, of which activations can be read."
+            f"TransformerLens' bridge of {type(inner).__name__} does not run on a few tokens: {cause.rstrip('.')}. "
+            "Load another model."
         ) from failure
     if error > _TOLERANCE.get(next(inner.parameters()).dtype, 0.05):
         raise ModelFolderError(
             f"TransformerLens' bridge of {type(inner).__name__} gives other logits than the model itself: they differ "
             f"by {error:.2g} of their norm on a few tokens. {advice}"
         )
+    why_not_decoded(model)  # remembered: later the model may be hooked
     return model
 
 

@@ -104,19 +104,22 @@ def test_a_checkpoint_that_only_transformers_reads_is_refused_for_its_architectu
     from transformers import CTRLConfig, CTRLLMHeadModel
 
     falcon = save_checkpoint(next(a for a in ARCHITECTURES if a.name == "Falcon, two norms"), tmp_path / "falcon")
-    with pytest.raises(ModelFolderError, match=r"no bridge that fits the architecture of .*split_sizes.*Nothing is wrong"):
+    with pytest.raises(ModelFolderError, match=r"no bridge that fits .*split_sizes.*Nothing is wrong"):
         load_model(falcon)
     CTRLLMHeadModel(CTRLConfig(vocab_size=259, n_embd=32, dff=32, n_layer=1, n_head=2)).save_pretrained(falcon)
-    with pytest.raises(ModelFolderError, match="no bridge that fits the architecture.*CTRLLMHeadModel") as caught:
+    with pytest.raises(ModelFolderError, match=r"no bridge that fits .*CTRLLMHeadModel") as caught:
         load_model(falcon)
     assert len(str(caught.value)) < 400, "the names of all architectures are left out"
-    (falcon / "model.safetensors").write_bytes(b"not weights" * 9)
-    with pytest.raises(ModelFolderError, match="could not be read: .*save it again"):
-        load_model(save_checkpoint(ARCHITECTURES[0], tmp_path / "gpt").parent / "falcon")
+    broken = save_checkpoint(ARCHITECTURES[0], tmp_path / "broken")
+    (broken / "model.safetensors").write_bytes(b"not weights" * 9)
+    with pytest.raises(ModelFolderError, match=r"could not be read: .*save it again"):
+        load_model(broken)
 
 
 def test_an_architecture_whose_bridge_does_not_run_is_refused(tmp_path: Path) -> None:
-    folder = save_checkpoint(next(a for a in ARCHITECTURES if a.name == "Granite 4, no positions"), tmp_path / "granite")
+    folder = save_checkpoint(
+        next(a for a in ARCHITECTURES if a.name == "Granite 4, no positions"), tmp_path / "granite"
+    )
     with pytest.raises(ModelFolderError, match=r"bridge of GraniteMoeHybridForCausalLM does not run on a few tokens"):
         load_model(folder)
 

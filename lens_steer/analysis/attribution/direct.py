@@ -136,7 +136,7 @@ def _check_components(model: SteerableModel, components: Sequence[Site]) -> None
         fault = site_fault(model, site)
         if fault:
             advice = ["an edit at a later layer"]
-            if any(not site_fault(model, other) for other in components):
+            if any(not site_fault(model, other) for other in (*components, Site("z", site.layer, 0))):
                 advice.insert(0, "patch_back, which measures one part at a time")
             if site.head is not None and not site_fault(model, Site("attn_out", site.layer)):
                 advice.insert(0, "heads=False")

@@ -23,8 +23,7 @@ from lens_steer._util.shown import shown
 from lens_steer.errors import AttributionError
 from lens_steer.hooks import hooked
 from lens_steer.hooks.terms import allowed_error, site_faults
-from lens_steer.model import BlockInputs, SteerableModel, block_inputs, output_weights, pad, run_hooks
-from lens_steer.model.readout import norm_gain
+from lens_steer.model import BlockInputs, SteerableModel, block_inputs, norm_gain, output_weights, pad, run_hooks
 
 _TOKENS = [1, 2, 3, 4, 3, 2, 1, 4]
 _HOOKS = {
