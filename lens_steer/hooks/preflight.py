@@ -196,7 +196,7 @@ def _written(
         judged = ()
     moved = _moved(before, after, site, judged)
     if site.kind == "mlp_out" and not judged:
-        errors["resid_post moves by what is written"] = float((moved[0] - v).abs().max() / v.abs().max())
+        errors["resid_post moves by v and by nothing else, which"] = float((moved[0] - v).abs().max() / v.abs().max())
     equation = max(errors, key=lambda name: errors[name], default="")
     share = min((_share(part, v) for part in moved), key=lambda share: -abs(share - 1), default=float("nan"))
     if site.kind == "resid_post" and not moved:
@@ -227,7 +227,7 @@ def _heads(
         moved = (after.terms[out] - before.terms[out])[head]
         strangers = [(after.terms[other] - before.terms[other])[head] for other in sites if other != site]
         error = max(float(off.abs().max()) for off in (moved - wanted, *strangers)) / float(wanted.abs().max())
-        equation = f"attn_out moves by W_O[{head}]^T v and no other head moves"
+        equation = f"attn_out moves by W_O[{head}]^T v and no other head moves, which"
         fires, share = float(after.edited[head]), _share(moved, wanted)
         found[site] = _Found(fires=fires, share=share, error=error, equation=equation)
     return found
