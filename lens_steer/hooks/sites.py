@@ -259,7 +259,8 @@ def check_site(model: SteerableModel, *sites: Site) -> None:
         if fault:
             others = [Site(kind, site.layer, 0 if kind == HEADS else None) for kind in KINDS if kind != site.kind]
             usable = [other.kind for other in others if not site_fault(model, other)]
-            raise SiteError(f"site {str(site)!r} {fault}; layer {site.layer} has {', '.join(usable) or 'no other'}.")
+            advice = f"choose another at layer {site.layer}: {', '.join(usable)}" if usable else "choose another layer"
+            raise SiteError(f"site {str(site)!r} {fault}; {advice}.")
 
 
 def site_fault(model: SteerableModel, site: Site) -> str:

@@ -157,7 +157,7 @@ def _missed(terms: Mapping[str, Tensor], kind: str, limit: float) -> str:
     for equation in equations(kind, terms):
         error = equation.error(terms)
         if not error <= limit:
-            return f"{equation} misses by {error:.2g} of its size"
+            return f"{equation} misses by {error:.2g} of its size (a norm behind the sum, or a part that is no site)"
     return ""
 
 

@@ -82,7 +82,7 @@ def _by_head(
     except (NotImplementedError, ValueError):  # TransformerLens: latent attention, heads of several widths
         weight = None
     if not isinstance(weight, Tensor) or weight.shape[1:] != shape or heads % len(weight):
-        found = tuple(weight.shape) if isinstance(weight, Tensor) else "none"
+        found = tuple(weight.shape) if isinstance(weight, Tensor) else "none (latent attention, or heads of two widths)"
         raise AttributionError(
             f"layer {layer}: attention's {name}, cut into heads, should be (heads, {shape[0]}, {shape[1]}); found "
             f"{found}. What its heads read cannot be told from the weights; use patch_back."

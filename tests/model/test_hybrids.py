@@ -73,10 +73,10 @@ def test_a_site_that_a_layer_lacks_is_refused_with_what_the_layer_has(jamba: Any
     with pytest.raises(SiteError, match=r"'attn_out@0' does not exist at this layer; the first layer that has it is 1"):
         steer(jamba, edit(jamba, "attn_out@0")).__enter__()
     with pytest.raises(
-        SiteError, match=r"\(no hook 'blocks.0.attn.hook_z'\); layer 0 has resid_pre, mlp_out, resid_post"
+        SiteError, match=r"'blocks.0.attn.hook_z'\); choose another at layer 0: resid_pre, mlp_out, resid_post\."
     ):
         extract(jamba, ["a"], ["b"], sites="z@0.1")
-    with pytest.raises(SiteError, match=r"on this architecture .*; layer 1 has resid_pre, resid_post\.$"):
+    with pytest.raises(SiteError, match=r"on this architecture .*; choose another at layer 1: resid_pre, resid_post\."):
         extract(mamba, ["a"], ["b"], sites="mlp_out@1")
 
 

@@ -136,7 +136,7 @@ class _Proof:
     def _by_head(self, name: str) -> Float[Tensor, "pos head d_head"]:
         """Queries, keys or values, as many as there are heads."""
         found = self.seen[name]
-        shared = int(self.model.cfg.n_heads) // found.shape[1]
+        shared = max(1, int(self.model.cfg.n_heads) // found.shape[1])
         return repeat(found, "pos group d_head -> pos (group shared) d_head", shared=shared)
 
     def _held(self, said: Tensor, found: Tensor, claim: str, bias: bool = False) -> None:
