@@ -11,13 +11,14 @@ still has resid_pre and resid_post. For attn_out and mlp_out, and for resid_pre 
 resid_post minus the other two terms as they are after the write, minus the term as it was before. resid_mid must move
 both what resid_post has without mlp_out, and what the MLP reads; the worse of the two counts. For resid_post `moved`
 is what the next block reads (after the last block: the logits must move), and for any other resid_pre what the block
-itself reads. All heads of a layer are written in one pass, each at a token of its own, which is valid because the
-output matrix acts token by token. The input is random tokens and v is random: a constant v would be invisible to a
-LayerNorm. Tolerances, relative to the largest entry: 1e-3 in float32 and wider, 5e-2 in half precision. A model whose
-blocks rescale or mix their terms fails here, and so it should.
+itself reads. In a layer that lacks a term, as those of hybrids do, attn_out and resid_mid must move resid_mid alone,
+and mlp_out must move resid_post by v and by nothing else. All heads of a layer are written in one pass, each at a token
+of its own, which is valid because the output matrix acts token by token. The input is random tokens and v is random: a
+constant v would be invisible to a LayerNorm. Tolerances, relative to the largest entry: 1e-3 in float32 and wider, 5e-2
+in half precision. A model whose blocks rescale or mix their terms fails here, and so it should.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -28,12 +29,11 @@ from torch import Tensor
 from lens_steer._util.shown import shown
 from lens_steer.errors import SiteError, SteeringError
 from lens_steer.hooks import Intervention, hooked, steer
-from lens_steer.hooks.sites import HEADS, KINDS, Site, SiteLike, by_hook_name, check_site
-from lens_steer.hooks.terms import HALF_TOLERANCE, TOLERANCES
+from lens_steer.hooks.sites import HEADS, Site, SiteLike, by_hook_name, site_fault
+from lens_steer.hooks.terms import STREAM, SUM, Equation, allowed_error, equations
 from lens_steer.model import SteerableModel, forward, output_weights, vocabulary_size
 
 TOKENS = 8
-TERMS = ("resid_pre", "attn_out", "mlp_out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,12 @@ class Preflight:
             layers = 1 + max(check.site.layer for check in self.checks)
             raise SiteError(f"site {parsed} was not checked; the model has {layers} layers.")
         if not found[0].passed:
-            raise SiteError(f"site {parsed} failed its preflight: {found[0].reason}; choose a site that passed.")
+            here = [check.site for check in self.checks if check.passed and check.site.layer == parsed.layer]
+            others = dict.fromkeys("z" if site.head is not None else site.kind for site in here)
+            raise SiteError(
+                f"site {parsed} failed its preflight: {found[0].reason}; choose a site that passed, at this layer "
+                f"{', '.join(others) or 'none did'}."
+            )
 
     def to_frame(self) -> pd.DataFrame:
         """One row a site: fires, share, identity error, verdict and reason."""
@@ -129,18 +134,15 @@ def preflight(model: SteerableModel, seed: int = 0) -> Preflight:
     vocabulary = vocabulary_size(model)
     n_heads = int(model.cfg.n_heads)
     tokens = torch.randint(vocabulary, (1, max(TOKENS, n_heads)), generator=generator)
-    parameter = next(model.original_model.parameters())
-    tokens = tokens.to(parameter.device)
-    tolerance = TOLERANCES.get(parameter.dtype, HALF_TOLERANCE)
+    tokens, tolerance = tokens.to(next(model.original_model.parameters()).device), allowed_error(model)
     checks: list[SiteCheck] = []
     for layer in range(int(model.cfg.n_layers)):
-        stream = {Site(kind, layer): _absence(model, Site(kind, layer)) for kind in KINDS if kind != HEADS}
+        stream = {Site(kind, layer): site_fault(model, Site(kind, layer)) for kind in STREAM}
         there = [site for site, reason in stream.items() if not reason]
-        following = Site("resid_pre", layer + 1)
-        looked = there + ([] if _absence(model, following) else [following])
-        before = _observe(model, tokens, looked)
+        following = [Site("resid_pre", layer + 1)] if layer + 1 < int(model.cfg.n_layers) else []
+        before = _observe(model, tokens, there + following)
         for site, reason in stream.items():
-            silent = reason or ("" if site in before.terms else "its hook does not run in a forward pass")
+            silent = reason or ("" if site in before.terms else "has a hook that does not run in a forward pass")
             found = _missing(silent) if silent else _written(model, tokens, before, site, generator, tolerance)
             checks.append(_check(site, found, tolerance))
         checks += [_check(site, found, tolerance) for site, found in _heads(model, tokens, layer, generator).items()]
@@ -180,17 +182,27 @@ def _written(
     tolerance: float,
 ) -> _Found:
     """What a random direction does that is added at every token of a site of the stream."""
+    here = {kind: before.terms[place] for kind in STREAM if (place := Site(kind, site.layer)) in before.terms}
+    judged = equations(site.kind, here)
+    if site.kind in ("attn_out", "resid_mid") and not judged:
+        return _missing("cannot be proved, because the layer shows neither mlp_out nor resid_mid")
     v = _direction(before.terms[site], generator)
     try:
         after = _observe(model, tokens, before.terms, [Intervention.at(site, v)])
     except SteeringError as error:
         return _missing(str(error))
-    equation, error = _identity(before.terms, site)
-    moved = _moved(before, after, site, error <= tolerance)
+    errors = {str(equation): equation.error(here) for equation in judged}
+    if site.kind == "resid_post" or (site.kind == "resid_pre" and not errors.get(str(SUM), 1) <= tolerance):
+        judged = ()
+    moved = _moved(before, after, site, judged)
+    if site.kind == "mlp_out" and not judged:
+        errors["resid_post moves by v and by nothing else, which"] = float((moved[0] - v).abs().max() / v.abs().max())
+    equation = max(errors, key=lambda name: errors[name], default="")
     share = min((_share(part, v) for part in moved), key=lambda share: -abs(share - 1), default=float("nan"))
     if site.kind == "resid_post" and not moved:
         share = float((before.logits - after.logits).abs().max() > 0)
-    return _Found(fires=after.edited[0] / tokens.numel(), share=share, error=error, equation=equation)
+    fires = after.edited[0] / tokens.numel()
+    return _Found(fires=fires, share=share, error=errors.get(equation, float("nan")), equation=equation)
 
 
 def _heads(
@@ -198,9 +210,10 @@ def _heads(
 ) -> dict[Site, _Found]:
     """What random directions do that are added to all heads of a layer, head h at token h."""
     sites = [Site(HEADS, layer, head) for head in range(int(model.cfg.n_heads))]
-    out = Site("attn_out", layer)
+    out, faults = Site("attn_out", layer), [site_fault(model, site) for site in sites[:1]]
+    if any(faults):
+        return {site: _missing(faults[0]) for site in sites}
     try:
-        check_site(model, *sites)
         matrices = output_weights(model, layer)
         before = _observe(model, tokens, sites, attention=layer)
         directions = [_direction(before.terms[site], generator) for site in sites]
@@ -214,7 +227,7 @@ def _heads(
         moved = (after.terms[out] - before.terms[out])[head]
         strangers = [(after.terms[other] - before.terms[other])[head] for other in sites if other != site]
         error = max(float(off.abs().max()) for off in (moved - wanted, *strangers)) / float(wanted.abs().max())
-        equation = f"attn_out moves by W_O[{head}]^T v and no other head moves"
+        equation = f"attn_out moves by W_O[{head}]^T v and no other head moves, which"
         fires, share = float(after.edited[head]), _share(moved, wanted)
         found[site] = _Found(fires=fires, share=share, error=error, equation=equation)
     return found
@@ -226,44 +239,25 @@ def _direction(activation: Float[Tensor, "pos width"], generator: torch.Generato
     return v * activation.norm(dim=-1).max().clamp(min=1e-3) / v.norm()
 
 
-def _moved(before: _Seen, after: _Seen, site: Site, adds: bool) -> list[Float[Tensor, "pos d_model"]]:
-    """What moved where the write should arrive, if the block's terms add up or not; nothing where one is missing."""
-    layer, terms = site.layer, after.terms
-    if site.kind == "resid_post":
-        arrived = [(Site("resid_pre", layer + 1), ())]
-    elif site.kind == "resid_pre" and not adds:
-        arrived = [(site, ())]
-    elif site.kind == "resid_mid":
-        arrived = [(Site("resid_post", layer), (Site("mlp_out", layer),)), (site, ())]
-    else:
-        arrived = [(Site("resid_post", layer), tuple(Site(kind, layer) for kind in TERMS if kind != site.kind))]
-    if any(place not in terms for whole, others in arrived for place in (whole, *others)):
-        return []
-    return [terms[whole] - sum((terms[other] for other in others), before.terms[site]) for whole, others in arrived]
+def _moved(before: _Seen, after: _Seen, site: Site, judged: Sequence[Equation]) -> list[Float[Tensor, "pos d_model"]]:
+    """What moved where the write should arrive, by each equation; nothing where the place is not shown."""
+    old, new = before.terms, after.terms
+    if not judged:
+        shows = {"resid_post": Site("resid_pre", site.layer + 1), "mlp_out": Site("resid_post", site.layer)}
+        place = shows.get(site.kind, site)
+        return [new[place] - old[site if site.kind == "resid_post" else place]] if place in new else []
+    found = []
+    for equation in judged:
+        whole = site if site.kind == equation.whole else Site(equation.whole, site.layer)
+        behind = ("mlp_out",) if site.kind == "resid_mid" else tuple(k for k in equation.kinds if k != site.kind)
+        others = [] if whole == site else [new[Site(kind, site.layer)] for kind in behind]
+        found.append(new[whole] - sum(others, old[site]))
+    return found
 
 
 def _share(moved: Float[Tensor, "*pos d_model"], v: Float[Tensor, " d_model"]) -> float:
     """How much of what was written arrived: 1 is all of it."""
     return float((moved.double() @ v.double() / (v.double() @ v.double())).mean())
-
-
-def _identity(terms: Mapping[Site, Tensor], site: Site) -> tuple[str, float]:
-    """The equation that a site must satisfy, and how far it is from it, relative to the sum; NaN without a term."""
-    kinds, whole = (TERMS[:2], "resid_mid") if site.kind == "resid_mid" else (TERMS, "resid_post")
-    equation = f"{' + '.join(kinds)} = {whole}"
-    if any(Site(kind, site.layer) not in terms for kind in (*kinds, whole)):
-        return equation, float("nan")
-    total = terms[Site(whole, site.layer)]
-    return equation, float((sum(terms[Site(k, site.layer)] for k in kinds) - total).abs().max() / total.abs().max())
-
-
-def _absence(model: SteerableModel, site: Site) -> str:
-    """Why a site cannot be checked, or nothing."""
-    try:
-        check_site(model, site)
-    except SiteError as error:
-        return str(error)
-    return ""
 
 
 def _missing(reason: str) -> _Found:

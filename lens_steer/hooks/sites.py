@@ -19,7 +19,7 @@ a hook is named and which part of its activation a site is, not how a hook is in
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 
 from jaxtyping import Float
@@ -254,22 +254,40 @@ def check_site(model: SteerableModel, *sites: Site) -> None:
         SiteError: the model has no such layer or head, its architecture no such hook, or one short forward pass, run
             once a model, shows another tensor there (`lens_steer.hooks.terms`).
     """
-    names = set(model.hook_dict)
     for site in sites:
-        _check_there(site, int(model.cfg.n_layers), int(model.cfg.n_heads))
-        if not {site.hook_name, site.write_name} <= names:
-            beside = site.kind == "resid_mid" and site.write_name in names
-            parallel = " (blocks that run attention and MLP side by side have none)" if beside else ""
-            raise SiteError(
-                f"site {str(site)!r} does not exist on this architecture (no hook {site.hook_name!r}){parallel}; "
-                f"choose another of {', '.join(KINDS)}."
-            )
-        fault = site_faults(model).get((site.kind, site.layer))
+        fault = site_fault(model, site)
         if fault:
-            raise SiteError(
-                f"site {str(site)!r} cannot be used on this architecture: {fault}; choose resid_pre or resid_post, "
-                "or another site that preflight(model) passes."
-            )
+            others = [Site(kind, site.layer, 0 if kind == HEADS else None) for kind in KINDS if kind != site.kind]
+            usable = [other.kind for other in others if not site_fault(model, other)]
+            advice = f"choose another at layer {site.layer}: {', '.join(usable)}" if usable else "choose another layer"
+            raise SiteError(f"site {str(site)!r} {fault}; {advice}.")
+
+
+def site_fault(model: SteerableModel, site: Site) -> str:
+    """What `check_site` says of a site that the model's architecture does not have, or shows as something else.
+
+    Args:
+        model: a loaded model.
+        site: the place.
+
+    Returns:
+        The end of a sentence about the site; empty where it can be used.
+
+    Raises:
+        SiteError: the model has no such layer or head.
+    """
+    layers, names = int(model.cfg.n_layers), set(model.hook_dict)
+    _check_there(site, layers, int(model.cfg.n_heads))
+    lacking = [name for name in (site.hook_name, site.write_name) if name not in names]
+    if lacking:
+        if site.kind == "resid_mid" and site.write_name in names:
+            return "does not exist on this architecture (blocks that run attention and MLP side by side have none)"
+        same = (replace(site, layer=layer) for layer in range(layers))
+        first = next((other.layer for other in same if {other.hook_name, other.write_name} <= names), None)
+        where = "on this architecture" if first is None else f"at this layer; the first layer that has it is {first}"
+        return f"does not exist {where} (no hook {lacking[0]!r})"
+    fault = site_faults(model).get((site.kind, site.layer))
+    return f"cannot be used on this architecture: {fault}" if fault else ""
 
 
 def _heads(match: re.Match[str], n_heads: int) -> Sequence[int | None]:

@@ -43,5 +43,7 @@ from lens_steer.model.prefix import why_not_shared as why_not_shared
 from lens_steer.model.protocol import SteerableModel as SteerableModel
 from lens_steer.model.protocol import require_model as require_model
 from lens_steer.model.readout import Readout as Readout
+from lens_steer.model.readout import logit_factor as logit_factor
+from lens_steer.model.readout import norm_gain as norm_gain
 from lens_steer.model.readout import read_out as read_out
 from lens_steer.model.weights import output_weights as output_weights

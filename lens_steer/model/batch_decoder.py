@@ -4,7 +4,7 @@
     uncached   every sequence in full, right-padded, in each pass
 
 A row that has ended continues as padding: it is masked, so that no hook edits it. Both ways have the same absolute
-positions; models without a key-value cache of tokens are decoded uncached.
+positions; models without a key-value cache of tokens, or whose recurrent state takes padding in, are decoded uncached.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lens_steer.model.fast_forward import FastForward, may_fast_forward
 from lens_steer.model.forward import next_logits, pad, takes
-from lens_steer.model.prefix import new_cache
+from lens_steer.model.prefix import new_cache, why_not_decoded
 from lens_steer.model.protocol import SteerableModel
 
 
@@ -35,7 +35,7 @@ class DecodingState:
 
     def __init__(self, model: SteerableModel, rows: Sequence[Sequence[int]], cached: bool = True) -> None:
         self._model = model
-        self._cache = new_cache(model) if cached and takes(model, "past_key_values") else None
+        self._cache = new_cache(model) if cached and not why_not_decoded(model) else None
         self._rows = [list(row) for row in rows]
         self._tokens, self._mask = pad(model, rows, side="left")
         self._extra = {"logits_to_keep": 1} if takes(model, "logits_to_keep") else {}

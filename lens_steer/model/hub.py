@@ -1,6 +1,7 @@
 """Why a model could not be loaded from the Hub, in words that say what to do."""
 
 import difflib
+import re
 from collections.abc import Iterator
 
 from lens_steer.errors import ModelNotFoundError
@@ -33,15 +34,16 @@ def hub_error(name: str, error: BaseException) -> ModelNotFoundError:
         advice = f"the Hub has no model of this name, or it is private. {_similar(name)}Check the spelling, or log in."
     else:
         advice = (
-            f"{first_line(error)} {_similar(name)}{how_to_get(name)}Check the name and the connection, download it "
+            f"{first_line(error)}. {_similar(name)}{how_to_get(name)}Check the name and the connection, download it "
             "once with a connection, give a local folder, or use 'lab', which needs no network."
         )
     return ModelNotFoundError(f"model {name!r} could not be loaded: {advice}")
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type where it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+    """The first line of an error's message without the list of what TransformerLens knows; or the error's type."""
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return re.sub(r"Available architectures: \[.*?\], ", "", line)[:200].rstrip(".")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -11,6 +11,7 @@ loaded without that processor, and takes text. Whatever goes wrong becomes an er
 happened and what to do.
 """
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -25,6 +26,7 @@ from lens_steer.model.folders import LAB_FOLDER
 from lens_steer.model.gguf import read_gguf
 from lens_steer.model.hub import first_line, hub_error
 from lens_steer.model.packaged import PACKAGED, how_to_get, packaged_folder
+from lens_steer.model.prefix import why_not_decoded
 from lens_steer.model.protocol import SteerableModel
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -61,8 +63,8 @@ def load_model(
 
     Raises:
         ModelNotFoundError: no such name, access to it is restricted, or the Hub could not be reached.
-        ModelFolderError: the folder or file lacks a part, a part cannot be read, or the bridge's logits are not the
-            model's.
+        ModelFolderError: the folder or file lacks a part, a part cannot be read, TransformerLens has no bridge that
+            fits it, or the bridge's logits are not the model's.
         ArgumentError: no such device or dtype, no accelerate for a device map; or an object that is no model, or one
             with adapters.
 
@@ -91,11 +93,16 @@ def load_model(
         with _installing_nothing():
             model = TransformerBridge.boot_transformers(str(source or name), dtype=dtype, tokenizer=tokenizer, **placed)
     except (*_FAILURES, SafetensorError) as error:
+        if not _in_transformers(error) and not isinstance(error, torch.OutOfMemoryError):
+            raise ModelFolderError(
+                f"TransformerLens has no bridge that fits the architecture of model {str(name)!r}: "
+                f"{first_line(error)}. Nothing is wrong with its files; load another model."
+            ) from error
         if source is None:
             raise hub_error(str(name), error) from error
         raise ModelFolderError(
             f"model folder {str(source)!r} could not be read: {first_line(error)}; save it again with save_pretrained "
-            "(model and tokenizer). If transformers reads it, TransformerLens has no bridge for its architecture."
+            "(model and tokenizer)."
         ) from error
     return _checked(model, check)
 
@@ -166,14 +173,22 @@ def _checked(model: SteerableModel, check: bool) -> SteerableModel:
         error = wrapping_error(model)
     except (*_FAILURES, TypeError, AttributeError) as failure:
         raise ModelFolderError(
-            f"{type(inner).__name__} does not run on a few tokens: {first_line(failure)}. {advice}"
+            f"TransformerLens' bridge of {type(inner).__name__} does not run on a few tokens: "
+            f"{first_line(failure)}. Load another model."
         ) from failure
     if error > _TOLERANCE.get(next(inner.parameters()).dtype, 0.05):
         raise ModelFolderError(
             f"TransformerLens' bridge of {type(inner).__name__} gives other logits than the model itself: they differ "
             f"by {error:.2g} of their norm on a few tokens. {advice}"
         )
+    why_not_decoded(model)  # remembered: later the model may be hooked
     return model
+
+
+def _in_transformers(error: BaseException) -> bool:
+    """Whether it was transformers that failed to read a checkpoint, and not TransformerLens that failed to wrap it."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(str(frame.f_globals.get("__name__")).split(".")[0] == "transformers" for frame, _ in frames)
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lens_steer.model.forward import pad, takes
+from lens_steer.model.forward import next_logits, pad, takes
+from lens_steer.model.plain import is_hooked
 from lens_steer.model.protocol import SteerableModel
 from lens_steer.model.settings import by_settings
 
@@ -47,6 +48,49 @@ def why_not_shared(model: SteerableModel) -> str:
 
 
 _REASONS: "weakref.WeakKeyDictionary[Any, tuple[str, str]]" = weakref.WeakKeyDictionary()
+
+
+def why_not_decoded(model: SteerableModel) -> str:
+    """Why a left-padded batch cannot be decoded with the model's cache.
+
+    Keys and values of padding are masked; a recurrent state takes padding in unless the model keeps it out, which is
+    tested once on a short generation. RecurrentGemma does not.
+
+    Args:
+        model: a loaded model.
+
+    Returns:
+        The reason; empty where it can. A model with a recurrent state that is hooked before it was tested is not
+        decoded so.
+    """
+    if not takes(model, "past_key_values"):
+        return "its forward pass takes no key-value cache"
+    if all(type(layer).__name__ in _LAYERS for layer in new_cache(model).layers):
+        return ""
+    if model not in _DECODED:
+        if is_hooked(model):
+            return "its recurrent state was not tested with padding before it was hooked"
+        _DECODED[model] = _padding_missed(model)
+    return _DECODED[model]
+
+
+_DECODED: "weakref.WeakKeyDictionary[Any, str]" = weakref.WeakKeyDictionary()
+
+
+def _padding_missed(model: SteerableModel) -> str:
+    """By how much two decoding steps of a left-padded batch are off; nothing where they are right."""
+    (tokens, mask), cache, rows = pad(model, _PREFIXES, side="left"), new_cache(model), list(map(list, _PREFIXES))
+    for step in _SUFFIXES[0]:
+        with torch.no_grad():
+            found = model(tokens, attention_mask=mask, past_key_values=cache)[:, -1].float()
+        plain = next_logits(model, rows)
+        error = float((found - plain).norm() / plain.norm())
+        if not error <= _TOLERANCE.get(next(model.original_model.parameters()).dtype, 0.05):
+            return f"padding enters its recurrent state, so that logits differ by {error:.1e} of their norm"
+        rows = [[*row, step] for row in rows]
+        tokens = torch.full_like(tokens[:, :1], step)
+        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+    return ""
 
 
 def _reason(model: SteerableModel) -> str:

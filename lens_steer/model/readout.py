@@ -1,8 +1,8 @@
 """How a model makes logits of the last residual stream, as a norm's scale and a linear map.
 
-    logits(h) = W_U^T [ gain * c(h) / sigma(h) + shift ] + b_U            sigma(h) = sqrt( mean(c(h)^2) + epsilon )
+    logits(h) = f (W_U^T [ gain * c(h) / sigma(h) + shift ] + b_U)        sigma(h) = sqrt( mean(c(h)^2) + epsilon )
 
-    c(h) = h - mean(h) under a LayerNorm, h under an RMSNorm
+    c(h) = h - mean(h) under a LayerNorm, h under an RMSNorm;   f: a factor of the configuration (Cohere, Granite), or 1
 
 For a fixed sigma a logit difference is linear in h: it is <direction, h> / sigma + offset. TransformerLens'
 `direct_logit_attribution` says the same, of models whose weights it has folded; here they are left alone. A model that
@@ -25,7 +25,7 @@ from lens_steer.model.protocol import SteerableModel
 @shown()
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Readout:
-    """The final norm and the unembedding of a model; `centred` under a LayerNorm."""
+    """The final norm and the unembedding of a model, its factor in it; `centred` under a LayerNorm."""
 
     gain: Float[Tensor, " d_model"]
     shift: Float[Tensor, " d_model"]
@@ -91,16 +91,28 @@ def read_out(model: SteerableModel) -> Readout:
     norm, unembedding = getattr(model, "ln_final", None), getattr(model, "W_U", None)
     if norm is None or not isinstance(unembedding, Tensor):
         raise AttributionError("this architecture shows no final norm or no unembedding; use patch_back instead.")
-    shift, bias = getattr(norm, "bias", None), getattr(model, "b_U", None)
+    shift, bias, factor = getattr(norm, "bias", None), getattr(model, "b_U", None), logit_factor(model)
     gain = norm_gain(model, norm).cpu()
     return Readout(
         gain=gain,
         shift=shift.detach().float().cpu() if isinstance(shift, Tensor) else torch.zeros_like(gain),
         centred=not model.cfg.uses_rms_norm,
         epsilon=float(model.cfg.eps),
-        unembedding=unembedding.detach(),
-        bias=bias.detach() if isinstance(bias, Tensor) else unembedding.new_zeros(unembedding.shape[1]),
+        unembedding=unembedding.detach() * factor if factor != 1 else unembedding.detach(),
+        bias=bias.detach() * factor if isinstance(bias, Tensor) else unembedding.new_zeros(unembedding.shape[1]),
     )
+
+
+def logit_factor(model: SteerableModel) -> float:
+    """What an architecture multiplies its logits by, as its configuration says: 1 / 16 for Cohere, 1 for most.
+
+    Args:
+        model: a loaded model.
+    """
+    config = model.original_model.config
+    scale, divisor = getattr(config, "logit_scale", None), getattr(config, "logits_scaling", None)
+    factor = float(getattr(config, "lm_head_multiplier", 1.0))
+    return factor * (scale if isinstance(scale, int | float) else 1.0) / (divisor or 1.0)
 
 
 def norm_gain(model: SteerableModel, norm: Any) -> Float[Tensor, " d_model"]:

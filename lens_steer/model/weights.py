@@ -29,7 +29,10 @@ def output_weights(model: SteerableModel, layer: int) -> Float[Tensor, "head d_h
         SiteError: this layer's attention has no such matrix.
     """
     blocks: Any = getattr(model, "blocks", None)
-    weight = getattr(getattr(blocks[layer], "attn", None), "W_O", None) if blocks is not None else None
+    try:
+        weight = getattr(getattr(blocks[layer], "attn", None), "W_O", None) if blocks is not None else None
+    except (NotImplementedError, ValueError):  # TransformerLens: latent attention, heads of several widths
+        weight = None
     shape = (int(model.cfg.n_heads), int(model.cfg.d_head), int(model.cfg.d_model))
     if not isinstance(weight, Tensor) or weight.shape != shape:
         found = tuple(weight.shape) if isinstance(weight, Tensor) else "none"

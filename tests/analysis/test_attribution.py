@@ -14,6 +14,7 @@ from lens_steer.analysis.attribution import attribute_directly, patch_back, toke
 from lens_steer.analysis.attribution.contributions import Component, Contributions
 from lens_steer.analysis.attribution.runs import later_components
 from lens_steer.errors import AttributionError, DataError, PositionError, SiteError, SteeringError
+from lens_steer.extraction.record import record
 from lens_steer.hooks import Intervention, steer
 from lens_steer.hooks.sites import Site
 from lens_steer.model import load_model, next_logits, tokenize
@@ -151,6 +152,51 @@ def test_heads_behind_a_norm_are_refused_one_by_one_and_whole_attentions_sum(tmp
         attribute_directly(model, asked, edit)
     found = attribute_directly(model, asked, edit, heads=False)
     assert float(found.unexplained.abs().max()) < 1e-3
+
+
+@pytest.mark.parametrize("strength", [0.05, 1.0])
+def test_in_half_precision_the_sum_is_held_to_the_rounding_of_logits_and_stream_and_heads_are_proved(
+    strength: float, llama_folder: Path, tmp_path: Path
+) -> None:
+    model: Any = load_model(llama_folder, dtype=torch.bfloat16)
+    asked, edit = token_contrast(model, TEXTS, RAISED, LOWERED), push(model, "resid_post@0", strength=strength)
+    logits = torch.cat([next_logits(model, [row]) for row in asked.rows]).abs().max()
+    for heads in (True, False):
+        found = attribute_directly(model, asked, edit, heads=heads)
+        assert float(found.unexplained.abs().max()) < 0.02 * float(logits)
+    folder = save_windowed(tmp_path / "uncapped", "gemma2")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "final_logit_softcapping": None}))
+    normed: Any = load_model(folder, dtype=torch.bfloat16)
+    asked = token_contrast(normed, TEXTS, RAISED, LOWERED)
+    with pytest.raises(AttributionError, match=r"heads of this architecture do not add up.*heads=False"):
+        attribute_directly(normed, asked, push(normed, "resid_post@0", strength=strength))
+
+
+REAL = Path("~/.cache/lens_steer/real").expanduser()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.skipif(not (REAL / n).is_dir(), reason=f"{n} is not here"))
+        for n in ("smollm2", "gemma3")
+    ],
+)
+def test_real_models_in_bfloat16_are_attributed_as_in_float32(name: str) -> None:
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        model: Any = load_model(REAL / name, dtype=dtype)
+        asked = token_contrast(model, ["The capital of France is", "I think that the movie was"], " the", " a")
+        v = torch.randn(model.cfg.d_model, generator=torch.Generator().manual_seed(0))
+        site = f"resid_post@{model.cfg.n_layers // 2}"
+        (seen,) = record(model, asked.rows, site, "last")
+        v = v / v.norm() * seen.activations[Site.parse(site)].norm(dim=-1).median()
+        found[dtype] = attribute_directly(model, asked, Intervention.at(site, v), heads=False)
+    full, half = found[torch.float32], found[torch.bfloat16]
+    assert float(full.unexplained.abs().max()) < 1e-4 and float(half.unexplained.abs().max()) < 0.2
+    torch.testing.assert_close(half.values, full.values, atol=0.1 * float(full.values.abs().max()), rtol=0.1)
 
 
 def test_patching_back_is_a_literal_swap_of_one_output_and_leaves_no_hook(

@@ -139,6 +139,34 @@ def test_readings_are_those_of_the_weights(llama: Any, vector: SteeringVector) -
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        (
+            "self_attn.q_proj",
+            r"layer 1: that heads read the stream through its norm and W_Q, does not hold .*patch_back",
+        ),
+        ("self_attn.v_proj", "heads read the stream through its norm and W_V"),
+        ("self_attn.o_proj", "attention adds its heads through W_O"),
+        ("mlp.up_proj", "the MLP reads the stream through its norm and W_in"),
+        ("input_layernorm", "heads read the stream through its norm and W_Q"),
+    ],
+)
+def test_maps_that_the_model_does_not_use_as_their_names_say_are_refused(
+    place: str, said: str, llama: Any, vector: SteeringVector
+) -> None:
+    module = llama.original_model.model.layers[1].get_submodule(place).original_component
+    handle = module.register_forward_hook(lambda _module, _args, output: output * output.sigmoid())
+    try:
+        with pytest.raises(AttributionError, match=said):
+            attribute_reading(llama, vector, "resid_post@0")
+        handle.remove()
+        handle = module.register_forward_hook(lambda _module, _args, output: output + 1)
+        attribute_reading(llama, vector, "resid_post@0")
+    finally:
+        handle.remove()
+
+
 def test_a_layer_norm_is_centred_before_it_is_read(gpt2: Any) -> None:
     found = block_inputs(gpt2, 1)
     ones = torch.ones(16)

@@ -98,6 +98,57 @@ def test_a_bridge_with_other_logits_than_its_model_is_refused_unless_told_otherw
     assert load_model(folder, check=False).cfg.n_layers == 2
 
 
+def test_a_checkpoint_that_only_transformers_reads_is_refused_for_its_architecture_and_not_for_its_files(
+    tmp_path: Path,
+) -> None:
+    from transformers import CTRLConfig, CTRLLMHeadModel
+
+    falcon = save_checkpoint(next(a for a in ARCHITECTURES if a.name == "Falcon, two norms"), tmp_path / "falcon")
+    with pytest.raises(ModelFolderError, match=r"no bridge that fits .*split_sizes.*Nothing is wrong"):
+        load_model(falcon)
+    CTRLLMHeadModel(CTRLConfig(vocab_size=259, n_embd=32, dff=32, n_layer=1, n_head=2)).save_pretrained(falcon)
+    with pytest.raises(ModelFolderError, match=r"no bridge that fits .*CTRLLMHeadModel") as caught:
+        load_model(falcon)
+    assert len(str(caught.value)) < 400, "the names of all architectures are left out"
+    broken = save_checkpoint(ARCHITECTURES[0], tmp_path / "broken")
+    (broken / "model.safetensors").write_bytes(b"not weights" * 9)
+    with pytest.raises(ModelFolderError, match=r"could not be read: .*save it again"):
+        load_model(broken)
+
+
+def test_an_architecture_whose_bridge_does_not_run_is_refused(tmp_path: Path) -> None:
+    folder = save_checkpoint(
+        next(a for a in ARCHITECTURES if a.name == "Granite 4, no positions"), tmp_path / "granite"
+    )
+    with pytest.raises(ModelFolderError, match=r"bridge of GraniteMoeHybridForCausalLM does not run on a few tokens"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_sharded_checkpoints_and_half_precision_have_the_logits_of_transformers(
+    dtype: torch.dtype, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    whole = save_checkpoint(next(a for a in ARCHITECTURES if a.name == "Llama, grouped queries"), tmp_path / "whole")
+    plain = AutoModelForCausalLM.from_pretrained(whole, dtype=dtype, attn_implementation="eager").eval()
+    sharded = tmp_path / "sharded"
+    plain.save_pretrained(sharded, max_shard_size="20KB")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (sharded / name).write_bytes((whole / name).read_bytes())
+    assert (sharded / "model.safetensors.index.json").exists() and len(list(sharded.glob("*.safetensors"))) > 2
+    for loaded_in in (torch.float32, torch.bfloat16):
+        model = load_model(sharded, dtype=loaded_in)
+        assert {parameter.dtype for parameter in model.original_model.parameters()} == {loaded_in}
+        reference = plain if loaded_in == dtype else AutoModelForCausalLM.from_pretrained(sharded, dtype=loaded_in)
+        with torch.no_grad():
+            want = reference.eval()(torch.tensor([[5, 9, 14, 13]])).logits[:, -1].float()
+        tolerance = 1e-5 if loaded_in == torch.float32 else 2e-2
+        torch.testing.assert_close(next_logits(model, [[5, 9, 14, 13]]), want, atol=tolerance, rtol=tolerance)
+        (found,) = record(model, [[5, 9, 14]], "resid_post@1")
+        assert {seen.dtype for seen in found.activations.values()} == {torch.float32}
+
+
 def test_hooks_by_which_transformer_lens_connects_an_mlp_do_not_count_and_a_users_permanent_hook_does(
     tmp_path: Path,
 ) -> None:

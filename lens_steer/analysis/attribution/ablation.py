@@ -23,7 +23,7 @@ from lens_steer.errors import AttributionError
 from lens_steer.extraction.record import record
 from lens_steer.hooks import Intervention, Interventions, as_interventions
 from lens_steer.hooks.operators import Replace
-from lens_steer.hooks.sites import Site
+from lens_steer.hooks.sites import Site, site_fault
 from lens_steer.model import SteerableModel
 
 FOUND, INTACT = "found", "none"
@@ -98,8 +98,9 @@ def ablate_heads(
     if not chosen or any(site.head is None for site in chosen):
         raise AttributionError(f"{[str(site) for site in chosen]}: give at least one head, such as z@5.3.")
     interventions = as_interventions(interventions)
-    later = [site for site in later_components(model, [entry.site for entry in interventions]) if site.head is not None]
-    pool = [site for site in later if site not in chosen]
+    later = later_components(model, [entry.site for entry in interventions])
+    heads_of_model = [site for site in later if site.head is not None and not site_fault(model, site)]
+    pool = [site for site in heads_of_model if site not in chosen]
     if controls and len(pool) < len(chosen):
         raise AttributionError(
             f"{len(chosen)} heads were given and only {len(pool)} other heads come after the edit, too few to draw "

@@ -25,10 +25,17 @@ from torch import Tensor
 
 from lens_steer.analysis.attribution.contrast import TokenContrast
 from lens_steer.analysis.attribution.contributions import Component, Contributions
-from lens_steer.analysis.attribution.runs import AttributionRun, later_components, run, tolerance, written
+from lens_steer.analysis.attribution.runs import (
+    AttributionRun,
+    allowance,
+    later_components,
+    require_whole_heads,
+    run,
+    written,
+)
 from lens_steer.errors import AttributionError, SteeringError
 from lens_steer.hooks import Interventions, as_interventions
-from lens_steer.hooks.sites import Site
+from lens_steer.hooks.sites import Site, site_fault
 from lens_steer.model import SteerableModel, read_out
 
 _IN_ATTENTION = ("resid_mid", "z")
@@ -53,10 +60,12 @@ def attribute_directly(
 
     Returns:
         One part for each edited site, each later head and MLP, and the norm's scale; they sum to what was measured
-        within 1e-3 of its size (5e-2 in half precision), or an error is raised.
+        within 1e-3 of its size and the rounding of the model's own logits and stream, or an error is raised. That
+        rounding is what `unexplained` holds: in bfloat16 as much as a hundredth of a logit, however small the effect.
 
     Raises:
-        AttributionError: the model caps its logits; or logits, or the stream, are not the sums that they should be.
+        AttributionError: the model caps its logits; a later layer has parts that are no sites, or heads that do not add
+            up to its attention; or logits, or the stream, are not the sums that they should be.
         SteeringError: there are no interventions, or one selected no token of any prompt.
 
     Source:
@@ -77,16 +86,17 @@ def attribute_directly(
         raise SteeringError("there are no interventions to attribute; give at least one intervention.")
     readout, edited = read_out(model), list(dict.fromkeys(entry.site for entry in interventions))
     components = later_components(model, edited, heads)
+    _check_components(model, components)
     last = Site("resid_post", int(model.cfg.n_layers) - 1)
     before, after = (run(model, asked, [*components, last], plan, batch_size) for plan in ((), interventions))
     old, new = (found.activations[last].double() for found in (before, after))
     rows, offsets = (f(asked.raised, asked.lowered) for f in (readout.directions, readout.offsets))
     for found, stream in ((before, old), (after, new)):
-        _check_readout(model, _along(rows, stream) / readout.scale(stream) + offsets, found.read)
+        _check_readout(model, _along(rows, stream) / readout.scale(stream) + offsets, found)
     now, then = 1 / readout.scale(new), 1 / readout.scale(old)
     moved = [written(model, site, after.edits[site]) for site in edited]
     moved += [written(model, site, _own(model, after, site) - before.activations[site]) for site in components]
-    _check_stream(model, reduce(moved, "component n d_model -> n d_model", "sum"), new - old, heads)
+    _check_stream(model, reduce(moved, "component n d_model -> n d_model", "sum"), old, new)
     parts = [_along(rows, change) * (now + then) / 2 for change in moved]
     parts.append(_along(rows, new + old) / 2 * (now - then))
     return Contributions(
@@ -120,10 +130,25 @@ def _own(model: SteerableModel, after: AttributionRun, site: Site) -> Float[Tens
     return after.activations[site] - added
 
 
-def _check_readout(model: SteerableModel, said: Tensor, read: Tensor) -> None:
-    """Raises for a model whose logits are not a linear map of the normalised residual stream."""
-    error, size = float((read - said).abs().max()), float(read.abs().max())
-    if not error <= tolerance(model) * max(1.0, size):
+def _check_components(model: SteerableModel, components: Sequence[Site]) -> None:
+    """Refuses layers of which a part is no site, and heads that do not add up to what attention writes."""
+    for site in components:
+        fault = site_fault(model, site)
+        if fault:
+            advice = ["an edit at a later layer"]
+            if any(not site_fault(model, other) for other in (*components, Site("z", site.layer, 0))):
+                advice.insert(0, "patch_back, which measures one part at a time")
+            if site.head is not None and not site_fault(model, Site("attn_out", site.layer)):
+                advice.insert(0, "heads=False")
+            wrong = f"what layer {site.layer} writes cannot be added up, because {site} {fault}"
+            raise AttributionError(f"{wrong}. Use {', or '.join(advice)}.")
+    require_whole_heads(model, components)
+
+
+def _check_readout(model: SteerableModel, said: Tensor, found: AttributionRun) -> None:
+    """Refuses a model whose logits are not the norm and the linear map that they should be."""
+    error, size = float((found.read - said).abs().max()), float(found.read.abs().max())
+    if not error <= allowance(model, max(1.0, size), found.largest_logit, roundings=2):
         raise AttributionError(
             f"the last residual stream, its norm and the unembedding miss the measured logit difference by "
             f"{error:.2g} (largest difference {size:.2g}): this model does something else to its logits, such as "
@@ -131,16 +156,11 @@ def _check_readout(model: SteerableModel, said: Tensor, read: Tensor) -> None:
         )
 
 
-def _check_stream(model: SteerableModel, summed: Tensor, moved: Tensor, heads: bool) -> None:
-    """Raises for a model whose residual stream is not the sum of its components' outputs."""
-    error, size = float((summed - moved).norm(dim=1).max()), float(moved.norm(dim=1).max())
-    if not error <= tolerance(model) * size:
+def _check_stream(model: SteerableModel, summed: Tensor, old: Tensor, new: Tensor) -> None:
+    """Refuses a model whose residual stream is not the sum of its components' outputs."""
+    error, size = (float(change.norm(dim=1).max()) for change in (summed - (new - old), new - old))
+    if not error <= allowance(model, size, float(new.norm(dim=1).max())):
         raise AttributionError(
-            f"the components' changes miss the change of the residual stream by {error:.2g} of {size:.2g}: "
-            + (
-                "heads of this architecture do not add up to what attention writes (a norm behind it?). Use "
-                "heads=False."
-                if heads
-                else "its blocks do more than add. Use patch_back, or look at preflight."
-            )
+            f"the components' changes miss the change of the residual stream by {error:.2g} of {size:.2g}: its blocks "
+            "do more than add. Use patch_back, or look at preflight."
         )

@@ -26,7 +26,7 @@ from lens_steer.analysis.attribution.runs import later_components
 from lens_steer.errors import AttributionError, SteeringError
 from lens_steer.hooks import Intervention, Interventions, as_interventions, hooked, steer
 from lens_steer.hooks.positions import Positions
-from lens_steer.hooks.sites import Site, by_hook_name, check_site
+from lens_steer.hooks.sites import Site, by_hook_name, check_site, site_fault
 from lens_steer.model import SteerableModel, last_logits, pad
 from lens_steer.model.batching import length_buckets
 
@@ -48,7 +48,8 @@ def patch_back(
         model: a loaded model.
         asked: prompts and the tokens that are compared.
         interventions: what steers.
-        components: heads, attentions or MLPs; every later head and MLP where there are none.
+        components: heads, attentions or MLPs; where there are none, every later head and MLP that is a site of the
+            model, and the attention as a whole where its heads are none.
         positions: at which tokens the component is given back its unsteered output.
         batch_size: prompts in one forward pass.
         progress: draw a progress bar.
@@ -57,7 +58,7 @@ def patch_back(
         c_i of each prompt and component; not additive. `measured` is E.
 
     Raises:
-        AttributionError: a component is not a head, an attention or an MLP.
+        AttributionError: a component is not a head, an attention or an MLP; or none was given, and none comes later.
         SteeringError: there are no interventions, or one selected no token of any prompt.
 
     Source:
@@ -66,7 +67,7 @@ def patch_back(
     interventions = as_interventions(interventions)
     if not interventions:
         raise SteeringError("there are no interventions to patch back; give at least one intervention.")
-    sites = tuple(components) or later_components(model, [entry.site for entry in interventions])
+    sites = tuple(components) or _later(model, [entry.site for entry in interventions])
     for site in sites:
         if site.kind not in ("z", "attn_out", "mlp_out"):
             raise AttributionError(f"{site} is not one component's output; give heads, attn_out or mlp_out.")
@@ -87,6 +88,23 @@ def patch_back(
     return Contributions(
         quantity=QUANTITY, items=asked.items, components=names, values=values, measured=measured, additive=False
     )
+
+
+def _later(model: SteerableModel, edited: Sequence[Site]) -> tuple[Site, ...]:
+    """The later components that are sites of the model."""
+    found: list[Site] = []
+    for site in later_components(model, edited):
+        whole = Site("attn_out", site.layer)
+        if not site_fault(model, site):
+            found.append(site)
+        elif site.head == 0 and not site_fault(model, whole):
+            found.append(whole)
+    if not found:
+        raise AttributionError(
+            f"no head, attention or MLP that is a site of this model comes after {', '.join(map(str, edited))}, so "
+            "that nothing can be patched back. Edit an earlier site, or look at preflight."
+        )
+    return tuple(found)
 
 
 def _unsteered(

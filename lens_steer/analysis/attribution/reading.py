@@ -2,7 +2,7 @@
 
     u = v / ||v||,   n(u) = gain * c(u)                                  the norm before the block, without its scale
     query   || n(u) W_Q ||     key   || n(u) W_K ||       effect of u on the head's queries, or keys
-    ov      || n(u) W_V W_O ||                            effect of u on the head's output
+    ov      || n(u) W_V W_O ||                            effect of u on the head's output (a norm's gain is in W_O)
     mlp     || n(u) [W_in, W_gate] ||                     effect of u on the neurons
     toward  < n(u) W_V W_O, r > / ||r||                   component of that output along an answer direction r
 
@@ -23,11 +23,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lens_steer._util.shown import shown
-from lens_steer.analysis.attribution.runs import later_components, written
+from lens_steer.analysis.attribution.maps import BlockMaps, proved_maps
+from lens_steer.analysis.attribution.runs import later_components
 from lens_steer.analysis.tokens import one_token
 from lens_steer.errors import AttributionError
 from lens_steer.hooks.sites import Site, SiteLike
-from lens_steer.model import SteerableModel, block_inputs, fingerprint, output_weights, read_out, require_same_model
+from lens_steer.model import SteerableModel, fingerprint, read_out, require_same_model
 from lens_steer.vector import SteeringVector
 
 MEASURES = ("query", "key", "ov", "toward", "mlp")
@@ -79,13 +80,15 @@ def attribute_reading(
         seed: of the random directions.
 
     Returns:
-        The readings; no row `toward` where no tokens are given, no MLP rows where a block's MLP is not one (experts).
+        The readings; no row `toward` where no tokens are given, no MLP rows where a block's MLP is not one (experts),
+        no head rows where a block has no attention (the state-space layers of a hybrid).
 
     Raises:
         MismatchError: a vector of another model.
         SiteError: the vector has no direction there, or heads cannot be told apart.
-        AttributionError: nothing comes after the site, the maps are not to be had, or there are fewer than two
-            directions to compare with; for `toward`, the model caps its logits.
+        AttributionError: nothing comes after the site, the maps are not to be had, or are not what the model uses (each
+            is proved by a short pass), or there are fewer than two directions to compare with; for `toward`, the model
+            caps its logits.
 
     Source:
         Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits".
@@ -99,30 +102,40 @@ def attribute_reading(
             f"{len(components)} components come after {where}, and there are {len(others)} directions to compare with; "
             "give an earlier site, and at least two directions."
         )
-    direction = written(model, where, vector.at(where)[None])
+    direction = vector.at(where)[None].double()
+    if where.head is not None:
+        (own,) = proved_maps(model, [where.layer])
+        direction = direction @ own.outputs[where.head].double()
     rows = torch.cat([direction, others])
     rows = rows / rows.norm(dim=1, keepdim=True)
     answer = None
     if toward is not None:
         lowered = None if toward[1] is None else torch.tensor([one_token(model, toward[1])])
         answer = read_out(model).directions(torch.tensor([one_token(model, toward[0])]), lowered)[0]
-    found = []
-    for layer in sorted({entry.layer for entry in components}):
-        for component, measure, values in _of_layer(model, rows, layer, answer):
-            if component in components:
-                found.append(_row(component, measure, values))
+    found = [
+        _row(component, measure, values)
+        for maps in proved_maps(model, sorted({entry.layer for entry in components}))
+        for component, measure, values in _of_layer(maps, rows, answer)
+        if component in components
+    ]
+    if not found:
+        raise AttributionError(
+            f"no layer behind {where} has heads or an MLP whose weights can be read (state-space layers, experts and "
+            "blocks that TransformerLens does not look into have none)."
+        )
     return Readings(vector=vector.name, site=where, frame=pd.DataFrame(found))
 
 
 def _of_layer(
-    model: SteerableModel, rows: Float[Tensor, "n d_model"], layer: int, answer: Tensor | None
+    maps: BlockMaps, rows: Float[Tensor, "n d_model"], answer: Tensor | None
 ) -> Iterator[tuple[Site, str, Float[Tensor, " n"]]]:
     """Every measure of every component of a layer, of each direction."""
-    inputs, output = block_inputs(model, layer), output_weights(model, layer).double()
-    for head in range(int(model.cfg.n_heads)):
-        site, carried = Site("z", layer, head), rows @ inputs.values[head].double() @ output[head]
-        yield site, "query", (rows @ inputs.queries[head].double()).norm(dim=1)
-        yield site, "key", (rows @ inputs.keys[head].double()).norm(dim=1)
+    inputs, layer = maps.inputs, maps.layer
+    by_head = zip(inputs.queries, inputs.keys, inputs.values, maps.outputs, strict=True)
+    for head, (query, key, value, output) in enumerate(by_head):
+        site, carried = Site("z", layer, head), rows @ value.double() @ output.double()
+        yield site, "query", (rows @ query.double()).norm(dim=1)
+        yield site, "key", (rows @ key.double()).norm(dim=1)
         yield site, "ov", carried.norm(dim=1)
         if answer is not None:
             yield site, "toward", carried @ answer / answer.norm()

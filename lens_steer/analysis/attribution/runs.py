@@ -15,8 +15,10 @@ from torch import Tensor
 
 from lens_steer._util.shown import shown
 from lens_steer.analysis.attribution.contrast import TokenContrast
+from lens_steer.errors import AttributionError
 from lens_steer.hooks import Chunk, Intervention, Interventions, as_interventions, hooked, steer
 from lens_steer.hooks.sites import Site, by_hook_name, check_site
+from lens_steer.hooks.terms import allowed_error, heads_miss
 from lens_steer.model import SteerableModel, last_logits, output_weights, pad
 from lens_steer.model.batching import length_buckets
 
@@ -24,9 +26,13 @@ from lens_steer.model.batching import length_buckets
 @shown()
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AttributionRun:
-    """The last token of every prompt: activations of sites (float32, the CPU), edits, and the asked difference."""
+    """The last token of every prompt: activations of sites (float32, the CPU), edits, and the asked difference.
+
+    `largest_logit` is the size of the largest logit of all, which says how finely `read` can be known.
+    """
 
     read: Float[Tensor, " n"]
+    largest_logit: float
     activations: Mapping[Site, Float[Tensor, "n ..."]]
     edits: Mapping[Site, Float[Tensor, "n ..."]]
 
@@ -59,7 +65,7 @@ def run(
         check_site(model, site)
     lengths = asked.lengths
     batches = length_buckets(lengths, batch_size)
-    read, seen = torch.empty(len(lengths), dtype=torch.float64), _Seen(interventions)
+    read, seen, largest = torch.empty(len(lengths), dtype=torch.float64), _Seen(interventions), 0.0
     functions = {name: seen.look(here) for name, here in by_hook_name(tuple(sites)).items()}
     with steer(model, *interventions, prompt_lengths=lengths[:1]) as steering, hooked(model, functions):
         steering.watcher = seen.note
@@ -68,12 +74,13 @@ def run(
             steering.set_prompt_lengths([lengths[index] for index in batch])
             logits = last_logits(model, *pad(model, [asked.rows[index] for index in batch]))
             read[batch] = asked.read(logits.float(), batch)
+            largest = max(largest, float(logits.abs().max()))
     back = torch.argsort(torch.tensor([index for batch in batches for index in batch]))
     activations = {site: torch.cat(parts)[back] for site, parts in seen.activations.items()}
     edits: dict[Site, Tensor] = {}
     for entry, parts in zip(interventions, seen.edits, strict=True):
         edits[entry.site] = edits.get(entry.site, 0) + torch.cat(parts)[back]
-    return AttributionRun(read=read, activations=activations, edits=edits)
+    return AttributionRun(read=read, largest_logit=largest, activations=activations, edits=edits)
 
 
 class _Seen:
@@ -147,10 +154,37 @@ def later_components(model: SteerableModel, edited: Sequence[Site], heads: bool 
     return tuple(found)
 
 
-def tolerance(model: SteerableModel) -> float:
-    """The relative error allowed between a sum of parts and the total, from rounding in the model's precision."""
-    dtype = next(model.original_model.parameters()).dtype
-    return 1e-3 if dtype in (torch.float32, torch.float64) else 5e-2
+def require_whole_heads(model: SteerableModel, sites: Sequence[Site]) -> None:
+    """Refuses heads that do not add up to what their attention writes, by one short pass for each layer.
+
+    Args:
+        model: a loaded model.
+        sites: of which the heads are looked at.
+
+    Raises:
+        AttributionError: a norm or a scale stands behind attention.
+    """
+    for layer in sorted({site.layer for site in sites if site.head is not None}):
+        error = heads_miss(model, layer)
+        if not error <= allowed_error(model):
+            raise AttributionError(
+                f"heads of this architecture do not add up to what attention writes: at layer {layer} they miss it by "
+                f"{error:.2g} of its size (a norm or a scale behind it). Use heads=False."
+            )
+
+
+def allowance(model: SteerableModel, change: float, whole: float, roundings: int = 8) -> float:
+    """How far a sum of parts may be from a change: a thousandth of it, and what rounding makes of the whole.
+
+        1e-3 change + roundings epsilon whole            epsilon: of the model's precision; 2^-7 in bfloat16
+
+    Args:
+        model: a loaded model.
+        change: how large the change is.
+        whole: how large that is which changes, and is rounded before and after.
+        roundings: how many of its last digit may be lost; sums over layers lose a few.
+    """
+    return 1e-3 * change + roundings * torch.finfo(next(model.original_model.parameters()).dtype).eps * whole
 
 
 def _last(activation: Float[Tensor, "batch pos width"], ends: Sequence[int]) -> Float[Tensor, "batch width"]:

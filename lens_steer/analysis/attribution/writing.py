@@ -6,7 +6,8 @@
 The decomposition is exact for any u; where v is the mean difference, the parts sum to ||v||. A component that writes
 the difference at this token may only have copied it from another token (see its attention pattern). "Embedding" is the
 whole stream before block 0, including position embeddings. Source: the residual stream as a sum, Elhage et al. 2021.
-Input are the activations of `lens_steer.extraction.contrast_activations`.
+Input are the activations of `lens_steer.extraction.contrast_activations`; the model runs on a few tokens only, to prove
+that its heads add up.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from einops import rearrange
 from torch import Tensor
 
 from lens_steer.analysis.attribution.contributions import Component, Contributions
-from lens_steer.analysis.attribution.runs import tolerance, written
+from lens_steer.analysis.attribution.runs import allowance, require_whole_heads, written
 from lens_steer.errors import AttributionError
 from lens_steer.hooks.sites import Site, SiteLike
 from lens_steer.model import SteerableModel, fingerprint, require_same_model
@@ -78,7 +79,7 @@ def attribute_writing(
 
     Returns:
         One part a component and pair, in the units of the stream; they sum to the projected difference within 1e-3 of
-        its size (5e-2 in half precision), or an error is raised.
+        its size and the rounding of the stream itself, or an error is raised.
 
     Raises:
         MismatchError: a vector of another model.
@@ -103,11 +104,13 @@ def attribute_writing(
     values = rearrange([written(model, entry, moved[entry]) @ unit for entry in parts], "component n -> n component")
     measured = moved[where] @ unit
     error = float((values.sum(dim=1) - measured).abs().max())
-    if not error <= tolerance(model) * max(float(moved[where].norm(dim=1).max()), 1e-12):
+    size, whole = (float(part.norm(dim=1).max()) for part in (moved[where], sides[where][0]))
+    if not error <= allowance(model, size, whole):
         raise AttributionError(
             f"the components' outputs miss the difference at {where} by {error:.2g}: this model's stream is not their "
             f"sum{' (a norm behind attention? Use heads=False)' if heads else ''}. Look at preflight."
         )
+    require_whole_heads(model, parts)
     return Contributions(
         quantity=QUANTITY,
         items=tuple(f"pair {index}" for index in range(len(measured))),

@@ -1,9 +1,9 @@
 """Vocabulary readings of a direction from the weights: three static lenses and the Jacobian lens.
 
-    raw        v W_U
-    folded     (g * C v) W_U             g: gain of the final norm, C: its centring (none under an RMSNorm)
+    raw        f v W_U                   f: what the architecture multiplies its logits by (Cohere, Granite), or 1
+    folded     f (g * C v) W_U           g: gain of the final norm, C: its centring (none under an RMSNorm)
     ln_final   transform( ln_final(v) W_U + b_U )                         TransformerLens' `logit_readout`
-    jacobian   (g * C J_l v) W_U         J_l: mean of d h_final / d h_l over texts, TransformerLens' `JacobianLens`
+    jacobian   f (g * C J_l v) W_U       J_l: mean of d h_final / d h_l over texts, TransformerLens' `JacobianLens`
 
 `raw`, `folded` and `jacobian` are linear in v (half the difference of the readings of v and -v), so that biases cancel
 and -v reverses the order of tokens. `ln_final` is the logit lens of v as used in most papers; it includes the norm's
@@ -26,7 +26,7 @@ from lens_steer._util.shown import shown
 from lens_steer.analysis.lens.stream import in_stream
 from lens_steer.errors import DataError, MismatchError, SiteError
 from lens_steer.hooks.sites import Site, SiteLike
-from lens_steer.model import SteerableModel, fingerprint, tokenize
+from lens_steer.model import SteerableModel, fingerprint, logit_factor, tokenize
 from lens_steer.vector import SteeringVector
 
 STATIC = ("raw", "folded", "ln_final")
@@ -204,9 +204,10 @@ def _folded(model: Any, direction: Float[Tensor, " d_model"]) -> Float[Tensor, "
 
 
 def _unembedded(model: Any, direction: Float[Tensor, " d_model"]) -> Float[Tensor, " d_vocab"]:
-    """v W_U, in float32 on the CPU."""
-    weight = model.W_U.detach().float()
-    return (direction.detach().to(weight) @ weight).cpu()
+    """f v W_U, in float32 on the CPU."""
+    weight, factor = model.W_U.detach().float(), logit_factor(model)
+    logits = (direction.detach().to(weight) @ weight).cpu()
+    return logits if factor == 1 else logits * factor
 
 
 def _block_output(site: Site) -> int:

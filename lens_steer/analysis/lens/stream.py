@@ -8,17 +8,15 @@ W_O[h]. This fails for models with a norm after attention, whose heads cannot be
 or resid_mid also affects the MLP of its layer; only the direct part is considered here.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lens_steer.errors import SiteError
-from lens_steer.extraction.record import record
 from lens_steer.hooks.sites import HEADS, Site, SiteLike, check_site
-from lens_steer.model import SteerableModel, fingerprint, output_weights, require_same_model, vocabulary_size
+from lens_steer.hooks.terms import allowed_error, heads_miss
+from lens_steer.model import SteerableModel, fingerprint, output_weights, require_same_model
 from lens_steer.vector import SteeringVector
 
-TOKENS, TOLERANCE = 8, 1e-3
 THROUGH = "through W_O"
 
 
@@ -44,22 +42,11 @@ def in_stream(model: SteerableModel, vector: SteeringVector, site: SiteLike) -> 
     if parsed.kind != HEADS:
         return direction, ""
     matrices = output_weights(model, parsed.layer)
-    error = _missed(model, parsed.layer, matrices)
-    if not error <= (TOLERANCE if vector.fingerprint.dtype in ("float32", "float64") else 0.05):
+    error = heads_miss(model, parsed.layer)
+    if not error <= allowed_error(model):
         raise SiteError(
             f"site {parsed}: what attention adds to the stream is not its heads through W_O (it misses by {error:.2g} "
             "of its size; a norm may stand behind attention), so the unembedding cannot read a head's direction. "
             "Read a direction at attn_out instead."
         )
     return direction @ matrices[parsed.head or 0], THROUGH
-
-
-def _missed(model: SteerableModel, layer: int, matrices: Float[Tensor, "head d_head d_model"]) -> float:
-    """How far attn_out is from the sum of the heads, by its differences between tokens, relative to them."""
-    vocabulary = vocabulary_size(model)
-    tokens = torch.randint(vocabulary, (1, TOKENS), generator=torch.Generator().manual_seed(0)).tolist()
-    heads, out = [Site(HEADS, layer, head) for head in range(len(matrices))], Site("attn_out", layer)
-    (seen,) = (recording.activations for recording in record(model, tokens, [*heads, out]))
-    said = sum((seen[site] @ matrix for site, matrix in zip(heads, matrices, strict=True)), torch.zeros(1))
-    moved, wanted = (rows - rows[:1] for rows in (seen[out], said))
-    return float((moved - wanted).abs().max() / moved.abs().max())
