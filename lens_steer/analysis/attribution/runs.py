@@ -17,7 +17,7 @@ from lens_steer._util.shown import shown
 from lens_steer.analysis.attribution.contrast import TokenContrast
 from lens_steer.hooks import Chunk, Intervention, Interventions, as_interventions, hooked, steer
 from lens_steer.hooks.sites import Site, by_hook_name, check_site
-from lens_steer.model import SteerableModel, last_logits, output_weights, pad
+from lens_steer.model import SteerableModel, logits_after, output_weights
 from lens_steer.model.batching import length_buckets
 
 
@@ -66,8 +66,7 @@ def run(
         for batch in batches:
             seen.begin([lengths[index] - 1 for index in batch])
             steering.set_prompt_lengths([lengths[index] for index in batch])
-            logits = last_logits(model, *pad(model, [asked.rows[index] for index in batch]))
-            read[batch] = asked.read(logits.float(), batch)
+            read[batch] = asked.read(logits_after(model, [asked.rows[index] for index in batch], of=batch), batch)
     back = torch.argsort(torch.tensor([index for batch in batches for index in batch]))
     activations = {site: torch.cat(parts)[back] for site, parts in seen.activations.items()}
     edits: dict[Site, Tensor] = {}

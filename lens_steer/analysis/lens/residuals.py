@@ -18,12 +18,12 @@ from torch import Tensor
 
 from lens_steer.analysis.lens.contextual import over_contexts
 from lens_steer.analysis.tokens import one_token, token_label
-from lens_steer.errors import DataError, ScoreError
+from lens_steer.errors import DataError, LogitError, ScoreError
 from lens_steer.extraction.record import record, token_rows
 from lens_steer.hooks import Intervention
 from lens_steer.hooks.sites import Site
 from lens_steer.metrics.statistics import mean_interval
-from lens_steer.model import SteerableModel, fingerprint
+from lens_steer.model import SteerableModel, dtype_of, fingerprint, rows_at_once
 
 UNSTEERED = "unsteered"
 
@@ -84,9 +84,17 @@ def _read(
 
     (seen,) = record(model, rows, sites, "last", batch_size=len(rows))
     stream = torch.stack([seen.activations[site] for site in sites], dim=1)[torch.argsort(seen.sequences)]
-    found = logit_readout(model, stream, targets=list(ids), return_type="log_probs")
+    size = max(rows_at_once(model) // len(ids), 1)  # it compares every logit with those of all wanted tokens
+    found = logit_readout(model, stream, targets=list(ids), return_type="log_probs", chunk_size=size)
     if found.target_ranks is None:
         raise ScoreError("TransformerLens gave no ranks of the wanted tokens.")
+    if not bool(found.values.isfinite().all()):
+        _, depth, place = (~found.values.isfinite()).nonzero()[0].tolist()
+        raise LogitError(
+            f"the lens of the stream at {sites[depth]} gives token {ids[place]} a log-probability that is NaN or "
+            "infinite",
+            dtype_of(model),
+        )
     return torch.stack([found.values.double().cpu(), found.target_ranks.double().cpu() + 1], dim=-1)
 
 
@@ -96,7 +104,7 @@ def _prove(model: SteerableModel, row: Sequence[int]) -> None:
 
     device = next(model.original_model.parameters()).device
     try:
-        logit_lens(model, torch.tensor([list(row)], device=device), top_k=1)
+        logit_lens(model, torch.tensor([list(row)[: rows_at_once(model)]], device=device), top_k=1)
     except (ValueError, NotImplementedError) as error:
         raise ScoreError(f"the logit lens does not hold on this model: {error}") from error
 
