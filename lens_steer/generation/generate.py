@@ -25,7 +25,7 @@ from lens_steer.generation.loop import OnToken, continue_rows, finished, prepare
 from lens_steer.generation.recorder import Recorder
 from lens_steer.generation.results import GenerationPair, Generations
 from lens_steer.hooks import Intervention, Interventions, active_interventions, as_interventions, hooked, steer
-from lens_steer.model import Prompts, SteerableModel, fingerprint, require_model
+from lens_steer.model import Prompts, SteerableModel, fingerprint, require_model, rows_at_once
 from lens_steer.model.batching import length_buckets
 
 
@@ -48,7 +48,8 @@ def generate(
         interventions: what steers, one or several; none continues with the model as it stands, which is steered where a
             steering context is open.
         decoding: how continuations are written; 64 likeliest tokens where absent.
-        batch_size: prompts that are continued together.
+        batch_size: prompts that are continued together; fewer where the vocabulary is so large that their logits would
+            take more than 64 MB.
         record: keep each step's entropy, KL to the unsteered model and projections; takes a second forward pass.
         progress: draw a progress bar.
         on_token: told of every token as soon as it is chosen.
@@ -61,6 +62,7 @@ def generate(
         ModelFolderError: a chat, and the tokenizer has no chat template.
         DataError: no prompts, an empty one, or one that with its continuation is longer than the model's context.
         PositionError: a position rule that cannot be resolved while generating, such as `last`.
+        LogitError: the logits of a next token are NaN or infinite.
         SteeringError: an intervention selected no token in the whole generation; or a record, which needs the unsteered
             model, inside a steering context.
     """
@@ -125,7 +127,7 @@ def _generate(
 ) -> Generations:
     """`generate`, with a record of the watched interventions where there are any to watch."""
     rows = prepare_rows(model, prompts, decoding)
-    buckets = length_buckets([len(row.given) for row in rows], batch_size)
+    buckets = length_buckets([len(row.given) for row in rows], min(batch_size, rows_at_once(model)))
     with steer(model, *interventions, prompt_lengths=1) as steering:
         for bucket in track(buckets, "generating", len(rows), progress, size=len):
             batch = [rows[index] for index in bucket]

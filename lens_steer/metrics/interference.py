@@ -60,7 +60,8 @@ def agreement(
         `pearson` and `spearman`, over pairs of different behaviours; `n` counts pairs.
 
     Raises:
-        ScoreError: fewer than three behaviours, or not a change for each pair, item and projection.
+        ScoreError: fewer than three behaviours, not a change for each pair, item and projection, or one that is not
+            finite.
     """
     n = len(projected)
     if n < 3 or changes.shape[:2] != (n, n) or projected.shape != (n, n) or changes.shape[2] < 2:
@@ -68,6 +69,8 @@ def agreement(
             f"projected strengths of shape {tuple(projected.shape)} and changes of shape {tuple(changes.shape)}; "
             "agreement needs a square of at least three behaviours, and at least two items of each pair."
         )
+    if not bool(projected.isfinite().all() and changes.isfinite().all()):
+        raise ScoreError("a projected strength or a change is NaN or infinite; agreement needs finite ones.")
     rng, items = np.random.default_rng(seed), changes.shape[2]
     whole = _correlations(projected, _mean(changes))
     drawn = []

@@ -38,6 +38,7 @@ from lens_steer.model.logits import logits_after as logits_after
 from lens_steer.model.logits import next_logits as next_logits
 from lens_steer.model.logits import pass_logits as pass_logits
 from lens_steer.model.logits import prove_head as prove_head
+from lens_steer.model.logits import require_finite as require_finite
 from lens_steer.model.logits import rows_at_once as rows_at_once
 from lens_steer.model.prefix import continued_mask as continued_mask
 from lens_steer.model.prefix import forked_caches as forked_caches

@@ -129,8 +129,8 @@ class Logits:
 
     def cut(self, n: int) -> list["Logits"]:
         """The same tokens as n equal shares."""
-        columns = zip(*(column.chunk(n) for column in (self._stream, self.of, self.positions)), strict=True)
-        return [Logits(self._model, *share, self._head) for share in columns]
+        columns = (column.chunk(n) for column in (self._stream, self.of, self.positions))
+        return [Logits(self._model, *share, head=self._head) for share in zip(*columns, strict=True)]
 
     @property
     def held(self) -> int:
@@ -251,41 +251,27 @@ def prove_head(model: SteerableModel) -> None:
 
 @dataclass(frozen=True)
 class _Head:
-    """Which module of a model gives what the unembedding reads, and in which class of output; and the head over it."""
+    """The head over a decoder, which is named by its place in the model, and gives this class of output."""
 
     inner: Any
-    name: str
+    path: tuple[str, ...]
     output: type
-
-    def stream(self, run: Callable[[], Any], chosen: Tensor) -> Float[Tensor, "n width"]:
-        """What the head reads at chosen tokens of a pass, of which logits of one token alone are made."""
-        seen: list[Tensor] = []
-
-        def keep(_module: nn.Module, _args: Any, output: Any) -> Any:
-            seen.append(output[0][chosen])
-            return self._output(output[0][:1, :1])
-
-        handle = self.inner.get_submodule(self.name).register_forward_hook(keep)
-        try:
-            run()
-        finally:
-            handle.remove()
-        return seen[0]
 
     def __call__(self, stream: Float[Tensor, "n width"]) -> Float[Tensor, "n d_vocab"]:
         """The logits of rows of the stream, by the model's own forward pass over a decoder that returns them."""
         place = torch.zeros(1, 1, dtype=torch.long, device=stream.device)
-        twin = _replaced(self.inner, self.name.split("."), lambda *_args, **_kwargs: self._output(stream[None]))
+        twin = _replaced(self.inner, self.path, lambda *_args, **_kwargs: _as(self.output, stream[None]))
         return twin.forward(input_ids=place, use_cache=False)[0][0]
 
-    def hooked(self) -> bool:
-        """Whether something of the user's is hooked on the model itself or behind its decoder."""
-        modules = _behind(self.inner, self.name.split("."))
-        hooks = (hook for m in modules for table in (m._forward_hooks, m._forward_pre_hooks) for hook in table.values())
-        return any(not str(getattr(hook, "__module__", "")).startswith(_OWN) for hook in hooks)
+    def stream(self, run: Callable[[], Any], chosen: Tensor) -> Float[Tensor, "n width"]:
+        """What the head reads at chosen tokens of a pass, in which logits of one token alone are made."""
+        return _decoded(self.inner.get_submodule(".".join(self.path)), run, chosen)[0]
 
-    def _output(self, stream: Tensor) -> Any:
-        return (stream,) if self.output is tuple else self.output(last_hidden_state=stream)
+    def hooked(self) -> bool:
+        """Whether something of the user's is hooked on the model itself, its decoder, or what comes behind."""
+        tables = ((module._forward_hooks, module._forward_pre_hooks) for module in _behind(self.inner, self.path))
+        hooks = (hook for pair in tables for table in pair for hook in table.values())
+        return any(not str(getattr(hook, "__module__", "")).startswith(_OWN) for hook in hooks)
 
 
 def _head(model: SteerableModel) -> _Head | None:
@@ -299,55 +285,53 @@ def _head(model: SteerableModel) -> _Head | None:
     return None if head is None or head.hooked() else head
 
 
-_FOUND: "weakref.WeakKeyDictionary[Any, tuple[str, type] | None]" = weakref.WeakKeyDictionary()
+_FOUND: "weakref.WeakKeyDictionary[Any, tuple[tuple[str, ...], type] | None]" = weakref.WeakKeyDictionary()
 
 
-def _trial(model: SteerableModel) -> tuple[str, type] | None:
-    """The outermost module whose output the unembedding reads, if logits over what it gives are the model's own."""
-    inner: Any = model.original_model
-    unembedding = inner.get_output_embeddings()
-    if unembedding is None:
-        return None
-    outputs: dict[str, Any] = {}
-    read: list[Tensor] = []
-    handles = [unembedding.register_forward_pre_hook(lambda _, args: read.append(args[0]))]
-
-    def keep(name: str) -> Callable[..., None]:
-        return lambda _module, _args, output: outputs.update({name: output})
-
-    for name, module in inner.named_modules():
-        if name and module is not unembedding:
-            handles.append(
-                module.register_forward_hook(lambda _, __, output, name=name: outputs.update({name: output}))
-            )
+def _trial(model: SteerableModel) -> tuple[tuple[str, ...], type] | None:
+    """The outermost module around the blocks over whose output the head gives the model's logits."""
+    inner, blocks = model.original_model, getattr(model, "blocks", None)
+    place = next((name for name, module in inner.named_modules() if blocks and module is blocks[0]), "").split(".")
     tokens, mask = pad(model, _TRIAL)
+    chosen = mask.bool()
+    with torch.no_grad():
+        logits = model(tokens, attention_mask=mask)[chosen]
+        for depth in range(1, len(place)):
+            decoder = inner.get_submodule(".".join(place[:depth]))
+            try:
+                stream, output = _decoded(decoder, lambda: model(tokens, attention_mask=mask), chosen)
+                made = _Head(inner, tuple(place[:depth]), output)(stream)
+                error = float((made - logits).norm() / logits.norm())
+            except _FAILURES:
+                continue
+            if error <= _TOLERANCE.get(logits.dtype, 0.05):
+                return tuple(place[:depth]), output
+    return None
+
+
+def _decoded(decoder: nn.Module, run: Callable[[], Any], chosen: Tensor) -> tuple[Float[Tensor, "n width"], type]:
+    """The stream that a decoder gives at chosen tokens of a pass, whose later modules see one token of it alone."""
+    attributes, own = vars(decoder), decoder.forward  # not setattr: a bridge hands attributes on to what it wraps
+    before = attributes.get("forward")
+    seen: list[tuple[Tensor, type]] = []
+
+    def _forward(*args: Any, **kwargs: Any) -> Any:
+        output: Any = own(*args, **kwargs)
+        seen.append((output[0][chosen], type(output)))
+        return _as(type(output), output[0][:1, :1])
+
+    attributes["forward"] = _forward
     try:
-        with torch.no_grad():
-            logits = model(tokens, attention_mask=mask)[mask.bool()]
+        run()
     finally:
-        for handle in handles:
-            handle.remove()
-    names = [name for name, output in outputs.items() if read and _gives(output, read[0])]
-    if not names:
-        return None
-    name = min(names, key=lambda name: name.count("."))
-    found = name, tuple if isinstance(outputs[name], tuple) else type(outputs[name])
-    try:
-        with torch.no_grad():
-            head = _Head(inner, *found)
-            made = head(head.stream(lambda: model(tokens, attention_mask=mask), mask.bool()))
-    except _FAILURES:
-        return None
-    error = float((made - logits).norm() / logits.norm())
-    return found if error <= _TOLERANCE.get(logits.dtype, 0.05) else None
+        attributes.pop("forward")
+        attributes |= {} if before is None else {"forward": before}
+    return seen[0]
 
 
-def _gives(output: Any, stream: Tensor) -> bool:
-    """Whether a module's output is a decoder's, and its first entry the stream that the unembedding reads."""
-    if not isinstance(output, tuple) and not hasattr(output, "last_hidden_state"):
-        return False
-    first = output[0]
-    return isinstance(first, Tensor) and first.shape == stream.shape and first.data_ptr() == stream.data_ptr()
+def _as(output: type, stream: Tensor) -> Any:
+    """A stream as a decoder's output."""
+    return (stream,) if output is tuple else output(last_hidden_state=stream)
 
 
 def _replaced(module: nn.Module, path: Sequence[str], forward: Callable[..., Any]) -> Any:
@@ -362,13 +346,25 @@ def _replaced(module: nn.Module, path: Sequence[str], forward: Callable[..., Any
 
 
 def _behind(module: nn.Module, path: Sequence[str]) -> Iterator[nn.Module]:
-    """A module and everything in it but what is at a place inside it."""
+    """A module and everything in it, but what is inside the module at a place in it."""
     yield module
-    for name, child in module.named_children():
-        if name != path[0]:
-            yield from child.modules()
-        elif path[1:]:
-            yield from _behind(child, path[1:])
+    for name, child in module.named_children() if path else ():
+        yield from _behind(child, path[1:]) if name == path[0] else child.modules()
+
+
+def require_finite(model: SteerableModel, numbers: Tensor, what: str) -> None:
+    """Refuses numbers made of logits or weights that are NaN or infinite.
+
+    Args:
+        model: whose they are.
+        numbers: any.
+        what: what they are, and of which token or layer.
+
+    Raises:
+        LogitError: one is.
+    """
+    if not bool(numbers.isfinite().all()):
+        raise LogitError(f"{what} is NaN or infinite", dtype_of(model))
 
 
 def dtype_of(model: SteerableModel) -> str:

@@ -27,7 +27,15 @@ from lens_steer.analysis.attribution.runs import later_components, written
 from lens_steer.analysis.tokens import one_token
 from lens_steer.errors import AttributionError
 from lens_steer.hooks.sites import Site, SiteLike
-from lens_steer.model import SteerableModel, block_inputs, fingerprint, output_weights, read_out, require_same_model
+from lens_steer.model import (
+    SteerableModel,
+    block_inputs,
+    fingerprint,
+    output_weights,
+    read_out,
+    require_finite,
+    require_same_model,
+)
 from lens_steer.vector import SteeringVector
 
 MEASURES = ("query", "key", "ov", "toward", "mlp")
@@ -110,6 +118,7 @@ def attribute_reading(
     for layer in sorted({entry.layer for entry in components}):
         for component, measure, values in _of_layer(model, rows, layer, answer):
             if component in components:
+                require_finite(model, values, f"the {measure} reading of {component}")
                 found.append(_row(component, measure, values))
     return Readings(vector=vector.name, site=where, frame=pd.DataFrame(found))
 

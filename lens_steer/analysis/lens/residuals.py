@@ -18,12 +18,12 @@ from torch import Tensor
 
 from lens_steer.analysis.lens.contextual import over_contexts
 from lens_steer.analysis.tokens import one_token, token_label
-from lens_steer.errors import DataError, LogitError, ScoreError
+from lens_steer.errors import DataError, ScoreError
 from lens_steer.extraction.record import record, token_rows
 from lens_steer.hooks import Intervention
 from lens_steer.hooks.sites import Site
 from lens_steer.metrics.statistics import mean_interval
-from lens_steer.model import SteerableModel, dtype_of, fingerprint, rows_at_once
+from lens_steer.model import SteerableModel, fingerprint, require_finite, rows_at_once
 
 UNSTEERED = "unsteered"
 
@@ -53,6 +53,7 @@ def residual_lens(
         ScoreError: a run is called "unsteered", or the model's output is not the lens of its last stream.
         DataError: no contexts or tokens, or a word that is not one token.
         SteeringError: an intervention selected no token of any context.
+        ActivationError, LogitError: the stream, or what the lens reads of it, is NaN or infinite.
 
     Source:
         nostalgebraist 2020, "interpreting GPT: the logit lens".
@@ -88,13 +89,8 @@ def _read(
     found = logit_readout(model, stream, targets=list(ids), return_type="log_probs", chunk_size=size)
     if found.target_ranks is None:
         raise ScoreError("TransformerLens gave no ranks of the wanted tokens.")
-    if not bool(found.values.isfinite().all()):
-        _, depth, place = (~found.values.isfinite()).nonzero()[0].tolist()
-        raise LogitError(
-            f"the lens of the stream at {sites[depth]} gives token {ids[place]} a log-probability that is NaN or "
-            "infinite",
-            dtype_of(model),
-        )
+    for depth, site in enumerate(sites):
+        require_finite(model, found.values[:, depth], f"the log-probability of a wanted token by the lens at {site}")
     return torch.stack([found.values.double().cpu(), found.target_ranks.double().cpu() + 1], dim=-1)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+import torch
 
 from lens_steer._util.shown import shown
 from lens_steer.analysis.lens.contextual import Contexts, context_logits, contextual_reading
@@ -66,7 +67,7 @@ def vector_lens(model: SteerableModel, vector: SteeringVector, site: SiteLike, k
         ['top', 'top', 'bottom', 'bottom']
     """
     plus, minus = (static_readings(model, v, site)[-1].values for v in (vector, -vector))
-    logits = (plus - minus) / 2
+    logits = torch.where(plus == minus, 0.0, plus - minus) / 2  # also of tokens that are never said
     if not 1 <= k <= logits.numel() // 2:
         raise ScoreError(f"k is {k}; give 1 to {logits.numel() // 2}, half of the vocabulary.")
     rows = []

@@ -171,10 +171,8 @@ def _groups(entries: Iterable[_Entry], alone: bool) -> Iterator[list[_Entry]]:
         yield group
 
 
-def _numbers(
-    group: Sequence[_Entry], unsteered: Logits, batch: GridBatch, reduce: Reduce
-) -> list[Float[Tensor, "configuration n number"]]:
-    """The numbers of the sequences of a batch in some passes, a chunk of tokens after the other."""
+def _numbers(group: Sequence[_Entry], unsteered: Logits, batch: GridBatch, reduce: Reduce) -> list[Tensor]:
+    """The numbers of the sequences of a batch, (configuration, sequence, number), in some passes, chunk after chunk."""
     place = {sequence: row for row, sequence in enumerate(batch.rows)}
     sequences = unsteered.of.tolist()
     owner = torch.tensor([place[sequence] for sequence in sequences])

@@ -45,15 +45,16 @@ def onset(strengths: Sequence[float | int], margins: Sequence[float]) -> float:
         The interpolated size; infinite where no margin is above 0.
 
     Raises:
-        ScoreError: the strengths do not begin at 0 and grow outwards, or there are not as many margins.
+        ScoreError: the strengths do not begin at 0 and grow outwards, there are not as many margins, or one is NaN.
     """
     sizes = [abs(float(strength)) for strength in strengths]
     growing = all(a < b for a, b in pairwise(sizes))
     one_sign = min(strengths, default=1) >= 0 or max(strengths) <= 0
-    if not sizes or sizes[0] != 0 or not growing or not one_sign or len(margins) != len(sizes):
+    readable = len(margins) == len(sizes) and not any(map(math.isnan, margins))
+    if not sizes or sizes[0] != 0 or not growing or not one_sign or not readable:
         raise ScoreError(
             f"strengths {list(strengths)} with {len(margins)} margins; give strengths of one sign from 0 outwards, "
-            "and a margin for each."
+            "and a margin for each, none of them NaN."
         )
     first = next((i for i, margin in enumerate(margins) if margin > 0), None)
     if first is None:
