@@ -5,8 +5,6 @@ catch one of them, all of them (`LensSteerError`), or just `ValueError`. This mo
 tensors.
 """
 
-from collections.abc import Iterable
-
 
 class LensSteerError(ValueError):
     """The root of every error that lens_steer raises on purpose."""
@@ -59,7 +57,7 @@ class NotFiniteError(LensSteerError):
         super().__init__(what, dtype)
         self.what, self.dtype, self.steered, self._settled = what, dtype, (), False
 
-    def under(self, interventions: Iterable[object]) -> None:
+    def under(self, interventions: tuple[object, ...]) -> None:
         """Puts interventions that acted on the pass in front of those already named."""
         if not self._settled:
             self.steered = (*map(str, interventions), *self.steered)

@@ -124,7 +124,7 @@ def named(interventions: Sequence[Intervention]) -> Iterator[None]:
     try:
         yield
     except NotFiniteError as error:
-        error.under(interventions)
+        error.under(tuple(interventions))
         raise
 
 
