@@ -46,8 +46,40 @@ class MethodError(LensSteerError):
     """A method that is unknown, or was given activations it cannot work on."""
 
 
-class ActivationError(LensSteerError):
-    """An activation that is NaN or infinite."""
+class NotFiniteError(LensSteerError):
+    """A number of a forward pass that is NaN or infinite: what it is, the model's dtype, and what steered the model.
+
+    `steered` holds the interventions that acted, outermost first; the contexts that the error passes on its way out
+    put themselves in front (`under`), until one of them says that it did not act (`settle`).
+    """
+
+    def __init__(self, what: str, dtype: str) -> None:
+        super().__init__(what, dtype)
+        self.what, self.dtype, self.steered, self._settled = what, dtype, (), False
+
+    def under(self, interventions: tuple[object, ...]) -> None:
+        """Puts interventions that acted on the pass in front of those already named."""
+        if not self._settled:
+            self.steered = (*map(str, interventions), *self.steered)
+
+    def settle(self) -> None:
+        """Leaves out all interventions that are named from here on: they did not act on the pass."""
+        self._settled = True
+
+    def __str__(self) -> str:
+        acting = f"steered by {'; '.join(self.steered)}" if self.steered else "not steered"
+        advice = ["lower the strength" if self.steered else "look for NaN or infinite weights"]
+        if self.dtype == "float16":
+            advice.insert(0, "load the model in float32 or bfloat16, as load_model(name, dtype=torch.float32) does")
+        return f"{self.what}. The model runs in {self.dtype} and is {acting}; {', or '.join(advice)}."
+
+
+class ActivationError(NotFiniteError):
+    """An activation, or a gradient of one, that is NaN or infinite."""
+
+
+class LogitError(NotFiniteError):
+    """Logits that are NaN or infinite, or that give a number which is."""
 
 
 class DirectionError(LensSteerError):

@@ -36,6 +36,7 @@ def collect(
         SiteError: the model has no such site.
         PositionError: the reading's rule selects no token of any row.
         SteeringError: an intervention selected no token of any row.
+        ActivationError: an activation is NaN or infinite.
     """
     lengths = reading.prompt_lengths or [rows.length(index) for index in range(len(rows))]
     kept, seen = [], 0
@@ -43,6 +44,7 @@ def collect(
         for batch in plan_rows(rows, batch_size):
             steering.set_prompt_lengths([lengths[index] for index in batch.rows])
             recording = read_batch(model, rows, batch, reading)
+            recording.require_finite()
             seen += len(recording.sequences)
             kept.append(reduce(recording))
     if not seen:

@@ -20,10 +20,10 @@ from lens_steer._util.progress import track
 from lens_steer._util.shown import shown
 from lens_steer.data.choices import ORDERS, ChoiceItem, ChoiceTemplate
 from lens_steer.errors import OptionTokenError, ScoreError
-from lens_steer.evaluation.grid import Configuration, GridOptions, Numbers, run_grid
+from lens_steer.evaluation.grid import Configuration, GridOptions, GridTokens, Numbers, run_grid
 from lens_steer.hooks import Interventions, as_interventions, require_unsteered, steer
 from lens_steer.metrics.collapse import Collapse, collapse
-from lens_steer.model import SteerableModel, next_logits, require_model, tokenize
+from lens_steer.model import SteerableModel, logits_after, require_model, tokenize
 from lens_steer.model.batching import length_buckets
 
 
@@ -235,7 +235,8 @@ def score_prompts(
     with steer(model, *as_interventions(interventions), prompt_lengths=lengths[:1]) as steering:
         for batch in track(batches, "scoring", len(batches), progress):
             steering.set_prompt_lengths([lengths[index] for index in batch])
-            found[batch] = _letters(prompts, batch, next_logits(model, [prompts.rows[index] for index in batch]))
+            logits = logits_after(model, [prompts.rows[index] for index in batch], of=batch)
+            found[batch] = logits.read(lambda chunk, part, batch=batch: _letters(prompts, batch[part], chunk)).cpu()
     return _scores(prompts, found)
 
 
@@ -262,8 +263,8 @@ def score_grid(
     require_unsteered(model, "a grid of configurations", "put its interventions first in every configuration")
     meaning = f"letters {prompts.matching_tokens.tolist()} {prompts.other_tokens.tolist()}"
 
-    def read(rows: list[int], _unsteered: Tensor) -> Numbers:
-        return lambda logits: _letters(prompts, rows, logits[:, 0].float().cpu())
+    def read(rows: list[int], _tokens: GridTokens) -> Numbers:
+        return lambda logits: _letters(prompts, rows, logits)
 
     table = run_grid(model, prompts.rows, configurations, read, options, meaning=meaning)
     unsteered, *steered = (_scores(prompts, numbers.float()) for numbers in (table.unsteered, *table.configurations))
@@ -272,7 +273,7 @@ def score_grid(
 
 def _letters(prompts: Prompts, rows: Sequence[int], logits: Float[Tensor, "n d_vocab"]) -> Float[Tensor, "n 4"]:
     """Logits, then log-probabilities, of the matching and the other letter after some prompts."""
-    letters = torch.stack([prompts.matching_tokens[rows], prompts.other_tokens[rows]], dim=1)
+    letters = torch.stack([prompts.matching_tokens[rows], prompts.other_tokens[rows]], dim=1).to(logits.device)
     pair = logits.gather(1, letters)
     return torch.cat([pair, pair - logits.logsumexp(dim=1, keepdim=True)], dim=1)
 

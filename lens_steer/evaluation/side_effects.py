@@ -18,18 +18,18 @@ from dataclasses import dataclass, fields, replace
 
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.optimize import root_scalar
 from torch import Tensor
 
 from lens_steer._util.shown import shown
 from lens_steer.errors import DataError, ScoreError
-from lens_steer.evaluation.grid import Configuration, GridOptions, Numbers, run_grid
+from lens_steer.evaluation.grid import Configuration, GridOptions, GridTokens, Numbers, run_grid
 from lens_steer.hooks import Intervention, Interventions, Scale, as_interventions, require_unsteered
 from lens_steer.hooks.positions import Positions
 from lens_steer.hooks.sites import SiteLike
 from lens_steer.metrics.statistics import Interval, bootstrap_ratio
-from lens_steer.model import SteerableModel, pad, require_model, tokenize
+from lens_steer.model import SteerableModel, require_model, tokenize
 from lens_steer.vector import SteeringVector
 
 TEN = 10
@@ -163,11 +163,12 @@ def side_effect_grid(
             f"{len(rows)} texts; measuring side effects needs texts of at least two tokens each, BOS included."
         )
 
-    def sums(batch: list[int], unsteered: Tensor) -> Numbers:
-        return _sums(unsteered, *pad(model, [rows[index] for index in batch]))
+    def numbers(texts: list[int], tokens: GridTokens) -> Numbers:
+        following = [rows[text][position + 1] for text, position in zip(texts, tokens.positions, strict=True)]
+        return _numbers(tokens.unsteered, torch.tensor(following, device=tokens.unsteered.device)[:, None])
 
     names = [field.name for field in fields(SideEffects)]
-    table = run_grid(model, rows, configurations, sums, options, scored="all", meaning=" ".join(names))
+    table = run_grid(model, rows, configurations, numbers, options, scored="all", meaning=" ".join(names))
     return tuple(SideEffects(**dict(zip(names, numbers.T, strict=True))) for numbers in table.configurations)
 
 
@@ -218,24 +219,26 @@ def strength_at_kl(
     return float(sign) * root_scalar(excess, bracket=(high / 2, high), method="brentq", rtol=1e-2).root
 
 
-def _sums(unsteered: Float[Tensor, "batch pos d_vocab"], tokens: Tensor, mask: Tensor) -> Numbers:
-    """What makes the sums of `SideEffects` of steered logits; what is of the unsteered model is worked out once."""
-    wanted, counted = tokens[:, 1:, None], mask[:, 1:].bool()
+def _numbers(unsteered: Float[Tensor, "k d_vocab"], following: Int[Tensor, "k 1"]) -> Numbers:
+    """What makes the numbers of `SideEffects` of steered logits; what is of the unsteered model is worked out once."""
 
     def read(logits: Tensor) -> tuple[Tensor, list[Tensor]]:
-        table = logits[:, :-1].float().log_softmax(-1)
-        own = table.gather(-1, wanted)
-        right = (table.argmax(-1, keepdim=True) == wanted)[..., 0].float()
-        return table, [right, ((table > own).sum(-1) < TEN).float(), own[..., 0]]
+        table = logits.log_softmax(-1)
+        own = table.gather(-1, following)
+        right = (table.argmax(-1, keepdim=True) == following)[:, 0].float()
+        return table, [right, ((table > own).sum(-1) < TEN).float(), own[:, 0]]
 
     base, before = read(unsteered)
     probabilities = base.exp()
 
-    def sums(logits: Float[Tensor, "batch pos d_vocab"]) -> Float[Tensor, "batch number"]:
+    def numbers(logits: Float[Tensor, "k d_vocab"]) -> Float[Tensor, "k number"]:
         table, after = read(logits)
         pairs = [column for pair in zip(before, after, strict=True) for column in pair]
-        kl = torch.sub(base, table, out=table).mul_(probabilities).sum(-1)
-        columns = [torch.ones_like(kl), *pairs, kl]
-        return torch.stack([torch.where(counted, column, 0.0).sum(1) for column in columns], dim=1)
+        never = bool(table.amin() == -math.inf)
+        terms = torch.sub(base, table, out=table).mul_(probabilities)
+        if never:  # p log p / q is 0 where p is 0, for every q
+            terms.masked_fill_(probabilities == 0, 0)
+        kl = terms.sum(-1)
+        return torch.stack([torch.ones_like(kl), *pairs, kl], dim=1)
 
-    return sums
+    return numbers

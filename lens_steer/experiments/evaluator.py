@@ -23,7 +23,7 @@ from torch import Tensor
 
 from lens_steer.data.choices import ORDERS, ChoiceItem, ChoiceTemplate
 from lens_steer.errors import DataError
-from lens_steer.evaluation.grid import Configuration, GridOptions, Numbers, run_grid
+from lens_steer.evaluation.grid import Configuration, GridOptions, GridTokens, Numbers, run_grid
 from lens_steer.evaluation.score import prepare_choices
 from lens_steer.evaluation.side_effects import SideEffects, side_effect_grid
 from lens_steer.hooks import require_unsteered
@@ -207,8 +207,8 @@ class Evaluator:
         prompts = prepare_choices(self.model, [item for items in self.items.values() for item in items], self.template)
         letters = torch.stack([prompts.matching_tokens, prompts.other_tokens], dim=1)
 
-        def read(rows: list[int], _unsteered: Tensor) -> Numbers:
-            return lambda logits: _numbers(logits[:, 0].float().cpu(), letters[rows])
+        def read(rows: list[int], _tokens: GridTokens) -> Numbers:
+            return lambda logits: _numbers(logits, letters[rows].to(logits.device))
 
         meaning = f"{' '.join(NUMBERS)} {letters.tolist()}"
         table = run_grid(self.model, prompts.rows, configurations, read, self.options, meaning=meaning)

@@ -27,7 +27,7 @@ from lens_steer.lab.truth import BEHAVIOURS, DECOY, FLIPPED, POSITION_BIASED
 from lens_steer.metrics.choice import ab_split
 from lens_steer.metrics.statistics import Interval, bootstrap_mean
 from lens_steer.metrics.steerability import anti_steerable_share, steerability
-from lens_steer.model import SteerableModel, next_logits, tokenize
+from lens_steer.model import SteerableModel, logits_after, tokenize
 
 N_ITEMS, N_VALIDATION, N_TRAIN, NEEDED = 48, 64, 200, 4
 SITES, STRENGTHS = "resid_post@0:2", (-3.0, -2.0, -1.5, -1.0, 1.0, 1.5, 2.0, 3.0)
@@ -164,7 +164,8 @@ def _mapping_accuracy(model: SteerableModel, prompts: Sequence[tuple[str, str]])
     rows = tokenize(model, [prompt for prompt, _ in prompts])
     whole = tokenize(model, [prompt + answer for prompt, answer in prompts])
     wanted = torch.tensor([full[len(row)] for row, full in zip(rows, whole, strict=True)])
-    return float((next_logits(model, rows).argmax(-1) == wanted).double().mean())
+    likeliest = logits_after(model, rows).read(lambda logits, _: logits.argmax(-1)).cpu()
+    return float((likeliest == wanted).double().mean())
 
 
 @dataclass(frozen=True, kw_only=True)

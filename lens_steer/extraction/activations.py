@@ -52,12 +52,15 @@ def contrast_activations(
     Raises:
         SiteError, PositionError, ContrastError, DataError: as `extract` says.
         MethodError: they would take more memory than the options allow.
+        ActivationError: an activation is NaN or infinite.
     """
     require_model(model, "contrast_activations(model, positives, negatives)", source, negatives, sites)
     contrast = as_contrast(source, negatives, paired)
     options, wanted = options or ExtractOptions(), sites_of(model, sites)
     task = prepare(model, contrast, wanted, _KEEPS_AS_MUCH, Positions.parse(position), batch_size, options)
     found = list(recordings(model, task, cache, options.progress))
+    for recording in found:
+        recording.require_finite(task.sequences.label)
     sequences, places = (torch.cat([getattr(r, name) for r in found]) for name in ("sequences", "positions"))
     order = torch.argsort(sequences * (int(places.max()) + 1) + places)
     positive = task.sequences.is_positive(sequences[order])

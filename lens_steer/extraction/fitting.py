@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lens_steer.errors import ActivationError, DirectionError, MethodError
+from lens_steer.errors import DirectionError, MethodError
 from lens_steer.extraction.methods import Fit, Fitter, find_method, make_fitter
 from lens_steer.extraction.options import ExtractOptions
 from lens_steer.extraction.record import Recording
@@ -69,10 +69,9 @@ class Fitting:
         Raises:
             ActivationError: an activation is NaN or infinite.
         """
+        recording.require_finite(self._sequences.label)
         positive = self._sequences.is_positive(recording.sequences)
         norms = {site: recording.activations[site].norm(dim=-1) for site in self._sites}
-        for site in self._sites:
-            self._refuse_infinite(recording, site, norms[site])
         kept = {site: self._keep(recording, site, norms[site], positive) for site in self._sites}
         for place, fitter in self._fitters.items():
             keep = torch.stack([kept[site] for site in place]).all(dim=0)
@@ -136,15 +135,6 @@ class Fitting:
             both = keep[positive] & keep[~positive]
             keep[positive], keep[~positive] = both, both
         return keep
-
-    def _refuse_infinite(self, recording: Recording, site: Site, norms: Float[Tensor, " n"]) -> None:
-        if not bool(norms.isfinite().all()):
-            row = int((~norms.isfinite()).nonzero()[0])
-            raise ActivationError(
-                f"{self._sequences.label(int(recording.sequences[row]))}: the activation of token "
-                f"{int(recording.positions[row])} at {site} is NaN or infinite; check for an overflow (float16?), or "
-                "load the model in float32."
-            )
 
 
 def _group_numbers(sequences: Sequences) -> Int[Tensor, " n"]:

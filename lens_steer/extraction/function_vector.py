@@ -29,7 +29,7 @@ from lens_steer.extraction.record import record
 from lens_steer.hooks import Intervention, Interventions, as_interventions, steer
 from lens_steer.hooks.operators import Replace
 from lens_steer.hooks.sites import HEADS, Site, check_site, parse_sites
-from lens_steer.model import SteerableModel, fingerprint, next_logits, output_weights, tokenize, versions
+from lens_steer.model import SteerableModel, fingerprint, logits_after, output_weights, tokenize, versions
 from lens_steer.model.batching import length_buckets
 from lens_steer.vector import SteeringVector
 
@@ -162,8 +162,12 @@ def answer_probabilities(
     with steer(model, *as_interventions(interventions), prompt_lengths=lengths[:1]) as steering:
         for batch in length_buckets(lengths, batch_size):
             steering.set_prompt_lengths([lengths[index] for index in batch])
-            logits = next_logits(model, [asked.rows[index] for index in batch])
-            found[batch] = logits.softmax(dim=-1).gather(1, asked.answers[batch][:, None])[:, 0]
+            logits = logits_after(model, [asked.rows[index] for index in batch], of=batch)
+
+            def probability(chunk: Tensor, part: slice, batch: list[int] = batch) -> Tensor:
+                return chunk.softmax(dim=-1).gather(1, asked.answers[batch[part], None].to(chunk.device))[:, 0]
+
+            found[batch] = logits.read(probability).cpu()
     return found
 
 

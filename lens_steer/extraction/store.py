@@ -17,7 +17,7 @@ from torch import Tensor
 from lens_steer._util.files import write_whole
 from lens_steer.extraction.record import ReadSpec, Recording, RowBatch, TokenRows, locate, read_batch
 from lens_steer.hooks.sites import Site
-from lens_steer.model import SteerableModel
+from lens_steer.model import SteerableModel, dtype_of
 from lens_steer.model.stored import checksummed, computation_key, is_whole, warn_recomputed
 
 SCHEMA = 2
@@ -81,6 +81,7 @@ class Store:
             sequences=sequences,
             positions=positions,
             medians={site: found[site]["medians"] for site in reading.sites} if reading.medians else {},
+            dtype=dtype_of(model),
         )
 
     def _path(self, site: Site, number: int) -> Path:

@@ -33,7 +33,7 @@ from lens_steer.hooks import (
     require_unsteered,
     steer,
 )
-from lens_steer.model import Prompts, SteerableModel, fingerprint, require_model
+from lens_steer.model import Prompts, SteerableModel, fingerprint, require_model, rows_at_once
 from lens_steer.model.batching import length_buckets
 
 
@@ -55,7 +55,8 @@ def generate(
             the model's template formats, or token rows including BOS.
         interventions: one or several; where absent, the model is used as it is, including any open steering context.
         decoding: decoding settings; 64 tokens of greedy decoding where absent.
-        batch_size: prompts in one batch.
+        batch_size: prompts in one batch; fewer where the vocabulary is so large that their logits would take more than
+            64 MB.
         record: record each step's entropy, KL to the unsteered model and projections; needs a second forward pass.
         progress: show a progress bar.
         on_token: called with every token as soon as it is chosen.
@@ -68,6 +69,7 @@ def generate(
         ModelFolderError: a chat is given and the tokenizer has no chat template.
         DataError: no prompts, an empty prompt, or a prompt that with its continuation exceeds the model's context.
         PositionError: a position rule that cannot be resolved while generating, such as `last`.
+        LogitError: the logits of a next token are NaN or infinite.
         SteeringError: an intervention selected no token in the whole generation; or a record, which needs the unsteered
             model, inside a steering context.
     """
@@ -131,7 +133,7 @@ def _generate(
 ) -> Generations:
     """`generate`, with a record of the watched interventions where there are any to watch."""
     rows = prepare_rows(model, prompts, decoding)
-    buckets = length_buckets([len(row.given) for row in rows], batch_size)
+    buckets = length_buckets([len(row.given) for row in rows], min(batch_size, rows_at_once(model)))
     with steer(model, *interventions, prompt_lengths=1) as steering:
         for bucket in track(buckets, "generating", len(rows), progress, size=len):
             batch = [rows[index] for index in bucket]

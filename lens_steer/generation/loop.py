@@ -101,7 +101,7 @@ def continue_rows(
         recorder: of this batch, its functions installed; or none.
         on_token: told of every token.
     """
-    state = DecodingState(model, [row.given for row in batch], decoding.cache)
+    state = DecodingState(model, [row.given for row in batch], decoding.cache, [row.index for row in batch])
     generators = decoding.generators([row.index for row in batch])
     eos = eos_tokens(model) if decoding.stop_at_eos else frozenset()
     for step in range(decoding.max_new_tokens):

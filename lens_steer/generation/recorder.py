@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lens_steer.hooks import HookFunction, Intervention, Steering
-from lens_steer.model import DecodingState, SteerableModel
+from lens_steer.model import DecodingState, SteerableModel, require_finite
 
 
 class Recorder:
@@ -28,7 +28,7 @@ class Recorder:
     def __init__(
         self, model: SteerableModel, rows: Sequence[Sequence[int]], watched: Sequence[Intervention], cached: bool
     ) -> None:
-        self._watched = tuple(watched)
+        self._model, self._watched = model, tuple(watched)
         self._plain = DecodingState(model, rows, cached)
         self._seen: dict[str, Tensor] = {}
         self._steps: list[dict[str, Tensor]] = []
@@ -75,6 +75,8 @@ class Recorder:
             "entropy": -torch.xlogy(probabilities, probabilities).sum(dim=-1),
             "kl": torch.where(probabilities > 0, probabilities * (log_probs - plain), 0).sum(dim=-1),
         }
+        for name, values in known.items():
+            require_finite(self._model, values, f"the {name} of step {len(self._steps)}")
         self._steps.append({name: values.cpu() for name, values in {**known, **step}.items()})
 
     def append(self, chosen: Int[Tensor, " batch"], alive: Bool[Tensor, " batch"]) -> None:

@@ -35,13 +35,13 @@ from typing import Any
 
 from torch import Tensor
 
-from lens_steer.errors import DirectionError, SteeringError
+from lens_steer.errors import DirectionError, NotFiniteError, SteeringError
 from lens_steer.hooks.chunk import Lengths
 from lens_steer.hooks.hooked import HookFunction, hooked, watched, watched_inputs
 from lens_steer.hooks.intervention import Intervention, Interventions, as_interventions
 from lens_steer.hooks.sites import Site, check_site
 from lens_steer.hooks.steering import Steering
-from lens_steer.model import SteerableModel, fingerprint, require_model, require_same_model
+from lens_steer.model import SteerableModel, fingerprint, prove_head, require_model, require_same_model
 
 _OPEN: "weakref.WeakKeyDictionary[Any, list[Steering]]" = weakref.WeakKeyDictionary()
 """The contexts that are open on each model, outermost first."""
@@ -79,6 +79,7 @@ def steer(
         MismatchError: a vector of another model.
         PositionError: a rule needs prompt lengths that were not given, or cannot be resolved on a forward pass; or
             exclusive interventions meet at a token.
+        NotFiniteError: logits or activations that are read meanwhile are NaN or infinite; it names the interventions.
         SteeringError: what is given is no intervention; forward passes ran and an intervention selected no token in any
             of them; a pass ran in another thread; a gate of rows does not see a whole prompt.
 
@@ -97,16 +98,34 @@ def steer(
     plan = as_interventions(interventions)
     for intervention in plan:
         _check(model, intervention)
+    prove_head(model)  # here, where these hooks are not installed yet
     opened = _OPEN.setdefault(model, [])
     steering = Steering(plan, model.tokenizer, prompt_lengths, given_lengths, learn_prompts, opened)
     opened.append(steering)
     try:
-        with _installed(model, steering) if plan else nullcontext():
+        with named(plan), _installed(model, steering) if plan else nullcontext():
             yield steering
     finally:
         opened.remove(steering)
         steering.close()
     steering.check_edited()
+
+
+@contextmanager
+def named(interventions: Sequence[Intervention]) -> Iterator[None]:
+    """Lets errors about numbers that are NaN or infinite say which interventions acted.
+
+    Args:
+        interventions: those that act while the context is open.
+
+    Returns:
+        A context manager; errors pass through it.
+    """
+    try:
+        yield
+    except NotFiniteError as error:
+        error.under(tuple(interventions))
+        raise
 
 
 def active_interventions(model: SteerableModel) -> tuple[Intervention, ...]:

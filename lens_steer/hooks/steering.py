@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lens_steer.errors import PositionError, SteeringError, SteeringWarning
+from lens_steer.errors import NotFiniteError, PositionError, SteeringError, SteeringWarning
 from lens_steer.hooks.chunk import Chunk, Lengths, lengths_of, read_chunk
 from lens_steer.hooks.intervention import Intervention
 from lens_steer.hooks.positions import Positions
@@ -111,6 +111,9 @@ class Steering:
         self._paused = True
         try:
             yield
+        except NotFiniteError as error:
+            error.settle()
+            raise
         finally:
             self._paused = False
 

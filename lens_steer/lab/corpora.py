@@ -39,8 +39,9 @@ def lab_corpus(name: str, train: int, validation: int, test: int, seed: int = 0)
     """
     if name not in WRITERS:
         raise DataError(f"the lab has no corpus {name!r}; it has {', '.join(WRITERS)}.")
-    sizes = dict(zip(get_args(skills.Split), (train, validation, test), strict=True))
-    return Corpus(name=name, **{split: _written(name, n, split, seed) for split, n in sizes.items()})
+    sizes = zip(get_args(skills.Split), (train, validation, test), strict=True)
+    first, second, third = (_written(name, n, split, seed) for split, n in sizes)
+    return Corpus(name=name, train=first, validation=second, test=third)
 
 
 def _written(name: str, n: int, split: skills.Split, seed: int) -> tuple[str, ...]:

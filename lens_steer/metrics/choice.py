@@ -63,10 +63,14 @@ def matching_rate(differences: Float[Tensor, " item"]) -> float:
         The share of differences above 0; a difference of exactly 0 does not match.
 
     Raises:
-        ScoreError: there are no answers.
+        ScoreError: there are no answers, or a difference is not finite.
     """
-    if differences.numel() == 0:
-        raise ScoreError("no logit differences; a rate needs at least one answer.")
+    if differences.numel() == 0 or not bool(differences.isfinite().all()):
+        broken = int((~differences.isfinite()).sum())
+        raise ScoreError(
+            f"{differences.numel()} logit differences, {broken} of them NaN or infinite; a rate needs at least one "
+            "answer, and finite ones."
+        )
     return float((differences > 0).double().mean())
 
 

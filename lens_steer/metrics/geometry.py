@@ -50,9 +50,9 @@ def cosine_band(width: int, confidence: float = 0.95) -> tuple[float, float]:
 
 
 def cosine_p(cosine: float, width: int) -> float:
-    """The probability that two random directions have a cosine at least this far from 0."""
+    """The probability that two random directions have a cosine at least this far from 0; NaN of NaN."""
     half = (width - 1) / 2
-    return float(min(1.0, 2 * stats.beta.sf((1 + min(abs(cosine), 1.0)) / 2, half, half)))
+    return float(np.minimum(1.0, 2 * stats.beta.sf((1 + min(abs(cosine), 1.0)) / 2, half, half)))
 
 
 def unrelated_directions(
@@ -119,7 +119,7 @@ def reliability(halves: Float[Tensor, "resample 2 width"]) -> float:
     """
     v = halves.double()
     cosine = float(torch.cosine_similarity(v[:, 0], v[:, 1], dim=1).mean())
-    return 2 * cosine / (1 + cosine) if cosine > -1 else -math.inf
+    return -math.inf if cosine <= -1 else 2 * cosine / (1 + cosine)
 
 
 def effective_rank(rows: Float[Tensor, "n width"]) -> float:

@@ -59,7 +59,8 @@ def agreement(
         `pearson` and `spearman`, over pairs of different behaviours; `n` counts pairs.
 
     Raises:
-        ScoreError: fewer than three behaviours, fewer than two items, or shapes that do not match.
+        ScoreError: fewer than three behaviours, fewer than two items, shapes that do not match, or a number that is not
+            finite.
     """
     n = len(projected)
     if n < 3 or changes.shape[:2] != (n, n) or projected.shape != (n, n) or changes.shape[2] < 2:
@@ -67,6 +68,8 @@ def agreement(
             f"projected strengths of shape {tuple(projected.shape)} and changes of shape {tuple(changes.shape)}; "
             "agreement needs (n, n) and (n, n, items), with n >= 3 behaviours and at least two items."
         )
+    if not bool(projected.isfinite().all() and changes.isfinite().all()):
+        raise ScoreError("a projected strength or a change is NaN or infinite; agreement needs finite ones.")
     rng, items = np.random.default_rng(seed), changes.shape[2]
     whole = _correlations(projected, _mean(changes))
     drawn = []

@@ -53,7 +53,8 @@ def retained_at(
         level: between 0 and 1.
 
     Returns:
-        The strength of the first crossing and the text accuracy there, per row; NaN where the level is not reached.
+        The strength of the first crossing and the text accuracy there, per row; NaN where the level is not reached, or
+        the target is not finite.
 
     Raises:
         ScoreError: the strengths do not grow from 0, or the level is not between 0 and 1.
@@ -70,7 +71,8 @@ def retained_at(
     share = (above - level) / (above - below)
     s, t = strengths.expand_as(target), text
     found = [curve.gather(1, left) + share * (curve.gather(1, right) - curve.gather(1, left)) for curve in (s, t)]
-    at, retained = (torch.where(fallen.any(dim=1), values[:, 0], torch.nan) for values in found)
+    read = fallen.any(dim=1) & target.isfinite().all(dim=1)
+    at, retained = (torch.where(read, values[:, 0], torch.nan) for values in found)
     return at, retained
 
 

@@ -9,7 +9,6 @@ strengths that have not collapsed. Units: natural-log units per unit of strength
 one strength scale. The formula is written out because SciPy's regressions fit one item at a time.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -54,7 +53,7 @@ def dataset_steerability(slopes: Float[Tensor, " item"]) -> float:
         The mean, in the units of the slopes.
 
     Raises:
-        ScoreError: there are no items.
+        ScoreError: there are no items, or a slope is not finite.
     """
     return float(_some(slopes).double().mean())
 
@@ -69,7 +68,7 @@ def anti_steerable_share(slopes: Float[Tensor, " item"]) -> float:
         1 - share of slopes above 0; a slope of exactly 0 counts as anti-steerable.
 
     Raises:
-        ScoreError: there are no items.
+        ScoreError: there are no items, or a slope is not finite.
 
     Source:
         Tan et al. 2024, arXiv 2407.12404.
@@ -78,7 +77,9 @@ def anti_steerable_share(slopes: Float[Tensor, " item"]) -> float:
 
 
 def _some(slopes: Float[Tensor, " item"]) -> Tensor:
-    """The slopes; raises where there are none."""
+    """The slopes; raises where there are none, or one is not finite."""
     if slopes.numel() == 0:
         raise ScoreError("no slopes; give at least one item.")
-    return torch.as_tensor(slopes)
+    if not bool(slopes.isfinite().all()):
+        raise ScoreError(f"{int((~slopes.isfinite()).sum())} of {slopes.numel()} slopes are NaN or infinite.")
+    return slopes

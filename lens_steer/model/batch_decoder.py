@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lens_steer.model.fast_forward import FastForward, may_fast_forward
-from lens_steer.model.forward import next_logits, pad, takes
+from lens_steer.model.forward import pad
+from lens_steer.model.logits import Logits, logits_after, pass_logits
 from lens_steer.model.prefix import new_cache, why_not_decoded
 from lens_steer.model.protocol import SteerableModel
 
@@ -28,17 +29,23 @@ class DecodingState:
         model: a loaded model.
         rows: the prompts' tokens.
         cached: use the key-value cache, where the model has one.
+        of: the caller's own numbers of the rows, for errors; 0, 1, ... where absent.
 
     Raises:
         DataError: no rows, an empty row, or a row longer than the model's context.
     """
 
-    def __init__(self, model: SteerableModel, rows: Sequence[Sequence[int]], cached: bool = True) -> None:
+    def __init__(
+        self,
+        model: SteerableModel,
+        rows: Sequence[Sequence[int]],
+        cached: bool = True,
+        of: Sequence[int] | None = None,
+    ) -> None:
         self._model = model
         self._cache = new_cache(model) if cached and not why_not_decoded(model) else None
-        self._rows = [list(row) for row in rows]
+        self._rows, self._of = [list(row) for row in rows], list(range(len(rows)) if of is None else of)
         self._tokens, self._mask = pad(model, rows, side="left")
-        self._extra = {"logits_to_keep": 1} if takes(model, "logits_to_keep") else {}
         self._fast = FastForward(model) if self._cache is not None and may_fast_forward(model) else None
         self.ends = torch.full((len(self._rows),), -1)
 
@@ -47,18 +54,20 @@ class DecodingState:
 
         Returns:
             The logits of each row's next token, float32, on the model's device.
+
+        Raises:
+            LogitError: they are NaN or infinite.
         """
         if self._cache is None:
             self.ends = torch.tensor([len(row) - 1 for row in self._rows])
-            return next_logits(self._model, self._rows)
+            return logits_after(self._model, self._rows, of=self._of).whole().float()
+        if self._fast is None:
+            wanted = torch.zeros_like(self._tokens, dtype=torch.bool)
+            wanted[:, -1] = True
+            return pass_logits(self._model, self._tokens, self._mask, wanted, self._cache, of=self._of).whole().float()
         with torch.no_grad():
-            if self._fast is not None:
-                logits = self._fast.logits(self._tokens, self._mask, self._cache)
-            else:
-                logits = self._model(
-                    self._tokens, attention_mask=self._mask, past_key_values=self._cache, **self._extra
-                )
-        return logits[:, -1].float()
+            logits = self._fast.logits(self._tokens, self._mask, self._cache)[:, -1]
+        return Logits(self._model, logits, torch.tensor(self._of), self._mask.sum(dim=1) - 1).whole().float()
 
     def append(self, tokens: Int[Tensor, " batch"], alive: Bool[Tensor, " batch"]) -> None:
         """Appends one token to every row that has not ended.

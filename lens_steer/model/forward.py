@@ -2,7 +2,8 @@
 
 Batches are right-padded unless asked otherwise and always have an attention mask; on causal models padded and unpadded
 logits agree. BOS is prepended exactly once, and the tokenizer's own special tokens are never added. A pass that is run
-for its hooks alone computes no logits, and a hook may end it by raising `StopForward`.
+for its hooks alone computes no logits, and a hook may end it by raising `StopForward`. Logits for measures are those of
+`lens_steer.model.logits`.
 """
 
 import inspect
@@ -115,51 +116,20 @@ def pad(
 
 
 def forward(
-    model: SteerableModel,
-    tokens: Int[Tensor, "batch new"],
-    mask: Int[Tensor, "batch pos"],
-    keep: Int[Tensor, " k"] | None = None,
-    cache: Any = None,
-) -> Float[Tensor, "batch k d_vocab"]:
-    """One forward pass without gradients.
+    model: SteerableModel, tokens: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch pos"]
+) -> Float[Tensor, "batch pos d_vocab"]:
+    """All logits of one forward pass without gradients, unchecked; measures read theirs by `lens_steer.model.logits`.
 
     Args:
         model: a loaded model.
         tokens: a padded batch, from `pad`.
-        mask: its attention mask; over the cached tokens too, where there are any.
-        keep: the chunk positions whose logits are wanted (all where absent); the others are not computed where the
-            architecture can leave them out.
-        cache: a key-value cache from `lens_steer.model.prefix`, which the pass continues.
+        mask: its attention mask.
 
     Returns:
-        Logits at the kept positions, in the model's dtype.
+        Logits of every token, in the model's dtype.
     """
-    extra: dict[str, Any] = {} if cache is None else {"past_key_values": cache}
     with torch.no_grad():
-        if keep is None:
-            return model(tokens, attention_mask=mask, **extra)
-        if takes(model, "logits_to_keep"):
-            return model(tokens, attention_mask=mask, logits_to_keep=keep, **extra)
-        return model(tokens, attention_mask=mask, **extra)[:, keep]
-
-
-def last_logits(
-    model: SteerableModel, tokens: Int[Tensor, "batch new"], mask: Int[Tensor, "batch pos"], cache: Any = None
-) -> Float[Tensor, "batch d_vocab"]:
-    """The logits of the token after each row of a right-padded batch, in one forward pass without gradients.
-
-    Args:
-        model: a loaded model.
-        tokens: the rows, from `pad`.
-        mask: their attention mask; over the cached tokens too, where there are any.
-        cache: a key-value cache that the pass continues.
-
-    Returns:
-        One row a sequence, in the model's dtype, on its device.
-    """
-    ends, place = torch.unique(mask[:, -tokens.shape[1] :].sum(dim=1) - 1, return_inverse=True)
-    logits = forward(model, tokens, mask, ends, cache)
-    return logits[torch.arange(len(tokens), device=logits.device), place.to(logits.device)]
+        return model(tokens, attention_mask=mask)
 
 
 def run_hooks(
@@ -181,22 +151,6 @@ def run_hooks(
         extra["logits_to_keep"] = torch.zeros(1, dtype=torch.long, device=tokens.device)
     with torch.no_grad(), suppress(StopForward):
         model(tokens, attention_mask=mask, **extra)
-
-
-def next_logits(model: SteerableModel, rows: Sequence[Sequence[int]]) -> Float[Tensor, "batch d_vocab"]:
-    """The logits of the token after each row.
-
-    Args:
-        model: a loaded model.
-        rows: token ids of each sequence, BOS included, of any lengths; one forward pass.
-
-    Returns:
-        One row of float32 logits a sequence, on the CPU.
-
-    Raises:
-        DataError: no rows, an empty row, or a row longer than the model's context.
-    """
-    return last_logits(model, *pad(model, rows)).float().cpu()
 
 
 def context_length(model: SteerableModel) -> int | None:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lens_steer.model.forward import takes
+from lens_steer.model.logits import pass_logits
 from lens_steer.model.protocol import SteerableModel
 
 
@@ -53,31 +53,17 @@ def sequence_log_probs(
     Returns:
         The sum over the completion's tokens, in natural-log units, float32, on the model's device.
     """
-    with torch.enable_grad():
-        log_probs = model(tokens, attention_mask=mask)[:, :-1].float().log_softmax(dim=-1)
-    found = log_probs.gather(2, tokens[:, 1:, None])[..., 0]
     place = torch.arange(1, tokens.shape[1], device=tokens.device)
     completion = (place >= prompt_lengths.to(tokens.device)[:, None]) & mask[:, 1:].bool()
-    return torch.where(completion, found, 0).sum(dim=1)
-
-
-def last_logits_with_gradient(
-    model: SteerableModel, tokens: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch pos"]
-) -> Float[Tensor, "batch d_vocab"]:
-    """The logits of the token after each row, in one forward pass with gradients.
-
-    Args:
-        model: a loaded model.
-        tokens: a right-padded batch, from `pad`.
-        mask: its attention mask.
-
-    Returns:
-        One row a sequence, in the model's dtype, on its device, in the graph.
-    """
-    ends, place = torch.unique(mask.sum(dim=1) - 1, return_inverse=True)
+    following, rows = tokens[:, 1:][completion], torch.arange(len(tokens), device=tokens.device)
+    wanted = torch.nn.functional.pad(completion, (0, 1))
     with torch.enable_grad():
-        if takes(model, "logits_to_keep"):
-            logits = model(tokens, attention_mask=mask, logits_to_keep=ends)
-        else:
-            logits = model(tokens, attention_mask=mask)[:, ends]
-        return logits[torch.arange(len(tokens), device=logits.device), place.to(logits.device)]
+        logits = pass_logits(model, tokens, mask, wanted, gradient=True)
+        found = logits.read(lambda chunk, part: _log_probs(chunk, following[part]))
+        owner = rows[:, None].expand(completion.shape)[completion]
+        return found.new_zeros(len(tokens)).index_add(0, owner.to(found.device), found)
+
+
+def _log_probs(logits: Float[Tensor, "k d_vocab"], chosen: Int[Tensor, " k"]) -> Float[Tensor, " k"]:
+    """The log-probability of one token a row."""
+    return logits.log_softmax(dim=-1).gather(1, chosen.to(logits.device)[:, None])[:, 0]

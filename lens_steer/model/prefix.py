@@ -17,7 +17,8 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lens_steer.model.forward import next_logits, pad, takes
+from lens_steer.model.forward import pad, takes
+from lens_steer.model.logits import next_logits
 from lens_steer.model.plain import is_hooked
 from lens_steer.model.protocol import SteerableModel
 from lens_steer.model.settings import by_settings

@@ -64,9 +64,10 @@ class Readout:
     def _compared(columns: Tensor, raised: Tensor, lowered: Tensor | None) -> Tensor:
         """The columns of some tokens minus those of others, or minus the mean column."""
         device = columns.device
-        mean = (
-            columns.double().mean(dim=1, keepdim=True) if lowered is None else columns[:, lowered.to(device)].double()
-        )
+        if lowered is None:
+            mean = columns.mean(dim=1, keepdim=True, dtype=torch.float64)
+        else:
+            mean = columns[:, lowered.to(device)].double()
         return (columns[:, raised.to(device)].double() - mean).cpu()
 
 

@@ -136,10 +136,10 @@ def test_a_result_is_read_back_as_it_was_written(result: BroadSkillResult, tmp_p
 
 
 def small(name: str, shift: int = 0) -> Corpus:
-    parts = {
-        split: tuple(f"{name} {split} {shift + i} sat" for i in range(3)) for split in ("train", "validation", "test")
-    }
-    return Corpus(name=name, **parts)
+    train, validation, test = (
+        tuple(f"{name} {split} {shift + i} sat" for i in range(3)) for split in ("train", "validation", "test")
+    )
+    return Corpus(name=name, train=train, validation=validation, test=test)
 
 
 @pytest.fixture

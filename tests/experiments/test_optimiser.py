@@ -62,8 +62,15 @@ def vectors(llama: Any, behaviours: dict[str, Splits]) -> dict[str, SteeringVect
 
 @pytest.fixture(scope="module")
 def corpus() -> Corpus:
-    said = {split: tuple(f"The {split} cat {i} sat on the mat." for i in range(3)) for split in ("train", "validation")}
-    return Corpus(name="text", **said, test=tuple(f"One dollar today and {i} later." for i in range(3)))
+    train, validation = (
+        tuple(f"The {split} cat {i} sat on the mat." for i in range(3)) for split in ("train", "validation")
+    )
+    return Corpus(
+        name="text",
+        train=train,
+        validation=validation,
+        test=tuple(f"One dollar today and {i} later." for i in range(3)),
+    )
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ import torch
 from gguf_files import random_model, write_gguf
 from httpx import Request, Response
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-from transformer_lens.model_bridge import TransformerBridge
 
 from lens_steer.errors import ArgumentError, ModelNotFoundError
 from lens_steer.model import fingerprint, forward, load_model, packaged
@@ -91,13 +90,10 @@ def test_a_hub_name_that_is_packaged_names_both_ways_when_the_hub_is_out_of_reac
     ],
 )
 def test_restricted_and_misspelt_names_are_told_apart(kind: Any, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def boot(*_: Any, **__: Any) -> None:
-        try:
-            raise kind("no", response=Response(403, request=Request("GET", "https://huggingface.co")))
-        except kind as cause:
-            raise OSError("x/y is not a local folder") from cause
+    def download(*_: Any, **__: Any) -> None:
+        raise kind("no", response=Response(403, request=Request("GET", "https://huggingface.co")))
 
-    monkeypatch.setattr(TransformerBridge, "boot_transformers", boot)
+    monkeypatch.setattr("transformers.utils.hub.hf_hub_download", download)
     with pytest.raises(ModelNotFoundError, match=words):
         load_model("x/y")
 

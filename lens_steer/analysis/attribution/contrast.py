@@ -18,7 +18,7 @@ from lens_steer.analysis.tokens import one_token
 from lens_steer.data.choices import ChoiceItem, ChoiceTemplate
 from lens_steer.errors import DataError
 from lens_steer.evaluation.score import prepare_choices
-from lens_steer.model import Prompts, SteerableModel, as_prompts, tokenize
+from lens_steer.model import Logits, Prompts, SteerableModel, as_prompts, tokenize
 
 
 @shown()
@@ -49,18 +49,26 @@ class TokenContrast:
         """The number of tokens of each prompt."""
         return [len(row) for row in self.rows]
 
-    def read(self, logits: Float[Tensor, "batch d_vocab"], prompts: Sequence[int]) -> Float[Tensor, " batch"]:
+    def read(self, logits: Logits, prompts: Sequence[int]) -> Float[Tensor, " batch"]:
         """The difference of logits after some of the prompts, float64 on the CPU.
 
         Args:
             logits: after those prompts.
             prompts: which ones.
+
+        Raises:
+            LogitError: logits, or a difference of them, are NaN or infinite.
         """
-        logits = logits.cpu().double()
-        raised = logits.gather(1, self.raised[list(prompts), None])[:, 0]
-        if self.lowered is None:
-            return raised - logits.mean(dim=1)
-        return raised - logits.gather(1, self.lowered[list(prompts), None])[:, 0]
+
+        def difference(chunk: Tensor, part: slice) -> Tensor:
+            raised, *lowered = (
+                chunk.gather(1, tokens[list(prompts[part]), None].to(chunk.device))[:, 0].double()
+                for tokens in (self.raised, self.lowered)
+                if tokens is not None
+            )
+            return raised - (lowered[0] if lowered else chunk.mean(dim=1, dtype=torch.float64))
+
+        return logits.read(difference).cpu()
 
 
 def choice_contrast(

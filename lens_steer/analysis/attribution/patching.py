@@ -27,7 +27,7 @@ from lens_steer.errors import AttributionError, SteeringError
 from lens_steer.hooks import Intervention, Interventions, as_interventions, hooked, steer
 from lens_steer.hooks.positions import Positions
 from lens_steer.hooks.sites import Site, by_hook_name, check_site, site_fault
-from lens_steer.model import SteerableModel, last_logits, pad
+from lens_steer.model import SteerableModel, logits_after
 from lens_steer.model.batching import length_buckets
 
 QUANTITY = "effect that needs the component (nats)"
@@ -120,8 +120,8 @@ def _unsteered(
         return run
 
     with hooked(model, {name: keep(name) for name in by_hook_name(tuple(sites))}):
-        logits = last_logits(model, *pad(model, [asked.rows[index] for index in batch]))
-    return asked.read(logits.float(), batch), kept
+        logits = logits_after(model, [asked.rows[index] for index in batch], of=batch)
+    return asked.read(logits, batch), kept
 
 
 def _steered(
@@ -137,8 +137,7 @@ def _steered(
         hooked(model, restored) if restored else nullcontext(),
         steer(model, *interventions, prompt_lengths=[lengths[index] for index in batch]),
     ):
-        logits = last_logits(model, *pad(model, [asked.rows[index] for index in batch]))
-    return asked.read(logits.float(), batch)
+        return asked.read(logits_after(model, [asked.rows[index] for index in batch], of=batch), batch)
 
 
 def _restore(site: Site, whole: Tensor, mask: Bool[Tensor, "batch pos"]) -> Callable[[Tensor], Tensor]:

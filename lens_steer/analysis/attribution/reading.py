@@ -28,7 +28,7 @@ from lens_steer.analysis.attribution.runs import later_components
 from lens_steer.analysis.tokens import one_token
 from lens_steer.errors import AttributionError
 from lens_steer.hooks.sites import Site, SiteLike
-from lens_steer.model import SteerableModel, fingerprint, read_out, require_same_model
+from lens_steer.model import SteerableModel, fingerprint, read_out, require_finite, require_same_model
 from lens_steer.vector import SteeringVector
 
 MEASURES = ("query", "key", "ov", "toward", "mlp")
@@ -112,12 +112,12 @@ def attribute_reading(
     if toward is not None:
         lowered = None if toward[1] is None else torch.tensor([one_token(model, toward[1])])
         answer = read_out(model).directions(torch.tensor([one_token(model, toward[0])]), lowered)[0]
-    found = [
-        _row(component, measure, values)
-        for maps in proved_maps(model, sorted({entry.layer for entry in components}))
-        for component, measure, values in _of_layer(maps, rows, answer)
-        if component in components
-    ]
+    found = []
+    for maps in proved_maps(model, sorted({entry.layer for entry in components})):
+        for component, measure, values in _of_layer(maps, rows, answer):
+            if component in components:
+                require_finite(model, values, f"the {measure} reading of {component}")
+                found.append(_row(component, measure, values))
     if not found:
         raise AttributionError(
             f"no layer behind {where} has heads or an MLP whose weights can be read (state-space layers, experts and "

@@ -19,7 +19,7 @@ from lens_steer.errors import AttributionError
 from lens_steer.hooks import Chunk, Intervention, Interventions, as_interventions, hooked, steer
 from lens_steer.hooks.sites import Site, by_hook_name, check_site
 from lens_steer.hooks.terms import allowed_error, heads_miss
-from lens_steer.model import SteerableModel, last_logits, output_weights, pad
+from lens_steer.model import SteerableModel, logits_after, output_weights
 from lens_steer.model.batching import length_buckets
 
 
@@ -72,9 +72,10 @@ def run(
         for batch in batches:
             seen.begin([lengths[index] - 1 for index in batch])
             steering.set_prompt_lengths([lengths[index] for index in batch])
-            logits = last_logits(model, *pad(model, [asked.rows[index] for index in batch]))
-            read[batch] = asked.read(logits.float(), batch)
-            largest = max(largest, float(logits.abs().max()))
+            logits = logits_after(model, [asked.rows[index] for index in batch], of=batch)
+            read[batch] = asked.read(logits, batch)
+            sizes = logits.read(lambda rows, _part: rows.masked_fill(rows.isinf(), 0).abs().amax(dim=1))
+            largest = max(largest, float(sizes.max()))
     back = torch.argsort(torch.tensor([index for batch in batches for index in batch]))
     activations = {site: torch.cat(parts)[back] for site, parts in seen.activations.items()}
     edits: dict[Site, Tensor] = {}

@@ -10,6 +10,7 @@ small strengths. Only the next token is considered.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -18,12 +19,14 @@ from torch import Tensor
 from lens_steer.analysis.lens.readings import LensReading
 from lens_steer.errors import DataError, ScoreError
 from lens_steer.extraction.record import token_rows
-from lens_steer.hooks import Intervention, Interventions, Scale, as_interventions, steer
+from lens_steer.hooks import Intervention, Interventions, Scale, as_interventions, named, steer
 from lens_steer.hooks.positions import Positions
 from lens_steer.hooks.sites import Site, SiteLike
-from lens_steer.model import Prompts, SteerableModel, next_logits
+from lens_steer.model import Logits, Prompts, SteerableModel, logits_after
 from lens_steer.model.batching import length_buckets
 from lens_steer.vector import SteeringVector
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,8 @@ def contextual_reading(
     vector: SteeringVector,
     site: SiteLike,
     contexts: Contexts,
-    unsteered: Float[Tensor, "n d_vocab"] | None = None,
+    unsteered: Sequence[Logits] = (),
+    changes: bool = True,
 ) -> LensReading:
     """The change of every token's log-probability in real contexts; see the module's formula.
 
@@ -51,7 +55,9 @@ def contextual_reading(
         vector: where the direction comes from.
         site: one of its sites; heads too, nothing is mapped.
         contexts: where, and how strongly.
-        unsteered: `unsteered_log_probs` of the same contexts, where many directions are read in them.
+        unsteered: `context_logits` of the same contexts with nothing steered, where many directions are read in them.
+        changes: keep the changes in every context, two rows of the vocabulary each; without them, a table has no
+            intervals.
 
     Returns:
         The mean half difference, in nats, with the changes in every context.
@@ -61,38 +67,58 @@ def contextual_reading(
         ScoreError: the strength is not above 0.
         DataError: there are no contexts, or one is empty or too long.
         SteeringError: the position rule selects no token of any context.
+        LogitError: logits are NaN or infinite.
     """
     if not contexts.strength > 0:
         raise ScoreError(f"strength {contexts.strength:g}; give one above 0: it is added and subtracted.")
-    before = unsteered_log_probs(model, contexts) if unsteered is None else unsteered
     edits = [
         Intervention.of(vector, site, sign * contexts.strength, contexts.scale, contexts.positions) for sign in (1, -1)
     ]
-    changes = torch.stack([_log_probs(model, contexts, [edit]) for edit in edits]) - before
+    before = unsteered or context_logits(model, contexts)
+    steered = [context_logits(model, contexts, [edit]) for edit in edits]
+    total, kept = torch.zeros((), dtype=torch.float64), []
+    for plain, *both in zip(before, *steered, strict=True):
+        for part in plain.parts():
+            base, moved = plain.at(part).log_softmax(dim=-1), []
+            for logits, edit in zip(both, edits, strict=True):
+                with named([edit]):
+                    moved.append(logits.numbers(part, lambda chunk, base=base: _change(chunk, base)).cpu())
+            total = total + (moved[0] - moved[1]).sum(dim=0, dtype=torch.float64)
+            kept += [torch.stack(moved)] if changes else []
+    order = torch.cat([logits.of for logits in before]).argsort()
     return LensReading(
         vector=vector.name,
         site=Site.parse(site),
         kind="contextual",
-        values=(changes[0] - changes[1]).mean(dim=0) / 2,
+        values=(total / (2 * len(order))).float(),
         unit="nats",
         note=f"strength {contexts.strength:g} ({contexts.scale}), positions {Positions.parse(contexts.positions)}",
-        changes=changes,
+        changes=torch.cat(kept, dim=1)[:, order] if changes else None,
     )
 
 
-def unsteered_log_probs(model: SteerableModel, contexts: Contexts) -> Float[Tensor, "n d_vocab"]:
-    """The log-probability of every token after each context, with nothing steered.
+def context_logits(model: SteerableModel, contexts: Contexts, interventions: Interventions = ()) -> list[Logits]:
+    """The logits after each context, batch by batch, which are made when they are read.
 
     Args:
         model: a loaded model.
         contexts: where.
+        interventions: what steers; none leaves the model unhooked.
+
+    Raises:
+        DataError: there are no contexts, or one is empty.
     """
-    return _log_probs(model, contexts, [])
+
+    def read(rows: list[Sequence[int]], places: list[int]) -> Logits:
+        return logits_after(model, rows, of=places)
+
+    return [logits for _, logits in _by_batch(model, contexts.texts, interventions, read, contexts.batch_size)]
 
 
-def _log_probs(model: SteerableModel, contexts: Contexts, edits: Sequence[Intervention]) -> Float[Tensor, "n d_vocab"]:
-    logits = over_contexts(model, contexts.texts, edits, lambda rows: next_logits(model, rows), contexts.batch_size)
-    return logits.log_softmax(dim=-1)
+def _change(logits: Float[Tensor, "k d_vocab"], before: Float[Tensor, "k d_vocab"]) -> Float[Tensor, "k d_vocab"]:
+    """The change of each log-probability; 0 of tokens that the model never says, steered or not."""
+    after = logits.log_softmax(dim=-1)
+    return torch.where(after == before, 0.0, after - before)
 
 
 def over_contexts(
@@ -117,12 +143,25 @@ def over_contexts(
     Raises:
         DataError: there are no contexts, or one is empty.
     """
-    rows = list(token_rows(model, texts))
+    found: dict[int, Tensor] = {}
+    for places, numbers in _by_batch(model, texts, interventions, lambda rows, _: read(rows), batch_size):
+        found |= dict(zip(places, numbers, strict=True))
+    return torch.stack([found[place] for place in range(len(found))])
+
+
+def _by_batch(
+    model: SteerableModel,
+    texts: Prompts,
+    interventions: Interventions,
+    read: Callable[[list[Sequence[int]], list[int]], T],
+    batch_size: int,
+) -> list[tuple[list[int], T]]:
+    """The places of the contexts of each batch, and what is read of it while interventions act."""
+    rows, found = list(token_rows(model, texts)), []
     if not all(rows):
         raise DataError("an empty context has no last token; leave it out.")
-    found: dict[int, Tensor] = {}
     with steer(model, *as_interventions(interventions), prompt_lengths=[len(rows[0])]) as steering:
-        for bucket in length_buckets([len(row) for row in rows], batch_size):
-            steering.set_prompt_lengths([len(rows[index]) for index in bucket])
-            found |= dict(zip(bucket, read([rows[index] for index in bucket]), strict=True))
-    return torch.stack([found[index] for index in range(len(rows))])
+        for places in length_buckets([len(row) for row in rows], batch_size):
+            steering.set_prompt_lengths([len(rows[place]) for place in places])
+            found.append((places, read([rows[place] for place in places], places)))
+    return found

@@ -26,7 +26,8 @@ from lens_steer._util.shown import shown
 from lens_steer.analysis.lens.stream import in_stream
 from lens_steer.errors import DataError, MismatchError, SiteError
 from lens_steer.hooks.sites import Site, SiteLike
-from lens_steer.model import SteerableModel, fingerprint, logit_factor, tokenize
+from lens_steer.model import SteerableModel, fingerprint, logit_factor, require_finite, tokenize
+from lens_steer.model.logits import CHUNK
 from lens_steer.vector import SteeringVector
 
 STATIC = ("raw", "folded", "ln_final")
@@ -67,6 +68,7 @@ def static_readings(model: SteerableModel, vector: SteeringVector, site: SiteLik
         MismatchError: a vector of another model.
         SiteError: the vector has no such site, its direction cannot be brought into the stream, or the model's logits
             are not its final norm and unembedding alone.
+        LogitError: a reading is NaN or infinite.
 
     Source:
         nostalgebraist 2020, "interpreting GPT: the logit lens".
@@ -74,13 +76,14 @@ def static_readings(model: SteerableModel, vector: SteeringVector, site: SiteLik
     direction, note = in_stream(model, vector, site)
     cap = getattr(model.cfg, "output_logits_soft_cap", None) or -1.0
     capped = f"softcap {cap:g}" if cap > 0 else ""
-    whole = _literal(model, direction)
-    raw = _unembedded(model, direction)
+    whole, raw, folded = (read(model, direction) for read in (_literal, _unembedded, _folded))
+    largest = torch.stack([whole.max(), raw.abs().max(), folded.abs().max()])
+    require_finite(model, largest, f"a static reading of vector {vector.name!r} at {site}")
     common = {"vector": vector.name, "site": Site.parse(site)}
     notes = "; ".join(part for part in (note, capped) if part)
     return (
         LensReading(**common, kind="raw", values=raw, unit="logits x norm scale", note=note),
-        LensReading(**common, kind="folded", values=_folded(model, direction), unit="logits x norm scale", note=note),
+        LensReading(**common, kind="folded", values=folded, unit="logits x norm scale", note=note),
         LensReading(**common, kind="ln_final", values=whole, unit="logits", note=notes),
     )
 
@@ -118,11 +121,13 @@ def jacobian_reading(model: SteerableModel, vector: SteeringVector, site: SiteLi
                 f"site {site}: the Jacobian lens was fitted at blocks {lens.source_layers}, not at {layer}."
             )
         direction = lens.transport(direction, layer)
+    values = _folded(model, direction)
+    require_finite(model, values, f"the Jacobian reading of vector {vector.name!r} at {site}")
     return LensReading(
         vector=vector.name,
         site=Site.parse(site),
         kind="jacobian",
-        values=_folded(model, direction),
+        values=values,
         unit="logits x norm scale",
         note="; ".join(part for part in (note, f"{lens.n_prompts} texts") if part),
     )
@@ -205,8 +210,10 @@ def _folded(model: Any, direction: Float[Tensor, " d_model"]) -> Float[Tensor, "
 
 def _unembedded(model: Any, direction: Float[Tensor, " d_model"]) -> Float[Tensor, " d_vocab"]:
     """f v W_U, in float32 on the CPU."""
-    weight, factor = model.W_U.detach().float(), logit_factor(model)
-    logits = (direction.detach().to(weight) @ weight).cpu()
+    weight, factor = model.W_U.detach(), logit_factor(model)
+    row = direction.detach().float().to(weight.device)
+    parts = weight.split(max(CHUNK // len(weight), 1), dim=1)  # in half precision each part is copied
+    logits = torch.cat([row @ part.float() for part in parts]).cpu()
     return logits if factor == 1 else logits * factor
 
 

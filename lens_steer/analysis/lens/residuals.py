@@ -22,7 +22,7 @@ from lens_steer.extraction.record import record, token_rows
 from lens_steer.hooks import Intervention
 from lens_steer.hooks.sites import Site
 from lens_steer.metrics.statistics import mean_interval
-from lens_steer.model import SteerableModel, fingerprint
+from lens_steer.model import SteerableModel, fingerprint, require_finite, rows_at_once
 
 UNSTEERED = "unsteered"
 
@@ -52,6 +52,7 @@ def residual_lens(
         ScoreError: a run is called "unsteered", or the model's output is not the lens of its last stream.
         DataError: no contexts or tokens, or a word that is not one token.
         SteeringError: an intervention selected no token of any context.
+        ActivationError, LogitError: the stream, or what the lens reads of it, is NaN or infinite.
 
     Source:
         nostalgebraist 2020, "interpreting GPT: the logit lens".
@@ -83,9 +84,12 @@ def _read(
 
     (seen,) = record(model, rows, sites, "last", batch_size=len(rows))
     stream = torch.stack([seen.activations[site] for site in sites], dim=1)[torch.argsort(seen.sequences)]
-    found = logit_readout(model, stream, targets=list(ids), return_type="log_probs")
+    size = max(rows_at_once(model) // len(ids), 1)  # it compares every logit with those of all wanted tokens
+    found = logit_readout(model, stream, targets=list(ids), return_type="log_probs", chunk_size=size)
     if found.target_ranks is None:
         raise ScoreError("TransformerLens gave no ranks of the wanted tokens.")
+    for depth, site in enumerate(sites):
+        require_finite(model, found.values[:, depth], f"the log-probability of a wanted token by the lens at {site}")
     return torch.stack([found.values.double().cpu(), found.target_ranks.double().cpu() + 1], dim=-1)
 
 
@@ -95,7 +99,7 @@ def _prove(model: SteerableModel, row: Sequence[int]) -> None:
 
     device = next(model.original_model.parameters()).device
     try:
-        logit_lens(model, torch.tensor([list(row)], device=device), top_k=1)
+        logit_lens(model, torch.tensor([list(row)[: rows_at_once(model)]], device=device), top_k=1)
     except (ValueError, NotImplementedError) as error:
         raise ScoreError(f"the logit lens does not hold on this model: {error}") from error
 

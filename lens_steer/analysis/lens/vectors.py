@@ -6,21 +6,21 @@
 The readings can disagree: a top token of the static readings alone need not become more likely under steering.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from jaxtyping import Float
-from torch import Tensor
+import torch
 
 from lens_steer._util.shown import shown
-from lens_steer.analysis.lens.contextual import Contexts, contextual_reading, unsteered_log_probs
+from lens_steer.analysis.lens.contextual import Contexts, context_logits, contextual_reading
 from lens_steer.analysis.lens.readings import LensReading, jacobian_reading, static_readings
 from lens_steer.analysis.lens.tables import agreement_table, token_table
 from lens_steer.analysis.tokens import token_text
 from lens_steer.errors import ScoreError
 from lens_steer.hooks.sites import Site, SiteLike, Sites, sites_of
-from lens_steer.model import SteerableModel, fingerprint, require_same_model
+from lens_steer.model import Logits, SteerableModel, fingerprint, require_same_model
 from lens_steer.vector import SteeringVector, random_like
 
 
@@ -66,7 +66,7 @@ def vector_lens(model: SteerableModel, vector: SteeringVector, site: SiteLike, k
         ['top', 'top', 'bottom', 'bottom']
     """
     plus, minus = (static_readings(model, v, site)[-1].values for v in (vector, -vector))
-    logits = (plus - minus) / 2
+    logits = torch.where(plus == minus, 0.0, plus - minus) / 2  # also of tokens that are never said
     if not 1 <= k <= logits.numel() // 2:
         raise ScoreError(f"k is {k}; give 1 to {logits.numel() // 2}, half of the vocabulary.")
     rows = []
@@ -120,13 +120,13 @@ def read_vector(
     """
     require_same_model(vector.fingerprint, fingerprint(model), f"vector {vector.name!r} and the model of the lens")
     wanted = vector.sites if sites is None else sites_of(model, sites)
-    before = None if contexts is None else unsteered_log_probs(model, contexts)
+    before = [] if contexts is None else context_logits(model, contexts)
     tokens, agreement = [], []
     for site in wanted:
         alone = vector.only(site)
-        readings = _readings(model, alone, site, contexts, before, jacobian)
+        readings = _readings(model, alone, site, contexts, before, jacobian, changes=True)
         null = [
-            replace(reading, changes=None)
+            reading
             for index in range(n_random)
             for reading in _readings(model, random_like(alone, seed + index), site, contexts, before, jacobian)
         ]
@@ -141,13 +141,14 @@ def _readings(
     direction: SteeringVector,
     site: Site,
     contexts: Contexts | None,
-    unsteered: Float[Tensor, "n d_vocab"] | None,
+    unsteered: Sequence[Logits],
     jacobian: Any,
+    changes: bool = False,
 ) -> list[LensReading]:
     """Every reading of one direction."""
     found = [*static_readings(model, direction, site)]
     if jacobian is not None:
         found.append(jacobian_reading(model, direction, site, jacobian))
     if contexts is not None:
-        found.append(contextual_reading(model, direction, site, contexts, unsteered))
+        found.append(contextual_reading(model, direction, site, contexts, unsteered, changes))
     return found

@@ -3,6 +3,7 @@
 from lens_steer.evaluation.grid.plan import Configuration as Configuration
 from lens_steer.evaluation.grid.run import GridOptions as GridOptions
 from lens_steer.evaluation.grid.run import GridTable as GridTable
+from lens_steer.evaluation.grid.run import GridTokens as GridTokens
 from lens_steer.evaluation.grid.run import Numbers as Numbers
 from lens_steer.evaluation.grid.run import run_grid as run_grid
 from lens_steer.evaluation.grid.trial import why_not_reused as why_not_reused

@@ -5,8 +5,8 @@
     done
 
 Numbers are written so that they read back bit for bit: a run that was killed and goes on gives the same bytes as one
-that was not. Lines that are truncated or edited are computed again, with a warning. Grids of other models,
-configurations or settings have other keys, so one folder serves many.
+that was not. Lines that are truncated or edited, or hold numbers that are not finite, are computed again, with a
+warning. Grids of other models, configurations or settings have other keys, so one folder serves many.
 """
 
 import json
@@ -33,7 +33,8 @@ class Checkpoint:
         lines = path.read_bytes().splitlines(keepends=True) if path is not None and path.is_file() else []
         whole = [line for line in lines if self._read(line)]
         if path is not None and len(whole) < len(lines):
-            warn_recomputed(path, f"{len(lines) - len(whole)} of {len(lines)} lines are truncated or edited")
+            found = f"{len(lines) - len(whole)} of {len(lines)}"
+            warn_recomputed(path, f"{found} lines are truncated or edited, or hold numbers that are not finite")
             write_whole(path, b"".join(whole))
 
     @classmethod
@@ -78,5 +79,8 @@ class Checkpoint:
         if not line.endswith(b"\n") or not isinstance(content, dict) or not is_whole(content):
             return False
         place = content["batch"], tuple(content["configurations"])
-        self._done[place] = torch.tensor(content["values"], dtype=torch.float64)
+        values = torch.tensor(content["values"], dtype=torch.float64)
+        if not bool(values.isfinite().all()):
+            return False
+        self._done[place] = values
         return True

@@ -4,8 +4,8 @@
     reused      a shared pass: from its starts and its first edited block on, its configurations side by side in a batch
     plain       every configuration of a shared pass by itself, from the first token and block on
 
-Both ways give the logits of the same configurations; `lens_steer.evaluation.grid.trial` says for which models reuse is
-exact.
+Both ways give the logits of the same configurations, which are made when they are read;
+`lens_steer.evaluation.grid.trial` says for which models reuse is exact.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,15 +22,13 @@ from lens_steer.evaluation.grid.plan import GridBatch, Scored, SharedPass
 from lens_steer.hooks import Intervention, kept_outputs, replayed, steer
 from lens_steer.hooks.operators import Operator
 from lens_steer.hooks.positions import Positions
-from lens_steer.model import SteerableModel, forked_caches, forward, last_logits, pad, whole_cache
-
-Logits = Float[Tensor, "batch k d_vocab"]
+from lens_steer.model import Logits, SteerableModel, forked_caches, last_logits, pad, pass_logits, whole_cache
 
 
 @shown()
 @dataclass(frozen=True, kw_only=True, eq=False)
 class UnsteeredPass:
-    """The unsteered pass of a batch: its logits (k = 1: of the last token), and what steered passes start from."""
+    """The unsteered pass of a batch: its logits, and what steered passes start from."""
 
     rows: Sequence[Sequence[int]]
     tokens: Int[Tensor, "batch pos"]
@@ -61,7 +59,7 @@ def forward_unsteered(
     cache = whole_cache() if reuse and any(max(one_pass.starts) for one_pass in batch.passes) else None
     layers = {one_pass.skipped - 1 for one_pass in batch.passes if one_pass.skipped} if reuse else ()
     with kept_outputs(model, layers) as outputs:
-        logits = _logits(model, tokens, mask, scored, cache)
+        logits = _logits(model, tokens, mask, scored, batch.rows, cache)
     return UnsteeredPass(
         rows=here, tokens=tokens, mask=mask, scored=scored, logits=logits, cache=cache, outputs=outputs
     )
@@ -86,7 +84,7 @@ def plain_passes(
         found = []
         for number in one_pass.configurations:
             with steer(model, *batch.active[number], prompt_lengths=lengths):
-                found.append(_logits(model, unsteered.tokens, unsteered.mask, unsteered.scored))
+                found.append(_logits(model, unsteered.tokens, unsteered.mask, unsteered.scored, batch.rows))
         yield one_pass, found
 
 
@@ -121,8 +119,9 @@ def reused_passes(
                 replayed(model, one_pass.skipped - 1, output.repeat(n, 1, 1), length),
                 steer(model, *edits, prompt_lengths=lengths),
             ):
-                logits = _logits(model, tokens.repeat(n, 1), whole_mask.repeat(n, 1), unsteered.scored, cache)
-            yield one_pass, list(logits.chunk(n))
+                rows = (tokens.repeat(n, 1), whole_mask.repeat(n, 1))
+                logits = _logits(model, *rows, unsteered.scored, list(batch.rows) * n, cache)
+            yield one_pass, logits.cut(n)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,8 +172,11 @@ def _from(unsteered: UnsteeredPass, layer: int, starts: Int[Tensor, " batch"], w
     return stream[torch.arange(len(starts))[:, None], place], length
 
 
-def _logits(model: SteerableModel, tokens: Tensor, mask: Tensor, scored: Scored, cache: Any = None) -> Logits:
-    """Of each row's last token, or of all tokens."""
-    if scored == "all":
-        return forward(model, tokens, mask)
-    return last_logits(model, tokens, mask, cache)[:, None]
+def _logits(
+    model: SteerableModel, tokens: Tensor, mask: Tensor, scored: Scored, sequences: Sequence[int], cache: Any = None
+) -> Logits:
+    """Of each row's last token, or of all tokens that another one follows."""
+    if scored == "last":
+        return last_logits(model, tokens, mask, cache, of=sequences)
+    followed = torch.nn.functional.pad(mask[:, 1:], (0, 1)).bool()
+    return pass_logits(model, tokens, mask, followed, cache, of=sequences)

@@ -65,7 +65,8 @@ def plan_grid(
         rows: token ids of each sequence, BOS included; a sequence is all prompt.
         configurations: what steers.
         batch_size: the most rows in one pass.
-        scored: where logits are wanted: of each sequence's last token, or of all (then every token is run again).
+        scored: where logits are wanted: of each sequence's last token, or of all that another token follows (then every
+            token is run again).
 
     Returns:
         The batches, shortest sequences first.

@@ -1,13 +1,16 @@
 """Configurations by sequences, as a table of numbers: the one loop over batches and passes.
 
-    table[configuration][sequence]  =  reduce(sequences, their unsteered logits)(their logits under the configuration)
+    table[configuration][sequence]  =  sum over its scored tokens of  reduce(tokens)(logits under the configuration)
 
-Logits are reduced to numbers at once, so that memory holds one batch. With a checkpoint, each pass is written when it
-is done, and an interrupted run goes on after it. What the numbers mean is the caller's.
+Logits are made and reduced to numbers a chunk at a time, each chunk under some configurations, so that memory holds one
+batch and a few chunks. With a checkpoint, each pass is written when it is done, and an interrupted run goes on after
+it. What the numbers mean is the caller's.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -20,18 +23,33 @@ from lens_steer.evaluation.grid.checkpoint import Checkpoint
 from lens_steer.evaluation.grid.passes import forward_unsteered, plain_passes, reused_passes
 from lens_steer.evaluation.grid.plan import GridBatch, Scored, plan_grid
 from lens_steer.evaluation.grid.trial import why_not_reused
-from lens_steer.hooks import Interventions, as_interventions
-from lens_steer.model import SteerableModel
-
-Numbers = Callable[[Float[Tensor, "batch k d_vocab"]], Float[Tensor, "batch number"]]
-"""From the logits of some sequences to their numbers."""
-
-Reduce = Callable[[list[int], Float[Tensor, "batch k d_vocab"]], Numbers]
-"""Given some sequences (their indices) and their unsteered logits, what makes numbers of their logits under a
-configuration.
-"""
+from lens_steer.hooks import Interventions, as_interventions, named
+from lens_steer.model import Logits, SteerableModel
+from lens_steer.model.logits import CHUNK
 
 _UNSTEERED = -1
+_Entry = tuple[tuple[int, ...], list[Logits]]
+"""The configurations of a pass, and the logits of each."""
+
+
+class GridTokens:
+    """Some tokens of a grid, whose logits are held together: their `positions`, and their unsteered logits."""
+
+    def __init__(self, unsteered: Logits, part: slice) -> None:
+        self.positions = unsteered.positions[part].tolist()
+        self._logits, self._part = unsteered, part
+
+    @cached_property
+    def unsteered(self) -> Float[Tensor, "k d_vocab"]:
+        """Their unsteered logits, which are made when they are first asked for."""
+        return self._logits.at(self._part)
+
+
+Numbers = Callable[[Float[Tensor, "k d_vocab"]], Float[Tensor, "k number"]]
+"""From the logits of some tokens to their numbers."""
+
+Reduce = Callable[[list[int], GridTokens], Numbers]
+"""Given some tokens (the sequence of each, and the tokens): what makes numbers of their logits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,16 +95,17 @@ def run_grid(
         model: a loaded model.
         rows: token ids of each sequence, BOS included; a sequence is all prompt.
         configurations: what steers, point by point; one without interventions is unsteered.
-        reduce: what makes numbers of logits; asked once a batch.
+        reduce: what makes numbers of logits; asked once a chunk and some configurations.
         options: how; the defaults where absent.
-        scored: where logits are wanted: of each sequence's last token (k = 1), or of all tokens.
+        scored: where logits are wanted: of each sequence's last token, or of all tokens that another one follows.
         meaning: what the numbers are; a checkpoint tells them apart from others by it, and by the content of `reduce`.
 
     Returns:
-        The numbers, in float64. The unsteered ones are those of the model as it stands, bit for bit: where hooks are
-        installed on it, `path` says so.
+        The numbers, in float64: of a sequence, the sums over its tokens. The unsteered ones are those of the model as
+        it stands, bit for bit: where hooks are installed on it, `path` says so.
 
     Raises:
+        LogitError: logits or numbers are NaN or infinite.
         SteeringError: an intervention selects no token of any sequence, or a checkpoint is asked for while hooks are
             installed on the model; nothing has been forwarded then.
         SiteError, DirectionError, MismatchError, PositionError: as `steer`.
@@ -128,12 +147,48 @@ def _steps(
     plain = done.get(number, (_UNSTEERED,))
     if plain is None or missing:
         unsteered = forward_unsteered(model, rows, batch, ways.scored, ways.reuse)
-        numbers = ways.reduce(list(batch.rows), unsteered.logits)
-        if plain is None:
-            plain = done.put(number, (_UNSTEERED,), numbers(unsteered.logits)[None])
         run = reused_passes if ways.reuse else plain_passes
-        for one_pass, logits in run(model, unsteered, batch, missing):
-            values = torch.stack([numbers(entry) for entry in logits])
-            yield one_pass.configurations, done.put(number, one_pass.configurations, values)
+        first: list[_Entry] = [((_UNSTEERED,), [unsteered.logits])] if plain is None else []
+        passes = ((one_pass.configurations, found) for one_pass, found in run(model, unsteered, batch, missing))
+        for group in _groups(chain(first, passes), alone=ways.scored == "last"):
+            for (members, _), values in zip(group, _numbers(group, unsteered.logits, batch, ways.reduce), strict=True):
+                saved = done.put(number, members, values)
+                if members == (_UNSTEERED,):
+                    plain = saved
+                else:
+                    yield members, saved
     yield from ((one_pass.configurations, values) for one_pass, values in stored.items() if values is not None)
-    yield from (((member,), plain) for member in (_UNSTEERED, *batch.idle))
+    yield from (((member,), plain) for member in (_UNSTEERED, *batch.idle) if plain is not None)
+
+
+def _groups(entries: Iterable[_Entry], alone: bool) -> Iterator[list[_Entry]]:
+    """Passes whose logits are read chunk by chunk together, so that the unsteered logits of a chunk are made once."""
+    group: list[_Entry] = []
+    for entry in entries:
+        group.append(entry)
+        if alone or sum(logits.held for _, found in group for logits in found) >= CHUNK:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _numbers(group: Sequence[_Entry], unsteered: Logits, batch: GridBatch, reduce: Reduce) -> list[Tensor]:
+    """The numbers of the sequences of a batch, (configuration, sequence, number), in some passes, chunk after chunk."""
+    place = {sequence: row for row, sequence in enumerate(batch.rows)}
+    sequences = unsteered.of.tolist()
+    owner = torch.tensor([place[sequence] for sequence in sequences])
+    found: list[list[list[Tensor]]] = [[[] for _ in members] for members, _ in group]
+    for part in unsteered.parts():
+        tokens = GridTokens(unsteered, part)
+        numbers = reduce(sequences[part], tokens)
+        for (members, tables), columns in zip(group, found, strict=True):
+            for member, logits, column in zip(members, tables, columns, strict=True):
+                with named(batch.active.get(member, ())):
+                    column.append(logits.numbers(part, numbers).detach().double().cpu())
+    return [torch.stack([_summed(torch.cat(column), owner, len(place)) for column in columns]) for columns in found]
+
+
+def _summed(numbers: Float[Tensor, "k number"], owner: Tensor, n: int) -> Float[Tensor, "n number"]:
+    """The sums over the tokens of each sequence."""
+    return numbers.new_zeros(n, numbers.shape[1]).index_add(0, owner, numbers)

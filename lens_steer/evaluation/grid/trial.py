@@ -69,7 +69,7 @@ def _reason(model: SteerableModel) -> str:
         return "its cache does not hold every token of every layer"
     try:
         plain, reused = (
-            torch.cat([torch.cat(logits) for _, logits in run(model, unsteered, batch, batch.passes)])
+            torch.cat([part.whole() for _, logits in run(model, unsteered, batch, batch.passes) for part in logits])
             for run in (plain_passes, reused_passes)
         )
     except _FAILURES as error:

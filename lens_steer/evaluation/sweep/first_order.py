@@ -20,7 +20,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from lens_steer.data.choices import ChoiceItem
-from lens_steer.errors import ScoreError
+from lens_steer.errors import ActivationError, ScoreError
 from lens_steer.evaluation.score import Prompts, ScoringOptions, prepare_choices
 from lens_steer.evaluation.sweep.result import SweepResult
 from lens_steer.hooks import (
@@ -36,7 +36,7 @@ from lens_steer.hooks import (
 from lens_steer.hooks.positions import Positions
 from lens_steer.hooks.sites import Sites, check_site, sites_of
 from lens_steer.metrics.steerability import dataset_steerability, steerability
-from lens_steer.model import SteerableModel, fingerprint, frozen, last_logits_with_gradient, pad, require_same_model
+from lens_steer.model import SteerableModel, dtype_of, fingerprint, frozen, last_logits, pad, require_same_model
 from lens_steer.model.batching import length_buckets
 from lens_steer.vector import SteeringVector
 
@@ -73,6 +73,7 @@ def first_order(
         MismatchError: a vector of another model.
         PositionError: the rule cannot be resolved on the prompts.
         SteeringError: an intervention of `around` edited nothing, or a steering context is open.
+        LogitError, ActivationError: logits or gradients are NaN or infinite.
 
     Source:
         Nanda 2023, attribution patching.
@@ -140,15 +141,18 @@ def _slopes(
     leaves: dict[str, Tensor] = {}
     hooks = {name: _leaf(name, leaves) for name in {edit.site.write_name for edit in edits}}
     with frozen(model), hooked(model, hooks):
-        logits = last_logits_with_gradient(model, tokens, mask)
-    letters = torch.stack([prompts.matching_tokens[batch], prompts.other_tokens[batch]], dim=1).to(logits.device)
-    matching, other = logits.float().gather(1, letters).T
-    gradients = dict(zip(leaves, torch.autograd.grad((matching - other).sum(), list(leaves.values())), strict=True))
-    found = []
+        logits = last_logits(model, tokens, mask, gradient=True, of=batch)
+        letters = torch.stack([prompts.matching_tokens[batch], prompts.other_tokens[batch]], dim=1).to(tokens.device)
+        matching, other = logits.read(lambda chunk, part: chunk.gather(1, letters[part])).T
+        found = torch.autograd.grad((matching - other).sum(), list(leaves.values()))
+    gradients = dict(zip(leaves, found, strict=True))
+    found, dtype = [], dtype_of(model)
     for edit in edits:
         chosen = chunk.mask(edit.positions, lengths)
         gradient = edit.site.read(gradients[edit.site.write_name]).float().cpu()
         found.append(torch.where(chosen, gradient @ edit.direction.float().cpu(), 0.0).sum(dim=1))
+        if not bool(found[-1].isfinite().all()):
+            raise ActivationError(f"the gradient of the logit difference at {edit.site} is NaN or infinite", dtype)
     return torch.stack(found)
 
 

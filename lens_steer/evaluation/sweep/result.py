@@ -78,9 +78,10 @@ class SweepResult:
         Returns:
             Columns: site, kind, layer, strength, mean logit difference with `low` and `high`, matching rate with
             `rate_low` and `rate_high`, answer probability, modal letter share, collapsed, reason, n (items). Intervals
-            resample items, both orders of an item together; they are NaN where there is one item, or a score is not
-            finite. The rule of collapse is meant for steered answers: at strength 0 `collapsed` is False, and `reason`
-            says what the rule found (`unsteered answers are one-sided: ...`).
+            resample items, both orders of an item together; they are NaN where there is one item. Where a file's
+            scores are not finite, rate and intervals are NaN. The rule of collapse is meant for steered answers: at
+            strength 0 `collapsed` is False, and `reason` says what the rule found (`unsteered answers are one-sided:
+            ...`).
         """
         return pd.DataFrame(
             [
@@ -99,6 +100,7 @@ class SweepResult:
             rearrange(torch.tensor(group[name].to_numpy(dtype=float)), "(item order) -> item order", order=2)
             for name in ("answer_probability", "matches", "logit_difference")
         )
+        matches = torch.where(differences.isfinite(), matches, torch.nan)
         letter = group["matching_letter"].iloc[0]
         chose_first = torch.tensor(group["chosen_letter"].eq(letter).to_numpy(dtype=bool))
         first = rearrange(chose_first, "(item order) -> item order", order=2)

@@ -34,7 +34,7 @@ from lens_steer.metrics.collapse import (
     generation_collapse,
     generation_margin,
 )
-from lens_steer.model import SteerableModel, fingerprint, next_logits, versions
+from lens_steer.model import SteerableModel, fingerprint, logits_after, versions
 from lens_steer.vector import SteeringVector
 
 NUMBERS = ("distinct_n", "ngram_entropy", "repetition_share", "looping_share", "loop_onset", "cross_prompt_similarity")
@@ -137,7 +137,7 @@ def _answers(model: SteerableModel, asked: Prompts, edits: Sequence[Intervention
 def _faulty(model: SteerableModel, asked: Prompts, edits: Sequence[Intervention]) -> Bool[Tensor, "item order"]:
     """Whether the likeliest next token is neither letter, of each question and option order."""
     with steer(model, *edits, prompt_lengths=[len(row) for row in asked.rows]):
-        likeliest = next_logits(model, asked.rows).argmax(dim=-1)
+        likeliest = logits_after(model, asked.rows).read(lambda logits, _: logits.argmax(dim=-1)).cpu()
     faulty = (likeliest != asked.matching_tokens) & (likeliest != asked.other_tokens)
     return rearrange(faulty, "(item order) -> item order", order=2)
 

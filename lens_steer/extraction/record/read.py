@@ -17,11 +17,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lens_steer._util.shown import shown
+from lens_steer.errors import ActivationError
 from lens_steer.extraction.record.rows import RowBatch, TokenRows
 from lens_steer.hooks import hooked
 from lens_steer.hooks.positions import Positions
 from lens_steer.hooks.sites import Site, by_hook_name
-from lens_steer.model import SteerableModel, StopForward, continued_mask, new_cache, pad, run_hooks
+from lens_steer.model import SteerableModel, StopForward, continued_mask, dtype_of, new_cache, pad, run_hooks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +47,30 @@ class ReadSpec:
 class Recording:
     """The activations of one batch: row i of every site belongs to sequence `sequences[i]` at `positions[i]`.
 
-    Activations are float32 on the CPU, in the site's own units. `medians`, where asked for, is the median norm over
-    all tokens of the sequence that a row belongs to.
+    Activations are float32 on the CPU, in the site's own units, read from a model that runs in `dtype`. `medians`,
+    where asked for, is the median norm over all tokens of the sequence that a row belongs to.
     """
 
     activations: Mapping[Site, Float[Tensor, "n width"]]
     sequences: Int[Tensor, " n"]
     positions: Int[Tensor, " n"]
     medians: Mapping[Site, Float[Tensor, " n"]] = field(default_factory=dict)
+    dtype: str = "float32"
+
+    def require_finite(self, label: Callable[[int], str] = "sequence {}".format) -> None:
+        """Refuses activations that are NaN or infinite.
+
+        Args:
+            label: what a sequence is called.
+
+        Raises:
+            ActivationError: there is one; the sequence, the token and the site are named.
+        """
+        for site, rows in self.activations.items():
+            if not bool(rows.isfinite().all()):
+                row = int((~rows.isfinite()).any(dim=1).nonzero()[0])
+                where = f"{label(int(self.sequences[row]))}: the activation of token {int(self.positions[row])}"
+                raise ActivationError(f"{where} at {site} is NaN or infinite", self.dtype)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,7 +105,7 @@ def read_batch(model: SteerableModel, rows: TokenRows, batch: RowBatch, reading:
     absolute, valid = torch.arange(tokens.shape[1]).expand(tokens.shape), mask.cpu().bool()
     chunk = _Chunk(chosen=_choose(rows, batch.rows, reading, absolute, valid), absolute=absolute, valid=valid)
     _run(model, tokens, mask, reading, chunk)
-    return _recording(batch, reading, [chunk])
+    return _recording(model, batch, reading, [chunk])
 
 
 def locate(rows: TokenRows, batch: RowBatch, reading: ReadSpec) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
@@ -135,7 +152,7 @@ def _read_shared(model: SteerableModel, rows: TokenRows, batch: RowBatch, readin
         recorded={site: activations[rows_of] for site, activations in either.recorded.items()},
         norms={site: norms.repeat_interleave(2, dim=0) for site, norms in either.norms.items()},
     )
-    return _recording(batch, reading, [head, tail])
+    return _recording(model, batch, reading, [head, tail])
 
 
 def _choose(
@@ -152,7 +169,7 @@ def _choose(
     return reading.rule.resolve(absolute, valid, prompts, totals, tokens=tokens)
 
 
-def _recording(batch: RowBatch, reading: ReadSpec, chunks: list[_Chunk]) -> Recording:
+def _recording(model: SteerableModel, batch: RowBatch, reading: ReadSpec, chunks: list[_Chunk]) -> Recording:
     """The chunks of the same sequences as one recording, in the order of sequences and positions."""
     owners = torch.cat([torch.arange(len(batch.rows))[:, None].expand(c.chosen.shape)[c.chosen] for c in chunks])
     positions = torch.cat([chunk.absolute[chunk.chosen] for chunk in chunks])
@@ -168,6 +185,7 @@ def _recording(batch: RowBatch, reading: ReadSpec, chunks: list[_Chunk]) -> Reco
         sequences=torch.tensor(batch.rows)[owners],
         positions=positions[order],
         medians=medians,
+        dtype=dtype_of(model),
     )
 
 

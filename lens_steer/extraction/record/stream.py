@@ -43,6 +43,7 @@ def record(
         SiteError: the model has no such site.
         PositionError: the rule needs prompt lengths, or there is not one for each sequence.
         DataError: no sequences, or one that is empty or longer than the context.
+        ActivationError: an activation is NaN or infinite.
     """
     require_model(model, "record(model, texts, sites)", sequences, sites)
     rule, wanted = Positions.parse(positions), sites_of(model, sites)
@@ -63,4 +64,6 @@ def _stream(
     """One forward pass per batch."""
     batches = plan_rows(rows, batch_size)
     for batch in track(batches, "recording", len(batches), progress):
-        yield read_batch(model, rows, batch, reading)
+        recording = read_batch(model, rows, batch, reading)
+        recording.require_finite()
+        yield recording

@@ -45,15 +45,16 @@ def onset(strengths: Sequence[float | int], margins: Sequence[float]) -> float:
         The interpolated absolute strength; infinite where no margin is above 0.
 
     Raises:
-        ScoreError: the strengths do not start at 0 and grow in size, or the number of margins differs.
+        ScoreError: the strengths do not start at 0 and grow in size, the number of margins differs, or one is NaN.
     """
     sizes = [abs(float(strength)) for strength in strengths]
     growing = all(a < b for a, b in pairwise(sizes))
     one_sign = min(strengths, default=1) >= 0 or max(strengths) <= 0
-    if not sizes or sizes[0] != 0 or not growing or not one_sign or len(margins) != len(sizes):
+    readable = len(margins) == len(sizes) and not any(map(math.isnan, margins))
+    if not sizes or sizes[0] != 0 or not growing or not one_sign or not readable:
         raise ScoreError(
             f"strengths {list(strengths)} with {len(margins)} margins; give strengths of one sign that start at 0 and "
-            "grow in size, and one margin for each."
+            "grow in size, and one margin for each, none of them NaN."
         )
     first = next((i for i, margin in enumerate(margins) if margin > 0), None)
     if first is None:

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from lens_steer.errors import SteeringError
-from lens_steer.evaluation.grid import Configuration, GridOptions, Numbers, run_grid, why_not_reused
+from lens_steer.evaluation.grid import Configuration, GridOptions, GridTokens, Numbers, run_grid, why_not_reused
 from lens_steer.evaluation.grid import trial as trial_module
 from lens_steer.hooks import Intervention, steer
 from lens_steer.hooks.operators import Add, ConditionGate, InContextAdd, NormPreserving, ProbeGate
 from lens_steer.hooks.positions import Positions
 from lens_steer.hooks.sites import HEADS, Site
-from lens_steer.model import next_logits, tokenize
+from lens_steer.model import Logits, next_logits, tokenize
 
 MODELS = ["llama", "gpt2", "neox", "mistral", "qwen3", "gemma2"]
 RULES = ["all", "last", "last_prompt(2)", "prompt & ~content", "content", "3:5", "0,7", "1 | last", "tokens(9)"]
@@ -22,8 +22,8 @@ KINDS = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post", HEADS)
 ROWS = [[5, 9, 4, 3, 8, 6, 7, 3, 4, 5, 9, 8], [7, 3, 5, 4, 6, 9, 8, 3], [4, 8, 6], [9, 3, 7, 5, 8, 4, 6, 9, 5]]
 
 
-def keep_logits(_: list[int], __: Tensor) -> Numbers:
-    return lambda logits: logits.flatten(1)
+def keep_logits(_: list[int], __: GridTokens) -> Numbers:
+    return lambda logits: logits
 
 
 def direction(model: Any, site: Site, seed: int = 0) -> Tensor:
@@ -75,9 +75,10 @@ def test_reuse_gives_the_logits_of_plain_passes(request: pytest.FixtureRequest, 
 def test_batches_of_every_size_give_the_same(mistral: Any, batch_size: int, scored: Any) -> None:
     configurations = grid(mistral, "2:4")
 
-    def at_the_end(rows: list[int], _: Tensor) -> Numbers:
-        ends = [0 if scored == "last" else len(ROWS[row]) - 1 for row in rows]
-        return lambda logits: logits[range(len(rows)), ends]
+    def at_the_end(rows: list[int], tokens: GridTokens) -> Numbers:
+        ends = [len(ROWS[row]) - (1 if scored == "last" else 2) for row in rows]
+        at_end = torch.tensor(ends) == torch.tensor(tokens.positions)
+        return lambda logits: torch.where(at_end[:, None], logits, 0.0)
 
     found = [
         run_grid(mistral, ROWS, configurations, at_the_end, GridOptions(batch_size=size, reuse=reuse), scored)
@@ -87,8 +88,14 @@ def test_batches_of_every_size_give_the_same(mistral: Any, batch_size: int, scor
 
 
 def test_every_tokens_logits_are_those_of_plain_passes_when_all_are_scored(model: Any) -> None:
-    def best(_: list[int], plain: Tensor) -> Numbers:
-        return lambda logits: torch.cat([logits[:, :3].flatten(1), (logits - plain)[:, :3].flatten(1)], dim=1)
+    def best(_: list[int], tokens: GridTokens) -> Numbers:
+        place = torch.nn.functional.one_hot(torch.tensor(tokens.positions), 12)[:, :, None]
+
+        def every(logits: Tensor) -> Tensor:
+            both = torch.cat([logits, logits - tokens.unsteered], dim=1)
+            return (place * both[:, None]).flatten(1)
+
+        return every
 
     for rule in ("all", "1"):
         reused, plain = (
@@ -204,9 +211,12 @@ def test_gates_of_tokens_share_passes_wherever_they_look_and_gates_of_rows_do_no
 def test_a_model_on_which_the_trial_differs_is_run_plainly(llama: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial_module, "_REASONS", {})
     real = trial_module.reused_passes
-    monkeypatch.setattr(
-        trial_module, "reused_passes", lambda *given: ((p, [2 * entry for entry in found]) for p, found in real(*given))
-    )
+
+    class Doubled:
+        def __init__(self, logits: Logits) -> None:
+            self.whole = lambda: 2 * logits.whole()
+
+    monkeypatch.setattr(trial_module, "reused_passes", lambda *g: ((p, map(Doubled, found)) for p, found in real(*g)))
     assert why_not_reused(llama, []) == "its passes by reuse differ from plain passes by 1.0e+00 of their norm"
     configurations = grid(llama, "last")[:2]
     reused, plain = both(llama, configurations)
