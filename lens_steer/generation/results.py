@@ -33,8 +33,9 @@ KIND = "generations"
 class Continuation:
     """One prompt's continuation; `ended` is `eos`, `stop` or `length`.
 
-    `tokens` are all that the model wrote, its end-of-sequence token too; `text` is what they say, without special
-    tokens and up to the stop text. `record` holds one number a token under each name, where it was asked for.
+    `tokens` are all that the model wrote, its end-of-sequence token too; `text` is what they say behind the prompt,
+    without special tokens and up to the stop text; `pieces` are what each of them says, a character of several tokens
+    at the last of them. `record` holds one number a token under each name, where it was asked for.
     """
 
     prompt: str

@@ -13,7 +13,7 @@ happened and what to do.
 
 import difflib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from lens_steer.errors import ArgumentError, ModelFolderError, ModelNotFoundErro
 from lens_steer.model.fast_forward import wrapping_error
 from lens_steer.model.folders import LAB_FOLDER
 from lens_steer.model.protocol import SteerableModel
+from lens_steer.model.tokens import own_opening
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
@@ -36,6 +37,7 @@ def load_model(
     dtype: torch.dtype = torch.float32,
     tokenizer: Any = None,
     check: bool = True,
+    prepend_bos: bool | None = None,
 ) -> SteerableModel:
     """Loads a model by name or folder as a raw `TransformerBridge`.
 
@@ -46,14 +48,18 @@ def load_model(
         dtype: what the weights become.
         tokenizer: of a Hugging Face model; where absent, that of the name or folder it was loaded from.
         check: compare the bridge with the modules that it wraps, on a few tokens.
+        prepend_bos: whether every text begins with BOS, on every path; where absent, as the tokenizer does it by itself
+            (a ready bridge: as its `cfg.default_prepend_bos` says). Chats begin as their template says.
 
     Returns:
-        A `transformer_lens.model_bridge.TransformerBridge` without compatibility mode.
+        A `transformer_lens.model_bridge.TransformerBridge` without compatibility mode. Whether its texts begin with BOS
+        is `model.cfg.default_prepend_bos`, and part of its fingerprint.
 
     Raises:
         ModelNotFoundError: no such name, or the Hub could not be reached.
         ModelFolderError: the folder lacks a part, a part cannot be read, or the bridge's logits are not the model's.
-        ArgumentError: there is no such device here; or an object that is no model, or one with adapters.
+        ArgumentError: there is no such device here; an object that is no model, or one with adapters; or BOS is asked
+            for, and the tokenizer has none.
 
     Example:
         >>> from lens_steer import load_model
@@ -62,9 +68,11 @@ def load_model(
         (8, 128)
     """
     if isinstance(name, SteerableModel):
+        if prepend_bos is not None:
+            name.cfg.default_prepend_bos = bool(_opening(name.tokenizer, prepend_bos))
         return name
     if not isinstance(name, str | Path):
-        return _checked(_wrapped(name, tokenizer), check)
+        return _checked(_wrapped(name, tokenizer, prepend_bos), check)
     _check_device(device)
     folder = LAB_FOLDER if name == "lab" else Path(name).expanduser()
     local = name == "lab" or folder.is_dir()
@@ -73,12 +81,12 @@ def load_model(
     elif isinstance(name, Path) or str(name).startswith((".", "/", "~")):
         raise ModelNotFoundError(f"there is no folder {str(name)!r}; give a model folder, a Hub name, or 'lab'.")
     from safetensors import SafetensorError
-    from transformer_lens.model_bridge import TransformerBridge
 
     source = str(folder) if local else str(name)
     try:
-        with _installing_nothing():
-            model = TransformerBridge.boot_transformers(source, device=device, dtype=dtype, tokenizer=tokenizer)
+        model = _booted(source, tokenizer, prepend_bos, device=device, dtype=dtype)
+    except ArgumentError:
+        raise
     except (*_FAILURES, SafetensorError) as error:
         cause = str(error).strip().split("\n")[0]
         if local:
@@ -93,7 +101,46 @@ def load_model(
     return _checked(model, check)
 
 
-def _wrapped(model: object, tokenizer: Any) -> SteerableModel:
+def _booted(name: str, tokenizer: Any, prepend_bos: bool | None, **settings: Any) -> SteerableModel:
+    """The bridge of a name or folder, whose texts begin as they do for its tokenizer by itself, or as is wanted.
+
+    TransformerLens loads a tokenizer again to make it put BOS in front, unless its settings say that it does.
+    """
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformer_lens.utilities.hf_utils import autotokenizer_with_special_token_compat
+
+    own = autotokenizer_with_special_token_compat(name) if tokenizer is None else tokenizer
+    opening, settings_before = _opening(own, prepend_bos), own.init_kwargs
+    puts_bos = opening == (own.bos_token_id,)
+    if puts_bos and tokenizer is None:
+        with suppress(ValueError):  # a BOS whose text the tokenizers library does not take in a template
+            own.add_bos_token = True
+    if not puts_bos or tokenizer is None or "name_or_path" not in settings_before:
+        own.init_kwargs = {"name_or_path": name, **settings_before, "add_bos_token": True}
+    try:
+        with _installing_nothing():
+            model = TransformerBridge.boot_transformers(name, tokenizer=own, **settings)
+    finally:
+        own.init_kwargs = settings_before
+    model.cfg.default_prepend_bos = bool(opening)
+    model.cfg.tokenizer_prepends_bos = bool(own_opening(model.tokenizer))
+    return model
+
+
+def _opening(tokenizer: Any, prepend_bos: bool | None) -> tuple[int, ...]:
+    """The tokens that texts are to begin with."""
+    own = own_opening(tokenizer) if prepend_bos is not False else ()
+    if own or not prepend_bos:
+        return own
+    if tokenizer.bos_token_id is None:
+        raise ArgumentError(
+            "prepend_bos=True, and this model's tokenizer has no beginning-of-sequence token; leave it out, or give a "
+            "tokenizer with a bos_token."
+        )
+    return (int(tokenizer.bos_token_id),)
+
+
+def _wrapped(model: object, tokenizer: Any, prepend_bos: bool | None) -> SteerableModel:
     """The bridge of a Hugging Face model, which it wraps in place."""
     from transformers import PreTrainedModel
 
@@ -110,15 +157,12 @@ def _wrapped(model: object, tokenizer: Any) -> SteerableModel:
     name = str(model.config.name_or_path or "")
     if tokenizer is None and not name:
         raise ArgumentError("this Hugging Face model comes from no folder or name; give its tokenizer: tokenizer=....")
-    from transformer_lens.model_bridge import TransformerBridge
-
     name = name or type(model).__name__
     model.config.architectures = model.config.architectures or [type(model).__name__]  # as saving it would say
     try:
-        with _installing_nothing():
-            return TransformerBridge.boot_transformers(
-                name, hf_model=model, tokenizer=tokenizer, device=str(model.device), dtype=model.dtype
-            )
+        return _booted(name, tokenizer, prepend_bos, hf_model=model, device=str(model.device), dtype=model.dtype)
+    except ArgumentError:
+        raise
     except _FAILURES as error:
         cause = str(error).strip().split("\n")[0][:120]
         raise ModelFolderError(
