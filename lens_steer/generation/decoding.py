@@ -40,7 +40,7 @@ class Decoding:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
-    stop: tuple[str, ...] = ()
+    stop: str | Sequence[str] = ()
     stop_at_eos: bool = True
     prefill: str = ""
     cache: bool = True

@@ -47,15 +47,14 @@ class Writing:
 
     def add(self, token: int) -> None:
         """Adds a token, and notes the first stop text where one appears."""
+        before = len("".join(self.pieces)) if self._stops else 0
         self._text += self._said.add(token)
         self._pieces.append(self._full.add(token))
         if not self._stops:
             return
         written = "".join(self.pieces)
-        if not decode(self._model, [token]):
-            name = decode(self._model, [token], special=True)
-            if name and written.endswith(name):
-                self._specials.append((len(written) - len(name), len(written)))
+        if decode(self._model, [token], special=True) and not decode(self._model, [token]):
+            self._specials.append((before, len(written)))
         found = [place for stop in self._stops if (place := self.text.find(stop)) >= 0]
         found += [self._without_specials(place) for stop in self._stops if (place := written.find(stop)) >= 0]
         self._cut = min(found, default=None)
@@ -68,8 +67,8 @@ class Writing:
         """
         text = self.text
         if not ended:
-            waiting = [self._without_specials(place) for place in self._begun("".join(self.pieces))]
-            text = self._text[: min([len(self._text), *waiting, *self._begun(text)])]
+            waiting = [self._without_specials(place) for place in self._begun("".join(self._pieces))]
+            text = self._text[: min([len(self._text), *waiting, *self._begun(self._text)])]
         fresh = text[self._shown :]
         self._shown = max(self._shown, len(text))
         return fresh
