@@ -147,6 +147,6 @@ def test_one_stop_text_is_one_and_what_is_no_text_is_refused(
     assert Decoding(stop="<end>").stop == ("<end>",) == Decoding(stop=["<end>"]).stop  # pyright: ignore[reportArgumentType]
     unchecked()
     with pytest.raises(DataError, match=r"stop texts \(2,\); give texts"):
-        Decoding(stop=(2,))
+        Decoding(stop=(2,))  # pyright: ignore[reportArgumentType]
     found = generate(llama_2, PROMPT, (), Decoding(max_new_tokens=3, stop="<end>"))  # pyright: ignore[reportArgumentType]
     assert Generations.load(found.save(tmp_path / "g.csv")) == found
