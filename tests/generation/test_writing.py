@@ -144,9 +144,9 @@ def test_a_trace_says_what_the_whole_text_says(model: Any) -> None:
 def test_one_stop_text_is_one_and_what_is_no_text_is_refused(
     llama_2: Any, tmp_path: Path, unchecked: Callable[[], None]
 ) -> None:
-    assert Decoding(stop="<end>").stop == ("<end>",) == Decoding(stop=["<end>"]).stop  # pyright: ignore[reportArgumentType]
+    assert Decoding(stop="<end>").stop == ("<end>",) == Decoding(stop=["<end>"]).stop
     unchecked()
     with pytest.raises(DataError, match=r"stop texts \(2,\); give texts"):
         Decoding(stop=(2,))  # pyright: ignore[reportArgumentType]
-    found = generate(llama_2, PROMPT, (), Decoding(max_new_tokens=3, stop="<end>"))  # pyright: ignore[reportArgumentType]
+    found = generate(llama_2, PROMPT, (), Decoding(max_new_tokens=3, stop="<end>"))
     assert Generations.load(found.save(tmp_path / "g.csv")) == found
