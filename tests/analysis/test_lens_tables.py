@@ -131,10 +131,8 @@ def test_labels_and_words_of_a_prefix_space_tokenizer_are_those_inside_a_text() 
     model = model_of("llama")
     inner, byte = model.tokenizer.convert_tokens_to_ids(["A", "<0xE6>"])
     assert [token_label(model, token) for token in (inner, byte)] == ["A", r"\xe6"]
-    assert one_token(model, "A") == inner == tokenize(model, "Answer: (A")[0][-1] and tokenize(model, "A")[0] != [
-        1,
-        inner,
-    ]
+    assert one_token(model, "A") == inner == tokenize(model, "Answer: (A")[0][-1]
+    assert tokenize(model, "A")[0] != [1, inner]
 
 
 def test_wanted_words_are_one_token_each_or_ids(llama: Any) -> None:
