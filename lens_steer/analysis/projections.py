@@ -22,7 +22,7 @@ from lens_steer.extraction.record import ReadSpec, Recording, TokenRows, token_r
 from lens_steer.hooks import Interventions, as_interventions
 from lens_steer.hooks.positions import Positions
 from lens_steer.hooks.sites import Site, SiteLike, check_site
-from lens_steer.model import Prompts, SteerableModel, decode, fingerprint, require_model, require_same_model
+from lens_steer.model import Prompts, SteerableModel, fingerprint, pieces, require_model, require_same_model
 from lens_steer.vector import SteeringVector
 
 
@@ -141,7 +141,8 @@ def _labelled(
     usual: tuple[float, float] | None,
 ) -> pd.DataFrame:
     """The table with tokens, names and z."""
-    tokens = [rows[text][position] for text, position in zip(frame["text"], frame["position"], strict=True)]
+    said = {text: (rows[text], pieces(model, rows[text])) for text in dict.fromkeys(frame["text"])}
+    places = list(zip(frame["text"], frame["position"], strict=True))
     mean, spread = usual or (float("nan"), float("nan"))
     return pd.DataFrame(
         {
@@ -149,8 +150,8 @@ def _labelled(
             "site": str(site),
             "text": frame["text"],
             "position": frame["position"],
-            "token": tokens,
-            "piece": [decode(model, [token], special=True) for token in tokens],
+            "token": [said[text][0][position] for text, position in places],
+            "piece": [said[text][1][position] for text, position in places],
             "steered": frame["steered"],
             "projection": frame["projection"],
             "cosine": frame["cosine"],

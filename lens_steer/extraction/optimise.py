@@ -185,6 +185,12 @@ def _completions(
     for side in sides:
         rows = tokenize(model, [pair.prompt + getattr(pair, side) for pair in contrast_set.pairs])
         for pair, prompt, row in zip(contrast_set.pairs, prompts, rows, strict=True):
+            if not prompt:
+                raise PositionError(
+                    f"contrast set {contrast_set.name!r}, pair {pair.id!r}: the prompt is empty, and texts do not "
+                    "begin with BOS, so the completion's first token has no likelihood. Write a prompt, or load the "
+                    "model with prepend_bos=True."
+                )
             if row[: len(prompt)] != prompt or len(row) == len(prompt):
                 raise PositionError(
                     f"contrast set {contrast_set.name!r}, pair {pair.id!r}: the prompt's tokens change when it is "

@@ -19,7 +19,7 @@ from lens_steer.data.contrast import ContrastPair, ContrastSet
 from lens_steer.data.corpora import TextContrast
 from lens_steer.errors import ContrastError, DataError, PositionError
 from lens_steer.extraction.record import TokenRows, tokenize_in_parts
-from lens_steer.model import SteerableModel, bos_token, context_length
+from lens_steer.model import SteerableModel, context_length, opening_tokens
 
 
 @shown()
@@ -101,7 +101,7 @@ def _sides(
     prompts: "array[int]",
 ) -> Iterator[list[int]]:
     """Both classes of each pair, cut where they must be; notes the prompts' lengths where they are wanted."""
-    context, first = context_length(model), 0 if bos_token(model) is None else 1
+    context, first = context_length(model), len(opening_tokens(model))
     completed = (pair.prompt + side for pair in source.pairs for side in (pair.positive, pair.negative))
     sides = tokenize_in_parts(model, completed)
     openings = tokenize_in_parts(model, (pair.prompt for pair in source.pairs)) if needs_prompts else repeat([])

@@ -26,20 +26,20 @@ from lens_steer.errors import DataError
 class Decoding:
     """Decoding settings; see the module's formulas.
 
-    A continuation ends after `max_new_tokens`, at the model's end-of-sequence token (unless `stop_at_eos` is false), or
-    where one of the `stop` texts appears, which is removed from its text. `prefill` is a text that starts every answer:
-    it follows the prompt and is part of the positions `after_prompt` but not of `generated`. `cache` switches the
-    key-value cache, which only affects speed.
+    A continuation ends after `max_new_tokens`, at each of the model's end-of-sequence tokens (unless `stop_at_eos` is
+    false), or where one of the `stop` texts appears, which is removed from its text; a special token is a stop text
+    too. `prefill` is a text that starts every answer: it follows the prompt, is tokenised with it, and is part of the
+    positions `after_prompt` but not of `generated`. `cache` switches the key-value cache, which only affects speed.
 
     Raises:
-        DataError: a number out of its range, or an empty stop text.
+        DataError: a number out of its range, or a stop text that is empty or no text.
     """
 
     max_new_tokens: int = 64
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
-    stop: tuple[str, ...] = ()
+    stop: str | Sequence[str] = ()
     stop_at_eos: bool = True
     prefill: str = ""
     cache: bool = True
@@ -51,7 +51,11 @@ class Decoding:
             raise DataError(f"temperature {self.temperature}; give 0 (the likeliest token) or a number above 0.")
         if not 0 < self.top_p <= 1:
             raise DataError(f"top_p {self.top_p}; give a probability above 0, up to 1.")
-        if "" in self.stop:
+        stops = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+        if not all(isinstance(stop, str) for stop in stops):
+            raise DataError(f"stop texts {stops!r}; give texts, such as stop=('\\n', '<|im_end|>').")
+        object.__setattr__(self, "stop", stops)
+        if "" in stops:
             raise DataError("a stop text is empty and would end every continuation at once; leave it out.")
 
     def generators(self, prompts: Sequence[int]) -> list[torch.Generator]:

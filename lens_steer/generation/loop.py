@@ -12,23 +12,27 @@ from lens_steer.errors import DataError
 from lens_steer.generation.decoding import Decoding
 from lens_steer.generation.recorder import Recorder
 from lens_steer.generation.results import Continuation
+from lens_steer.generation.writing import Writing
 from lens_steer.hooks import Steering
 from lens_steer.model import (
     DecodingState,
     Prompts,
     SteerableModel,
-    as_prompts,
+    begun_prompts,
     context_length,
     decode,
     eos_tokens,
     may_fast_forward,
-    tokenize,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
-    """A generated token: index of its prompt, step, id and text."""
+    """A generated token: index of its prompt, step, id, and the text that is certain with it.
+
+    The texts of a prompt's tokens join to its continuation's text. A character of several tokens comes with the last of
+    them; what may be the beginning of a stop text comes once it is known to be none.
+    """
 
     prompt: int
     step: int
@@ -46,8 +50,8 @@ class Row:
     index: int
     prompt: list[int]
     given: list[int]
+    writing: Writing
     tokens: list[int] = field(default_factory=list)
-    text: str = ""
     ended: str = ""
     record: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
@@ -67,12 +71,14 @@ def prepare_rows(model: SteerableModel, prompts: Prompts, decoding: Decoding) ->
         DataError: no prompts, an empty one, kinds mixed, or too many tokens for the model's context.
         ModelFolderError: a chat, and the tokenizer has no chat template.
     """
-    texts, rows = as_prompts(model, prompts)
-    tokens = rows or tokenize(model, texts)
-    if not all(tokens):
-        raise DataError(f"prompt {tokens.index([])} is empty; a continuation needs at least one token to follow.")
-    begun = tokenize(model, [decoding.prefill], bos=False)[0] if decoding.prefill else []
-    longest = max(len(row) for row in tokens) + len(begun) + decoding.max_new_tokens
+    rows = begun_prompts(model, prompts, decoding.prefill)
+    empty = next((index for index, (row, _) in enumerate(rows) if not row), None)
+    if empty is not None:
+        raise DataError(
+            f"prompt {empty} is empty; a continuation needs at least one token to follow, which the prefill does not "
+            "change. Write a prompt, or load the model with prepend_bos=True."
+        )
+    longest = max(len(given) for _, given in rows) + decoding.max_new_tokens
     context = context_length(model)
     if context is not None and longest > context:
         raise DataError(
@@ -80,7 +86,10 @@ def prepare_rows(model: SteerableModel, prompts: Prompts, decoding: Decoding) ->
             f"is {context}. Shorten the prompt or lower max_new_tokens."
         )
     may_fast_forward(model)  # the trial is run here, where steering has not begun
-    return [Row(index=index, prompt=row, given=row + begun) for index, row in enumerate(tokens)]
+    return [
+        Row(index=index, prompt=row, given=given, writing=Writing(model, given, decoding.stop))
+        for index, (row, given) in enumerate(rows)
+    ]
 
 
 def continue_rows(
@@ -111,9 +120,10 @@ def continue_rows(
             recorder.note(logits, chosen, state.ends, steering)
         for row, token in zip(batch, chosen.tolist(), strict=True):
             if not row.ended:
-                _take(model, row, token, decoding, eos)
+                _take(row, token, decoding, eos)
                 if on_token is not None:
-                    on_token(Token(prompt=row.index, step=step, token=token, text=decode(model, [token])))
+                    text = row.writing.show(bool(row.ended))
+                    on_token(Token(prompt=row.index, step=step, token=token, text=text))
         alive = torch.tensor([not row.ended for row in batch])
         if not alive.any():
             break
@@ -124,18 +134,16 @@ def continue_rows(
         row.record = recorder.of_row(place, len(row.tokens)) if recorder is not None else {}
 
 
-def _take(model: SteerableModel, row: Row, token: int, decoding: Decoding, eos: frozenset[int]) -> None:
+def _take(row: Row, token: int, decoding: Decoding, eos: frozenset[int]) -> None:
     """Adds a token to a row, and marks the row as ended where a stopping rule applies."""
     row.tokens.append(token)
-    if token in eos:
+    row.writing.add(token)
+    if row.writing.stopped:
+        row.ended = "stop"
+    elif token in eos:
         row.ended = "eos"
     elif len(row.tokens) == decoding.max_new_tokens:
         row.ended = "length"
-    if decoding.stop:
-        text = decode(model, row.tokens)
-        cuts = [text.find(stop) for stop in decoding.stop if stop in text]
-        if cuts:
-            row.ended, row.text = "stop", text[: min(cuts)]
 
 
 def finished(model: SteerableModel, row: Row) -> Continuation:
@@ -144,8 +152,8 @@ def finished(model: SteerableModel, row: Row) -> Continuation:
         prompt=decode(model, row.prompt),
         prompt_tokens=tuple(row.prompt),
         tokens=tuple(row.tokens),
-        pieces=tuple(decode(model, [token], special=True) for token in row.tokens),
-        text=row.text if row.ended == "stop" else decode(model, row.tokens),
+        pieces=row.writing.pieces,
+        text=row.writing.text,
         ended=row.ended,
         record=row.record,
     )

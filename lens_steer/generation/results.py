@@ -31,8 +31,9 @@ KIND = "generations"
 class Continuation:
     """One prompt's continuation; `ended` is `eos`, `stop` or `length`.
 
-    `tokens` are all generated tokens, including the end-of-sequence token; `text` is their text without special tokens,
-    up to the stop text. `record` has one number per token under each name, where requested.
+    `tokens` are all generated tokens, including the end-of-sequence token; `text` is their text after the prompt,
+    without special tokens, up to the stop text; `pieces` is the text of each token, with a character of several tokens
+    at the last of them. `record` has one number per token under each name, where requested.
     """
 
     prompt: str

@@ -16,7 +16,7 @@ from lens_steer.errors import DataError
 from lens_steer.generation import Decoding, continue_rows, prepare_rows
 from lens_steer.hooks import Chunk, Interventions, as_interventions, steer
 from lens_steer.hooks.sites import Site
-from lens_steer.model import Prompt, SteerableModel, decode, require_model
+from lens_steer.model import Prompt, SteerableModel, pieces, require_model
 
 
 @shown()
@@ -126,7 +126,7 @@ def trace(
     tokens = [*row.given, *row.tokens]
     return Trace(
         tokens=tuple(tokens),
-        pieces=tuple(decode(model, [token], special=True) for token in tokens),
+        pieces=pieces(model, tokens),
         prompt_length=len(row.prompt),
         given_length=len(row.given),
         interventions=tuple(str(entry) for entry in plan),

@@ -10,11 +10,13 @@ row, so `after_prompt` and `generated` mean the assistant's own words, not its r
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from itertools import takewhile
 from numbers import Integral
 from typing import Any
 
 from lens_steer.errors import DataError, ModelFolderError
 from lens_steer.model.protocol import SteerableModel
+from lens_steer.model.tokens import following_ids, token_ids, tokenize
 
 Prompt = str | Sequence[int] | Sequence[Mapping[str, str]]
 Prompts = Prompt | Sequence[Prompt]
@@ -44,6 +46,47 @@ def as_prompts(
         >>> as_prompts(load_model("lab"), "Once upon a time"), as_prompts(load_model("lab"), [5, 17])
         ((['Once upon a time'], []), ([], [[5, 17]]))
     """
+    kind, entries = _read(prompts, noun)
+    if kind == "texts":
+        return entries, []
+    return [], [chat_prompt(model, entry) for entry in entries] if kind == "chats" else entries
+
+
+def begun_prompts(model: SteerableModel, prompts: Prompts, prefill: str = "") -> list[tuple[list[int], list[int]]]:
+    """Prompts as token rows, alone and with the text that the answer is begun with.
+
+    Args:
+        model: a loaded model with a tokenizer.
+        prompts: one or several texts, token rows or chats, as for `as_prompts`.
+        prefill: what every answer begins with; none where empty.
+
+    Returns:
+        For each prompt its row, and the row of prompt and prefill, tokenised as one text. Where the prefill changes
+        the prompt's last tokens, the prompt is what it leaves as it is; a token row is never changed.
+
+    Raises:
+        DataError, ModelFolderError: as `as_prompts`.
+    """
+    kind, entries = _read(prompts, "prompts")
+    if kind == "token rows":
+        return [(row, [*row, *(following_ids(model, prefill, row) if prefill else ())]) for row in entries]
+    texts = entries if kind == "texts" else [chat_text(model, entry) for entry in entries]
+    alone, begun = (
+        tokenize(model, [text + end for text in texts])
+        if kind == "texts"
+        else token_ids(model, [text + end for text in texts])
+        for end in ("", prefill)
+    )
+    return [(_common(row, longer), longer) for row, longer in zip(alone, begun, strict=True)]
+
+
+def _common(row: list[int], longer: list[int]) -> list[int]:
+    """The tokens that two rows begin with."""
+    return [one for one, _ in takewhile(lambda pair: pair[0] == pair[1], zip(row, longer, strict=False))]
+
+
+def _read(prompts: Prompts | Mapping[str, str], noun: str) -> tuple[str, list[Any]]:
+    """What prompts are (`texts`, `token rows` or `chats`), and a list of them."""
     entries: Any = [prompts] if isinstance(prompts, str | Mapping) else _listed(prompts)
     if isinstance(entries, list) and entries and isinstance(entries[0], Integral | Mapping):
         entries = [entries]
@@ -55,9 +98,7 @@ def as_prompts(
             f"{len(kinds)} {noun}, {kinds.count('texts')} of them texts, {', '.join(counts)}; give all texts, all "
             "token rows (lists of ids) or all chats (lists of {'role': 'user', 'content': 'Hello'}), or one of these."
         )
-    if kinds[0] == "texts":
-        return entries, []
-    return [], [chat_prompt(model, entry) for entry in entries] if kinds[0] == "chats" else entries
+    return kinds[0], entries
 
 
 def _listed(entries: Any) -> Any:
@@ -92,6 +133,11 @@ def chat_prompt(model: SteerableModel, messages: Sequence[Mapping[str, str]]) ->
         ModelFolderError: the tokenizer has no chat template, or there is no tokenizer.
         DataError: there are no messages, one lacks its role or content, or the template refuses them.
     """
+    return token_ids(model, [chat_text(model, messages)])[0]
+
+
+def chat_text(model: SteerableModel, messages: Sequence[Mapping[str, str]]) -> str:
+    """A chat as the text that its template writes, BOS and role marks in it; arguments and errors of `chat_prompt`."""
     tokenizer: Any = model.tokenizer
     if tokenizer is None or not getattr(tokenizer, "chat_template", None):
         raise ModelFolderError(
@@ -104,7 +150,6 @@ def chat_prompt(model: SteerableModel, messages: Sequence[Mapping[str, str]]) ->
     from jinja2 import TemplateError
 
     try:
-        text = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+        return tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
     except TemplateError as error:
         raise DataError(f"the chat template refuses these messages: {error}. Give the roles that it knows.") from error
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])

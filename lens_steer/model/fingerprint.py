@@ -2,8 +2,9 @@
 
 Two fingerprints are compared by the fields in `IDENTITY`, not by name: a model keeps its identity when its folder is
 renamed. The weight hash samples up to 64 evenly spaced entries of every parameter and saved buffer: it tells two
-trainings, dtypes or processings apart, not two models that differ in a handful of entries. Weights and configuration
-are looked at anew each time; the tokenizer's rules only when its size, its first token or the object changes.
+trainings, dtypes or processings apart, not two models that differ in a handful of entries. Weights, configuration and
+whether texts begin with BOS are looked at anew each time; the tokenizer's rules only when its size, its first token or
+the object changes.
 """
 
 import hashlib
@@ -22,8 +23,9 @@ from lens_steer._util.shown import shown
 from lens_steer.errors import MismatchError
 from lens_steer.model.folders import LAB_FOLDER
 from lens_steer.model.protocol import SteerableModel
+from lens_steer.model.tokens import opening_tokens
 
-IDENTITY = ("config_hash", "weight_hash", "tokenizer_hash", "dtype", "n_layers", "d_model", "processing")
+IDENTITY = ("config_hash", "weight_hash", "tokenizer_hash", "prepend_bos", "dtype", "n_layers", "d_model", "processing")
 _VOLATILE = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache", "return_dict"}
 _VOLATILE |= {"_attn_implementation", "attn_implementation", "output_attentions", "output_hidden_states"}
 _SAMPLE = 64
@@ -36,7 +38,8 @@ class Fingerprint:
     """What a model is, so that a vector knows whose it is; `IDENTITY` names the fields that are compared.
 
     `d_head` and `n_heads` are of every layer, `architecture` is the Hugging Face model type; files of schema 1 have
-    none of the three.
+    none of the three. `prepend_bos` says whether texts begin with BOS; older files do not say it (None), and
+    then it is not compared.
     """
 
     name: str
@@ -51,10 +54,12 @@ class Fingerprint:
     d_head: int | None = None
     n_heads: int | None = None
     architecture: str = ""
+    prepend_bos: bool | None = None
 
     def differences(self, other: "Fingerprint") -> tuple[str, ...]:
         """The identity fields in which two models differ; empty where they are the same model."""
-        return tuple(field for field in IDENTITY if getattr(self, field) != getattr(other, field))
+        known = [name for name in IDENTITY if None not in (getattr(self, name), getattr(other, name))]
+        return tuple(name for name in known if getattr(self, name) != getattr(other, name))
 
     @property
     def label(self) -> str:
@@ -90,6 +95,7 @@ def fingerprint(model: SteerableModel) -> Fingerprint:
         d_head=_size(model, "d_head"),
         n_heads=_size(model, "n_heads"),
         architecture=str(getattr(hf.config, "model_type", "")),
+        prepend_bos=None if model.tokenizer is None else bool(opening_tokens(model)),
     )
     if _FINGERPRINTS.get(model) != found:
         _FINGERPRINTS[model] = found

@@ -1,9 +1,8 @@
-"""Tokens and unsteered forward passes.
+"""Padded batches of tokens and unsteered forward passes.
 
 Batches are right-padded unless asked otherwise and always have an attention mask; on causal models padded and unpadded
-logits agree. BOS is prepended exactly once, and the tokenizer's own special tokens are never added. A pass that is run
-for its hooks alone computes no logits, and a hook may end it by raising `StopForward`. Logits for measures are those of
-`lens_steer.model.logits`.
+logits agree. A pass that is run for its hooks alone computes no logits, and a hook may end it by raising `StopForward`.
+Logits for measures are those of `lens_steer.model.logits`.
 """
 
 import inspect
@@ -15,68 +14,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lens_steer.errors import ArgumentError, DataError, ModelFolderError
+from lens_steer.errors import ArgumentError, DataError
 from lens_steer.model.protocol import SteerableModel
 
 
 class StopForward(Exception):
     """Raised by a hook to end a pass of `run_hooks` early, when no later layer is needed."""
-
-
-def tokenize(model: SteerableModel, texts: str | Sequence[str], bos: bool = True) -> list[list[int]]:
-    """The tokens of each text, with BOS in front exactly once where the model wants one.
-
-    Args:
-        model: a loaded model with a tokenizer.
-        texts: any texts, or one; a text that already begins with BOS keeps just that one.
-        bos: whether a sequence begins here; what goes on from an earlier text gets no BOS.
-
-    Returns:
-        Token ids of each text, unpadded. BOS is added where the tokenizer has one and TransformerLens'
-        `cfg.default_prepend_bos` does not say otherwise (as it does for Qwen).
-
-    Raises:
-        ModelFolderError: the model has no tokenizer.
-        DataError: an entry is no text.
-    """
-    texts, tokenizer = [texts] if isinstance(texts, str) else list(texts), _tokenizer(model)
-    if not all(isinstance(text, str) for text in texts):
-        wrong = next(text for text in texts if not isinstance(text, str))
-        raise DataError(f"{wrong!r} is no text and cannot be tokenised; give texts.")
-    front = bos_token(model) if bos else None
-    rows = [list(row) for row in tokenizer(texts, add_special_tokens=False)["input_ids"]] if texts else []
-    return [row if front is None or row[:1] == [front] else [front, *row] for row in rows]
-
-
-def decode(model: SteerableModel, tokens: Sequence[int], special: bool = False) -> str:
-    """Tokens as text.
-
-    Args:
-        model: a loaded model with a tokenizer.
-        tokens: of one sequence, or a part of it.
-        special: whether special tokens are written out or left out.
-
-    Returns:
-        The text; an incomplete character becomes a replacement mark.
-
-    Raises:
-        ModelFolderError: the model has no tokenizer.
-    """
-    return _tokenizer(model).decode(list(tokens), skip_special_tokens=not special, clean_up_tokenization_spaces=False)
-
-
-def eos_tokens(model: SteerableModel) -> frozenset[int]:
-    """The tokens that end a sequence, by the model's generation settings and its tokenizer."""
-    settings = getattr(model.original_model, "generation_config", None)
-    named = getattr(settings, "eos_token_id", None)
-    own = getattr(model.tokenizer, "eos_token_id", None)
-    return frozenset(int(t) for t in [*(named if isinstance(named, list) else [named]), own] if t is not None)
-
-
-def bos_token(model: SteerableModel) -> int | None:
-    """The token that `tokenize` puts in front of every text; None where the model wants none."""
-    wanted = getattr(model.cfg, "default_prepend_bos", True)
-    return getattr(model.tokenizer, "bos_token_id", None) if wanted else None
 
 
 def pad(
@@ -167,13 +110,6 @@ def vocabulary_size(model: SteerableModel) -> int:
 def takes(model: SteerableModel, argument: str) -> bool:
     """Whether the Hugging Face module's forward has an argument of this name."""
     return argument in inspect.signature(model.original_model.forward).parameters
-
-
-def _tokenizer(model: SteerableModel) -> Any:
-    tokenizer = model.tokenizer
-    if tokenizer is None:
-        raise ModelFolderError("this model has no tokenizer; load it from a folder with one, or give token lists.")
-    return tokenizer
 
 
 def _device(model: SteerableModel) -> torch.device:

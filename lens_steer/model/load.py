@@ -13,7 +13,7 @@ happened and what to do.
 
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from lens_steer.model.hub import first_line, hub_error
 from lens_steer.model.packaged import PACKAGED, how_to_get, packaged_folder
 from lens_steer.model.prefix import why_not_decoded
 from lens_steer.model.protocol import SteerableModel
+from lens_steer.model.tokens import own_opening
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
@@ -43,6 +44,7 @@ def load_model(
     tokenizer: Any = None,
     check: bool = True,
     device_map: str | dict[str, str | int] | None = None,
+    prepend_bos: bool | None = None,
 ) -> SteerableModel:
     """Loads a model by name, folder or file as a raw `TransformerBridge`.
 
@@ -57,16 +59,19 @@ def load_model(
         check: compare the bridge with the modules that it wraps, on a few tokens.
         device_map: how accelerate spreads the layers over devices, such as `"auto"` or `"balanced"`; in place of
             `device`. Not for GGUF files.
+        prepend_bos: whether every text begins with BOS, on every path; where absent, as the tokenizer does it by itself
+            (a ready bridge: as its `cfg.default_prepend_bos` says). Chats begin as their template says.
 
     Returns:
-        A `transformer_lens.model_bridge.TransformerBridge` without compatibility mode, in eval mode.
+        A `transformer_lens.model_bridge.TransformerBridge` without compatibility mode, in eval mode. Whether its texts
+        begin with BOS is `model.cfg.default_prepend_bos`, and part of its fingerprint.
 
     Raises:
         ModelNotFoundError: no such name, access to it is restricted, or the Hub could not be reached.
         ModelFolderError: the folder or file lacks a part, a part cannot be read, TransformerLens has no bridge that
             fits it, or the bridge's logits are not the model's.
-        ArgumentError: no such device or dtype, no accelerate for a device map; or an object that is no model, or one
-            with adapters.
+        ArgumentError: no such device or dtype, no accelerate for a device map; an object that is no model, or one with
+            adapters; or BOS is asked for, and the tokenizer has none.
 
     Example:
         >>> from lens_steer import load_model
@@ -75,23 +80,26 @@ def load_model(
         (8, 128)
     """
     if isinstance(name, SteerableModel):
+        if prepend_bos is not None:
+            name.cfg.default_prepend_bos = bool(_opening(name.tokenizer, prepend_bos))
         return name
     if not isinstance(name, str | Path):
-        return _checked(_wrapped(name, tokenizer), check)
+        return _checked(_wrapped(name, tokenizer, prepend_bos), check)
     dtype = _dtype(dtype)
     _check_placement(device, device_map)
     source = _local(name)
     if source is not None and source.is_file():
         if device_map is not None:
             raise ArgumentError(f"{str(source)!r} is read whole, without a device map; give device=....")
-        return _checked(_wrapped(*read_gguf(source, dtype, device)), check)
+        plain, own = read_gguf(source, dtype, device)
+        return _checked(_wrapped(plain, tokenizer or own, prepend_bos), check)
     placed = {"device": device} if device_map is None else {"device_map": device_map}
     from safetensors import SafetensorError
-    from transformer_lens.model_bridge import TransformerBridge
 
     try:
-        with _installing_nothing():
-            model = TransformerBridge.boot_transformers(str(source or name), dtype=dtype, tokenizer=tokenizer, **placed)
+        model = _booted(str(source or name), tokenizer, prepend_bos, dtype=dtype, **placed)
+    except ArgumentError:
+        raise
     except (*_FAILURES, SafetensorError) as error:
         if not _in_transformers(error) and not isinstance(error, torch.OutOfMemoryError):
             raise ModelFolderError(
@@ -130,7 +138,46 @@ def _local(name: str | Path) -> Path | None:
     return None
 
 
-def _wrapped(model: object, tokenizer: Any) -> SteerableModel:
+def _booted(name: str, tokenizer: Any, prepend_bos: bool | None, **settings: Any) -> SteerableModel:
+    """The bridge of a name or folder, whose texts begin as they do for its tokenizer by itself, or as is wanted.
+
+    TransformerLens loads a tokenizer again to make it put BOS in front, unless its settings say that it does.
+    """
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformer_lens.utilities.hf_utils import autotokenizer_with_special_token_compat
+
+    own = autotokenizer_with_special_token_compat(name) if tokenizer is None else tokenizer
+    opening, settings_before = _opening(own, prepend_bos), own.init_kwargs
+    puts_bos = opening == (own.bos_token_id,)
+    if puts_bos and tokenizer is None:
+        with suppress(ValueError):  # a BOS whose text the tokenizers library does not take in a template
+            own.add_bos_token = True
+    if not puts_bos or tokenizer is None or "name_or_path" not in settings_before:
+        own.init_kwargs = {"name_or_path": name, **settings_before, "add_bos_token": True}
+    try:
+        with _installing_nothing():
+            model = TransformerBridge.boot_transformers(name, tokenizer=own, **settings)
+    finally:
+        own.init_kwargs = settings_before
+    model.cfg.default_prepend_bos = bool(opening)
+    model.cfg.tokenizer_prepends_bos = bool(own_opening(model.tokenizer))
+    return model
+
+
+def _opening(tokenizer: Any, prepend_bos: bool | None) -> tuple[int, ...]:
+    """The tokens that texts are to begin with."""
+    own = own_opening(tokenizer) if prepend_bos is not False else ()
+    if own or not prepend_bos:
+        return own
+    if tokenizer.bos_token_id is None:
+        raise ArgumentError(
+            "prepend_bos=True, and this model's tokenizer has no beginning-of-sequence token; leave it out, or give a "
+            "tokenizer with a bos_token."
+        )
+    return (int(tokenizer.bos_token_id),)
+
+
+def _wrapped(model: object, tokenizer: Any, prepend_bos: bool | None) -> SteerableModel:
     """The bridge of a Hugging Face model, which it wraps in place."""
     from transformers import PreTrainedModel
 
@@ -147,15 +194,12 @@ def _wrapped(model: object, tokenizer: Any) -> SteerableModel:
     name = str(model.config.name_or_path or "")
     if tokenizer is None and not name:
         raise ArgumentError("this Hugging Face model comes from no folder or name; give its tokenizer: tokenizer=....")
-    from transformer_lens.model_bridge import TransformerBridge
-
     name = name or type(model).__name__
     model.config.architectures = model.config.architectures or [type(model).__name__]  # as saving it would say
     try:
-        with _installing_nothing():
-            return TransformerBridge.boot_transformers(
-                name, hf_model=model, tokenizer=tokenizer, device=str(model.device), dtype=model.dtype
-            )
+        return _booted(name, tokenizer, prepend_bos, hf_model=model, device=str(model.device), dtype=model.dtype)
+    except ArgumentError:
+        raise
     except _FAILURES as error:
         raise ModelFolderError(
             f"a {type(model).__name__} could not be wrapped: {first_line(error)}; give its tokenizer, or a model that "

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from spaced import model_of
 
 from lens_steer.analysis.lens import (
     Contexts,
@@ -21,6 +22,7 @@ from lens_steer.errors import DataError, ScoreError
 from lens_steer.lab.lexicon import LEXICON
 from lens_steer.lab.truth import BEHAVIOURS
 from lens_steer.metrics.ranking import rank_correlation
+from lens_steer.model import tokenize
 from lens_steer.vector import SteeringVector, random_like
 
 K, SITE, LAST = 20, "resid_post@6", "resid_post@7"
@@ -123,6 +125,14 @@ def test_every_token_of_a_byte_level_vocabulary_has_a_printable_label(llama: Any
     }
     assert [labels[ids[name]] for name in ("\n", "half", "a")] == ["\\n", "\\xe2", "a"]
     assert token_label(llama, len(labels) + 3) == f"#{len(labels) + 3}"
+
+
+def test_labels_and_words_of_a_prefix_space_tokenizer_are_those_inside_a_text() -> None:
+    model = model_of("llama")
+    inner, byte = model.tokenizer.convert_tokens_to_ids(["A", "<0xE6>"])
+    assert [token_label(model, token) for token in (inner, byte)] == ["A", r"\xe6"]
+    assert one_token(model, "A") == inner == tokenize(model, "Answer: (A")[0][-1]
+    assert tokenize(model, "A")[0] != [1, inner]
 
 
 def test_wanted_words_are_one_token_each_or_ids(llama: Any) -> None:

@@ -18,7 +18,7 @@ WORDS = ["a", "t"]
 def test_depths_are_those_of_transformer_lens_and_the_last_is_the_models_output(model: Any, texts: list[str]) -> None:
     frame = residual_lens(model, texts[:1], WORDS, {})
     found: Any = frame.pivot(index="depth", columns="token_id", values="log_prob")
-    want = logit_lens(model, model.to_tokens(texts[0], prepend_bos=True), targets=WORDS, return_type="log_probs")
+    want = logit_lens(model, model.to_tokens(texts[0]), targets=WORDS, return_type="log_probs")
     np.testing.assert_allclose(found, want.values[:, 0].float(), rtol=1e-4, atol=1e-4)
     assert frame["rank"].tolist() == (want.readout.target_ranks[:, 0] + 1).flatten().tolist()  # type: ignore
     output: Any = next_logits(model, tokenize(model, texts[:1]))[0].log_softmax(dim=-1)

@@ -92,7 +92,7 @@ def test_sides_that_do_not_differ_at_the_position_are_refused(llama: Any, contra
 
 def test_text_corpora_of_unequal_sizes_give_the_difference_of_their_tokens_means(model: Any) -> None:
     source = TextContrast(
-        name="code", positive=("x = 1; y = 2", "def f(x):", "z"), negative=(TEXT, "A dog."), max_tokens=9
+        name="code", positive=("x = 1; y = 2", "def f(x):", "z = 3"), negative=(TEXT, "A dog."), max_tokens=9
     )
     vector = extract(model, source, sites="resid_post@1", position="content", batch_size=2)
     means = []

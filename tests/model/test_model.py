@@ -93,11 +93,16 @@ def test_compatibility_mode_is_another_identity(llama_folder: Path) -> None:
     assert "processing" in fingerprint(model).differences(first)
 
 
-def test_bos_is_added_exactly_once(model: Any) -> None:
+@pytest.mark.parametrize(("name", "bos"), [("llama", [0]), ("gpt2", []), ("qwen3", [])])
+def test_texts_begin_as_the_tokenizer_begins_them_and_never_with_two_bos(
+    request: pytest.FixtureRequest, name: str, bos: list[int]
+) -> None:
+    model = request.getfixturevalue(name)
     rows = tokenize(model, ["cat", "<bos>cat", ""])
-    assert rows[0] == rows[1] and rows[0].count(0) == 1 and rows[0][0] == 0
-    assert rows[2] == [0]
-    assert model.tokenizer.decode(rows[0][1:]) == "cat"
+    assert rows[0] == [*bos, *rows[0][len(bos) :]] == model.tokenizer("cat")["input_ids"]
+    assert rows[1] == [0, *rows[0][len(bos) :]] and rows[2] == bos
+    assert model.to_tokens("cat").tolist() == [rows[0]]
+    assert model.tokenizer.decode(rows[0][len(bos) :]) == "cat"
 
 
 def test_bos_is_left_out_where_transformer_lens_says_so(llama: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 
 from lens_steer.analysis.lens.readings import LensReading
-from lens_steer.analysis.tokens import token_label, token_text
+from lens_steer.analysis.tokens import token_label
 from lens_steer.errors import ScoreError
 from lens_steer.metrics.ranking import overlap, rank_correlation
 from lens_steer.metrics.statistics import mean_interval
-from lens_steer.model import SteerableModel, fingerprint
+from lens_steer.model import SteerableModel, fingerprint, token_text
 
 ENDS = (("top", True), ("bottom", False))
 BAND = (0.025, 0.975)

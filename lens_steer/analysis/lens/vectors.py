@@ -17,10 +17,9 @@ from lens_steer._util.shown import shown
 from lens_steer.analysis.lens.contextual import Contexts, context_logits, contextual_reading
 from lens_steer.analysis.lens.readings import LensReading, jacobian_reading, static_readings
 from lens_steer.analysis.lens.tables import agreement_table, token_table
-from lens_steer.analysis.tokens import token_text
 from lens_steer.errors import ScoreError
 from lens_steer.hooks.sites import Site, SiteLike, Sites, sites_of
-from lens_steer.model import Logits, SteerableModel, fingerprint, require_same_model
+from lens_steer.model import Logits, SteerableModel, fingerprint, require_same_model, token_text
 from lens_steer.vector import SteeringVector, random_like
 
 
