@@ -144,5 +144,5 @@ def test_a_contrast_of_the_option_texts_holds_as_many_of_either_answer() -> None
         assert (pair.positive, pair.negative) == (("A", "B") if first else ("B", "A"))
     with pytest.raises(DataError, match="no two option texts stand in several questions"):
         option_contrast(odd)
-    with pytest.raises(DataError, match="no balanced set is left"):
+    with pytest.raises(DataError, match="no balanced subset exists"):
         option_contrast(yes)
