@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -78,8 +78,8 @@ class Logits:
             return self._made(self._stream[part], part)
 
     def numbers(
-        self, part: slice, function: Callable[[Float[Tensor, "k d_vocab"]], Float[Tensor, "k ..."]]
-    ) -> Float[Tensor, "k ..."]:
+        self, part: slice, function: Callable[[Float[Tensor, "k d_vocab"]], Shaped[Tensor, "k ..."]]
+    ) -> Shaped[Tensor, "k ..."]:
         """What is read of the logits of some tokens; on the way back of a gradient the logits are made again.
 
         Args:
@@ -103,8 +103,8 @@ class Logits:
         return found
 
     def read(
-        self, function: Callable[[Float[Tensor, "k d_vocab"], slice], Float[Tensor, "k ..."]]
-    ) -> Float[Tensor, "n ..."]:
+        self, function: Callable[[Float[Tensor, "k d_vocab"], slice], Shaped[Tensor, "k ..."]]
+    ) -> Shaped[Tensor, "n ..."]:
         """What is read of the logits of all tokens.
 
         Args:
