@@ -14,9 +14,8 @@ from dataclasses import dataclass
 
 from lens_steer._util.shown import shown
 from lens_steer.data.duplicates import near_duplicates
+from lens_steer.data.splits import SPLITS
 from lens_steer.errors import DataError
-
-SPLITS = ("train", "validation", "test")
 
 
 @shown()

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from lens_steer.errors import ModelFolderError
+from lens_steer.model.causes import first_line
 
 _FACTORS = "rope_freqs.weight"
 
@@ -61,10 +62,9 @@ def read_gguf(path: Path, dtype: torch.dtype, device: str = "cpu") -> tuple[Any,
         model: Any = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
         tokenizer: Any = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
-        cause = str(error).strip().split("\n")[0][:200]
         raise ModelFolderError(
-            f"GGUF file {str(path)!r} of the architecture {header.architecture!r} could not be read: {cause}; give the "
-            "model as a folder in Hugging Face format."
+            f"GGUF file {str(path)!r} of the architecture {header.architecture!r} could not be read: "
+            f"{first_line(error)}; give the model as a folder in Hugging Face format."
         ) from error
     model.config._name_or_path = tokenizer.name_or_path = str(path)
     del model.config.quantization_config

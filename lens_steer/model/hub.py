@@ -1,10 +1,10 @@
 """Why a model could not be loaded from the Hub, in words that say what to do."""
 
 import difflib
-import re
 from collections.abc import Iterator
 
 from lens_steer.errors import ModelNotFoundError
+from lens_steer.model.causes import first_line
 from lens_steer.model.packaged import how_to_get
 
 
@@ -38,12 +38,6 @@ def hub_error(name: str, error: BaseException) -> ModelNotFoundError:
             "once with a connection, give a local folder, or use 'lab', which needs no network."
         )
     return ModelNotFoundError(f"model {name!r} could not be loaded: {advice}")
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message without the list of what TransformerLens knows; or the error's type."""
-    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return re.sub(r"Available architectures: \[.*?\], ", "", line)[:200].rstrip(".")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

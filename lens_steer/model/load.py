@@ -21,10 +21,11 @@ from typing import Any
 import torch
 
 from lens_steer.errors import ArgumentError, ModelFolderError, ModelNotFoundError
+from lens_steer.model.causes import first_line
 from lens_steer.model.fast_forward import wrapping_error
 from lens_steer.model.folders import LAB_FOLDER
 from lens_steer.model.gguf import read_gguf
-from lens_steer.model.hub import first_line, hub_error
+from lens_steer.model.hub import hub_error
 from lens_steer.model.packaged import PACKAGED, how_to_get, packaged_folder
 from lens_steer.model.prefix import why_not_decoded
 from lens_steer.model.protocol import SteerableModel
@@ -101,18 +102,23 @@ def load_model(
     except ArgumentError:
         raise
     except (*_FAILURES, SafetensorError) as error:
-        if not _in_transformers(error) and not isinstance(error, torch.OutOfMemoryError):
-            raise ModelFolderError(
-                f"TransformerLens has no bridge that fits the architecture of model {str(name)!r}: "
-                f"{first_line(error)}. Nothing is wrong with its files; load another model."
-            ) from error
-        if source is None:
-            raise hub_error(str(name), error) from error
-        raise ModelFolderError(
-            f"model folder {str(source)!r} could not be read: {first_line(error)}; save it again with save_pretrained "
-            "(model and tokenizer)."
-        ) from error
+        raise _loading_error(str(name), source, error) from error
     return _checked(model, check)
+
+
+def _loading_error(name: str, folder: Path | None, error: BaseException) -> ModelFolderError | ModelNotFoundError:
+    """The error of a folder, or of a name on the Hub, that did not become a bridge: whose fault it was."""
+    if not _in_transformers(error) and not isinstance(error, torch.OutOfMemoryError):
+        return ModelFolderError(
+            f"TransformerLens has no bridge that fits the architecture of model {name!r}: "
+            f"{first_line(error)}. Nothing is wrong with its files; load another model."
+        )
+    if folder is None:
+        return hub_error(name, error)
+    return ModelFolderError(
+        f"model folder {str(folder)!r} could not be read: {first_line(error)}; save it again with save_pretrained "
+        "(model and tokenizer)."
+    )
 
 
 def _local(name: str | Path) -> Path | None:
