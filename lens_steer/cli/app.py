@@ -7,8 +7,9 @@ standard output, progress and errors to standard error.
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import pandas as pd
 import typer
@@ -19,6 +20,9 @@ from rich.text import Text
 from lens_steer._util.progress import working
 from lens_steer._util.values import numeric, readable
 from lens_steer.errors import LensSteerError, ScoreError
+
+if TYPE_CHECKING:
+    from lens_steer.cli.reproduce.run import RunPlan
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,6 +47,8 @@ DeviceMap = Annotated[
     str, typer.Option(help="How its layers are spread over devices, such as auto or balanced; in place of --device.")
 ]
 Answer = Literal["letter", "text"]
+ASKED = 3600.0
+"""Seconds above which a run on a terminal asks."""
 Balance = Literal["none", "subset", "residual"]
 Scale = Literal["raw", "unit", "relative"]
 
@@ -139,31 +145,103 @@ def sweep(
 
 @app.command()
 def reproduce(
+    context: typer.Context,
     model: Model = "lab",
     device: Device = "cpu",
     dtype: Dtype = "float32",
     device_map: DeviceMap = "",
     data: Annotated[
-        list[Path] | None,
-        typer.Option(help="A file of questions (docs/formats.md); may be repeated. Default: the lab's behaviours."),
+        list[str] | None,
+        typer.Option(
+            help="A behaviour: NAME=FILE of questions (docs/formats.md), or FILE, whose stem is the name; may be "
+            "repeated. Without data and texts: the lab's."
+        ),
+    ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Texts of a skill: NAME=PATH, a file, a folder or a quoted glob; may be repeated, and a repeated name "
+            "adds. Side effects are measured on the name neutral."
+        ),
+    ] = None,
+    sites: Annotated[
+        list[str] | None, typer.Option(help="Where to steer, such as resid_post@8:16; may be repeated.")
+    ] = None,
+    strengths: Annotated[
+        str, typer.Option(help="Numbers separated by commas; both signs of each are swept. Default: 0.5,1,2.")
+    ] = "",
+    positions: Annotated[
+        list[str] | None, typer.Option(help="The tokens that are edited, such as all or last; may be repeated.")
+    ] = None,
+    only: Annotated[str, typer.Option(help="Studies, separated by commas, such as individual,broad.")] = "",
+    budget: Annotated[
+        str, typer.Option(help="Time, such as 10m or 1h30m; the plan is shortened until its estimate fits.")
+    ] = "",
+    settings: Annotated[
+        Path | None, typer.Option(help="TOML file of the same settings, and of each study's own (docs/reproduce.md).")
+    ] = None,
+    from_record: Annotated[
+        Path | None, typer.Option("--from", help="run.json of an earlier run, which is run again.")
     ] = None,
     out: Annotated[
         Path, typer.Option(help="Folder of the figures, the data behind them and run.json.", file_okay=False)
     ] = Path("figures"),
     limit: Annotated[int, typer.Option(help="The most items used of one file.", min=1)] = 300,
     seed: Annotated[int, typer.Option(help="Seed of the splits and of the random directions.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and run nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a run of more than an hour.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Write over the results of another run in the folder.")
+    ] = False,
 ) -> None:
-    """Run the main experiments: steer each behaviour and, with the lab's data, also skills and several at once."""
+    """Plan and run every study on a model and data; run it again to continue an interrupted run.
+
+    Studies whose needs are not met are left out and named. Options override the settings of a file.
+    """
+    from lens_steer.cli.reproduce.settings import RunSettings, merged, named
+
     began, command = time.monotonic(), sys.argv[1:]
+    grid = sorted({sign * abs(strength) for strength in _numbers(strengths) for sign in (-1, 1)} if strengths else ())
+    options: dict[str, object] = {
+        "model": model,
+        "device": device,
+        "dtype": dtype,
+        "device_map": device_map,
+        "data": {name: paths[-1] for name, paths in named(data or [], "--data", repeated=False).items()},
+        "text": named(text or [], "--text"),
+        "sites": sites or [],
+        "strengths": grid,
+        "positions": positions or [],
+        "only": [name.strip() for name in only.split(",") if name.strip()],
+        "budget": budget,
+        "out": str(out),
+        "limit": limit,
+        "seed": seed,
+    }
+    typed = {name for name in options if str(context.get_parameter_source(name)).endswith("COMMANDLINE")}
+    asked: RunSettings = merged([settings, from_record], {name: options[name] for name in typed})
     with working("reproducing"):
         from lens_steer.cli.reproduce import reproduce as run
-        from lens_steer.cli.source import ModelSource
 
-        source = ModelSource(model, device, dtype, device_map)
-        result = run(source, data or [], out, limit=limit, seed=seed, command=command, progress=True)
-        summary = _short(result.summary())
-    _console().print(_table(summary, "Matching rate on test items, at the point chosen on validation"))
-    _console().print(f"figures, data and run.json in {out}/  ({_seconds(began)})", highlight=False, markup=False)
+        outcome = run(
+            asked,
+            command=command,
+            progress=True,
+            fresh=fresh,
+            agree=lambda plan, left_out: _agreed(plan, left_out, dry_run, yes),
+        )
+    if not outcome.ran:
+        raise typer.Exit(0)
+    summary = outcome.out / "summary.csv"
+    if summary.is_file():
+        table = _short(pd.read_csv(summary))
+        _console().print(_table(table, "Test items, at the point chosen on validation"))
+    for name, why in outcome.failed.items():
+        _console().print(f"{name} failed: {why}", highlight=False, markup=False)
+    _console().print(
+        f"figures, data and run.json in {outcome.out}/  ({_seconds(began)})", highlight=False, markup=False
+    )
+    raise typer.Exit(1 if outcome.failed else 0)
 
 
 @app.command()
@@ -268,6 +346,32 @@ def main() -> None:
         said = Text.assemble((type(error).__name__, "bold red"), f": {error}")
         Console(stderr=True).print(said, highlight=False, soft_wrap=True)
         raise SystemExit(2) from error
+
+
+def _agreed(planned: "RunPlan", left_out: Mapping[str, str], dry_run: bool, yes: bool) -> bool:
+    """Prints the plan; whether it is to be run. Asks above one hour, on a terminal."""
+    from lens_steer.experiments.plan import clock
+
+    plan = planned.plan
+    rows = [
+        {
+            "study": study.name,
+            "configurations": study.work.configurations,
+            "token-layers": f"{study.work.token_blocks / 1e6:.2f} million",
+            "time": clock(study.seconds),
+        }
+        for study in plan.studies
+    ]
+    print_plan = Console(stderr=not dry_run, width=None if sys.stdout.isatty() else 160)
+    print_plan.print(_table(pd.DataFrame(rows), f"Plan: about {clock(plan.seconds)}, {planned.memory / 1e9:.1f} GB"))
+    said = [f"reduced: {words}" for words in plan.left_out] + [f"left out: {n} {why}" for n, why in left_out.items()]
+    if plan.seconds > ASKED and not (yes or dry_run) and not sys.stdin.isatty():
+        said.append("more than an hour, and nobody to ask: going on; --budget shortens it")
+    for line in said:
+        print_plan.print(line, highlight=False, markup=False)
+    if dry_run:
+        return False
+    return yes or plan.seconds <= ASKED or not sys.stdin.isatty() or typer.confirm("More than an hour; go on?")
 
 
 def _short(summary: pd.DataFrame) -> pd.DataFrame:

@@ -45,7 +45,7 @@ Margin = Callable[[Sequence[int]], float]
 class CollapseCheck:
     """Where and how strongly is steered, and how much is generated; `strengths` of both signs, 0 among them."""
 
-    site: str
+    site: str = ""
     strengths: tuple[float | int, ...] = (-8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8)
     positions: str = "all"
     scale: Scale = "raw"
