@@ -33,7 +33,7 @@ Lengths = Mapping[str, Mapping[str, tuple[int, ...]]]
 class Work:
     """Amounts by kind, and the number of configurations that are measured."""
 
-    amounts: Mapping[str, float] = field(default_factory=dict)
+    amounts: Mapping[str, float | int] = field(default_factory=dict)
     configurations: int = 0
 
     def __add__(self, other: "Work") -> "Work":
@@ -91,17 +91,17 @@ class Extent:
         names = self.prompts if behaviours is None else behaviours
         return float(sum(sum(self.prompts[name][split]) for name in names))
 
-    def read(self, tokens: float) -> Work:
+    def read(self, tokens: float | int) -> Work:
         """Activations that are read at all blocks."""
         return Work({"read": tokens * self.n_layers})
 
-    def asked(self, tokens: float, rule: str, blocks: Sequence[float], times: int = 1) -> Work:
+    def asked(self, tokens: float | int, rule: str, blocks: Sequence[float | int], times: int = 1) -> Work:
         """Questions of so many tokens under `times` configurations for each site, and once unsteered."""
         amount = tokens * (self.n_layers + times * sum(blocks))
         return Work({f"asked {rule}": amount}, times * len(blocks))
 
     def texts(
-        self, split: str, corpora: Iterable[str], blocks: Sequence[float], times: int = 1, most: int | None = None
+        self, split: str, corpora: Iterable[str], blocks: Sequence[float | int], times: int = 1, most: int | None = None
     ) -> Work:
         """Documents predicted under `times` configurations for each site, and once unsteered, cut to `most` tokens."""
         lengths = [length for name in corpora for length in self.documents[name][split]]
