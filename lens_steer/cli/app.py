@@ -34,18 +34,19 @@ app.add_typer(lab, name="lab")
 
 DATA = "A behaviour of the lab model (lab:myopic) or a file of questions (docs/formats.md). "
 SPLIT = "Append #train, #validation, #test or #all to choose the items; the default is {}."
-Model = Annotated[
-    str,
-    typer.Option(
-        help="'lab' (the model in the package), a folder in Hugging Face format, a .gguf file, a name on the Hub, or "
-        "what `lens-steer fetch` brought."
-    ),
-]
-Device = Annotated[str, typer.Option(help="Where the model runs, such as cpu or cuda.")]
-Dtype = Annotated[str, typer.Option(help="What its weights become: float32, bfloat16, float16 or float64.")]
-DeviceMap = Annotated[
-    str, typer.Option(help="How its layers are spread over devices, such as auto or balanced; in place of --device.")
-]
+MODEL = typer.Option(
+    help="'lab' (the model in the package), a folder in Hugging Face format, a .gguf file, a name on the Hub, or "
+    "what `lens-steer fetch` brought."
+)
+DEVICE = typer.Option(help="Where the model runs, such as cpu or cuda.")
+DTYPE = typer.Option(help="What its weights become: float32, bfloat16, float16 or float64.")
+DEVICE_MAP = typer.Option(
+    help="How its layers are spread over devices, such as auto or balanced; in place of --device."
+)
+Model = Annotated[str, MODEL]
+Device = Annotated[str, DEVICE]
+Dtype = Annotated[str, DTYPE]
+DeviceMap = Annotated[str, DEVICE_MAP]
 Answer = Literal["letter", "text"]
 ASKED = 3600.0
 """Seconds above which a run on a terminal asks."""
@@ -145,11 +146,10 @@ def sweep(
 
 @app.command()
 def reproduce(
-    context: typer.Context,
-    model: Model = "lab",
-    device: Device = "cpu",
-    dtype: Dtype = "float32",
-    device_map: DeviceMap = "",
+    model: Annotated[str | None, MODEL] = None,
+    device: Annotated[str | None, DEVICE] = None,
+    dtype: Annotated[str | None, DTYPE] = None,
+    device_map: Annotated[str | None, DEVICE_MAP] = None,
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -168,15 +168,17 @@ def reproduce(
         list[str] | None, typer.Option(help="Where to steer, such as resid_post@8:16; may be repeated.")
     ] = None,
     strengths: Annotated[
-        str, typer.Option(help="Numbers separated by commas; both signs of each are swept. Default: 0.5,1,2.")
-    ] = "",
+        str | None, typer.Option(help="Numbers separated by commas; both signs of each are swept. Default: 0.5,1,2.")
+    ] = None,
     positions: Annotated[
         list[str] | None, typer.Option(help="The tokens that are edited, such as all or last; may be repeated.")
     ] = None,
-    only: Annotated[str, typer.Option(help="Studies, separated by commas, such as individual,broad.")] = "",
+    only: Annotated[
+        str | None, typer.Option(help="Studies, separated by commas, such as individual,broad. Default: all.")
+    ] = None,
     budget: Annotated[
-        str, typer.Option(help="Time, such as 10m or 1h30m; the plan is shortened until its estimate fits.")
-    ] = "",
+        str | None, typer.Option(help="Time, such as 10m or 1h30m; the plan is shortened until its estimate fits.")
+    ] = None,
     settings: Annotated[
         Path | None, typer.Option(help="TOML file of the same settings, and of each study's own (docs/reproduce.md).")
     ] = None,
@@ -184,10 +186,11 @@ def reproduce(
         Path | None, typer.Option("--from", help="run.json of an earlier run, which is run again.")
     ] = None,
     out: Annotated[
-        Path, typer.Option(help="Folder of the figures, the data behind them and run.json.", file_okay=False)
-    ] = Path("figures"),
-    limit: Annotated[int, typer.Option(help="The most items used of one file.", min=1)] = 300,
-    seed: Annotated[int, typer.Option(help="Seed of the splits and of the random directions.")] = 0,
+        Path | None,
+        typer.Option(help="Folder of the figures, their data and run.json. Default: figures.", file_okay=False),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="The most items used of one file. Default: 300.", min=1)] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the splits and random directions. Default: 0.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and run nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a run of more than an hour.")] = False,
     fresh: Annotated[
@@ -201,25 +204,24 @@ def reproduce(
     from lens_steer.cli.reproduce.settings import RunSettings, merged, named
 
     began, command = time.monotonic(), sys.argv[1:]
-    grid = sorted({sign * abs(strength) for strength in _numbers(strengths) for sign in (-1, 1)} if strengths else ())
     options: dict[str, object] = {
         "model": model,
         "device": device,
         "dtype": dtype,
         "device_map": device_map,
-        "data": {name: paths[-1] for name, paths in named(data or [], "--data", repeated=False).items()},
-        "text": named(text or [], "--text"),
-        "sites": sites or [],
-        "strengths": grid,
-        "positions": positions or [],
-        "only": [name.strip() for name in only.split(",") if name.strip()],
+        "data": {name: paths[-1] for name, paths in named(data or [], "--data", repeated=False).items()} or None,
+        "text": named(text or [], "--text") or None,
+        "sites": sites,
+        "strengths": None if strengths is None else _both_signs(strengths),
+        "positions": positions,
+        "only": None if only is None else [name.strip() for name in only.split(",") if name.strip()],
         "budget": budget,
-        "out": str(out),
+        "out": None if out is None else str(out),
         "limit": limit,
         "seed": seed,
     }
-    typed = {name for name in options if str(context.get_parameter_source(name)).endswith("COMMANDLINE")}
-    asked: RunSettings = merged([settings, from_record], {name: options[name] for name in typed})
+    typed = {name: value for name, value in options.items() if value is not None}
+    asked: RunSettings = merged([settings, from_record], typed)
     with working("reproducing"):
         from lens_steer.cli.reproduce import reproduce as run
 
@@ -391,6 +393,11 @@ def _numbers(words: str) -> list[float]:
         return [float(word) for word in words.split(",")]
     except ValueError as error:
         raise ScoreError(f"strengths {words!r}; give numbers separated by commas, such as 0.5,1,2.") from error
+
+
+def _both_signs(words: str) -> list[float]:
+    """Numbers separated by commas, of both signs."""
+    return sorted({sign * abs(strength) for strength in _numbers(words) for sign in (-1, 1)})
 
 
 def _seconds(began: float) -> str:

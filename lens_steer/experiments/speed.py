@@ -1,6 +1,6 @@
 """How long a model and its data are, and how fast this machine runs them: what plans are made of.
 
-    asked RULE    [t(two configurations at the middle block) - t(unsteered)] / (tokens x blocks x 2)
+    asked RULE    [t(n configurations at the middle block) - t(unsteered)] / (tokens x blocks x n)
     texts         [t(one at the middle block) - t(one at the last)] / (tokens x blocks)
     predicted     [t(one at the last) - t(unsteered)] / tokens
     gradient      t(forward and backward) / (tokens x blocks)        read    t(forward that records) / (tokens x blocks)
@@ -29,7 +29,9 @@ from lens_steer.hooks.sites import Site
 from lens_steer.model import SteerableModel, dtype_of, fingerprint, tokenize
 from lens_steer.vector import SteeringVector
 
-QUESTIONS, DOCUMENTS, MOST_TOKENS, NEW_TOKENS = 4, 3, 128, 8
+QUESTIONS, DOCUMENTS, MOST_TOKENS, NEW_TOKENS = 4, 3, 128, 3
+LONG = 1.0
+"""Seconds of one configuration above which a full pass, which is faster for each, is not tried."""
 BACKWARD = 3
 """A forward and a backward pass in forward passes, where there are no questions to measure it on."""
 LEAST = 1e-9
@@ -91,7 +93,7 @@ def measure_speed(
     return speed
 
 
-def memory_bytes(model: SteerableModel, extent: Extent, rows: int) -> float:
+def memory_bytes(model: SteerableModel, extent: Extent, rows: int) -> int:
     """What the weights take, and the activations, keys and values of one pass of so many rows.
 
     Args:
@@ -118,16 +120,20 @@ def _of_questions(
     score_grid(model, prompts, [_edits(model, middle, "last")], options)
     plain = _timed(lambda: score_grid(model, prompts, [], options))
     for rule in rules:
-        two = [_edits(model, middle, rule, seed) for seed in (0, 1)]
-        took = _timed(lambda two=two: score_grid(model, prompts, two, options)) - plain
-        speed[f"asked {rule}"] = max(took / (2 * tokens * behind), LEAST)
+        for n in (1, max(options.batch_size // len(prompts.rows), 1)):
+            edits = [_edits(model, middle, rule, seed) for seed in range(n)]
+            took = _timed(lambda edits=edits: score_grid(model, prompts, edits, options)) - plain
+            speed[f"asked {rule}"] = max(took / (n * tokens * behind), LEAST)
+            if took > LONG:
+                break
     reading = [f"resid_post@{layer}" for layer in range(n_layers)]
     sites = [Site.parse(name) for name in reading]
     rows = [list(row) for row in prompts.rows]
     speed["read"] = _timed(lambda: [*record(model, rows, sites, "last")]) / (tokens * n_layers)
     vector = _random(model, middle)
     speed["gradient"] = _timed(lambda: first_order(model, [vector], items)) / (tokens * n_layers)
-    stems, decoding = [item.stem for item in items], Decoding(max_new_tokens=NEW_TOKENS, stop_at_eos=False)
+    stems = [f"{item.stem} {option}" for item in items for option in (item.matching, item.other, "Yes")]
+    decoding = Decoding(max_new_tokens=NEW_TOKENS, stop_at_eos=False)
     edits = _edits(model, middle, "all")
     written = _timed(lambda: generate(model, stems, edits, decoding, record=True))
     return speed | {"generated": written / (NEW_TOKENS * len(stems))}

@@ -61,7 +61,7 @@ class RunPlan:
 
     plan: Plan
     speed: Mapping[str, float]
-    memory: float
+    memory: int
 
 
 @dataclass(frozen=True, kw_only=True)
