@@ -92,17 +92,20 @@ def points() -> pd.DataFrame:
 
 
 def collapsing() -> pd.DataFrame:
-    numbers = "matching_rate modal_letter_share answer_probability faulty_share answer_entropy gold_entropy distinct_n"
-    numbers += " cross_prompt_similarity repetition_share looping_share ngram_entropy step_entropy"
+    names = "modal_letter_share answer_probability faulty_share collapsed_share cross_prompt_similarity distinct_n"
     rows = {"strength": STRENGTHS, "scale": "raw", "answers_collapsed": (False, False, True)}
-    rows |= {"generation_collapsed": (True, False, False), **dict.fromkeys(numbers.split(), (0.2, 0.5, 1.0))}
-    return pd.DataFrame(rows)
+    rows |= {"generation_collapsed": (True, False, False), **dict.fromkeys(names.split(), (0.2, 0.5, 1.0))}
+    steering = pd.DataFrame({"vector": "steering", **rows})
+    controls = [steering.assign(vector=f"random {i}", collapsed_share=share) for i, share in enumerate((0.1, 0.3))]
+    return pd.concat([steering, *controls], ignore_index=True)
 
 
 def thresholds() -> pd.DataFrame:
     onsets = [("answers", "adding", 0.5, 0.4, 0.6, False), ("generation", "subtracting", -0.5, -np.inf, -0.4, False)]
     onsets += [("answers", "subtracting", -np.inf, -np.inf, -np.inf, True)]
-    return pd.DataFrame(onsets, columns=["rule", "direction", "strength", "low", "high", "censored"])
+    steering = pd.DataFrame(onsets, columns=["rule", "direction", "strength", "low", "high", "censored"])
+    control = steering.assign(vector="random 0", strength=0.75)
+    return pd.concat([steering.assign(vector="steering"), control], ignore_index=True).assign(n=12)
 
 
 def effects() -> pd.DataFrame:

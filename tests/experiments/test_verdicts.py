@@ -118,6 +118,9 @@ def test_onsets_are_told_with_their_interval_and_what_is_censored_as_such(result
     adding = found["answers, adding"]
     assert adding.verdict == "from 1.12 on" and "interval [0.90, 1.30]; strengths were tried up to 2" in adding.words
     assert "vector of sycophancy" in adding.words and "Unsteered, they are not collapsed (30 items)" in adding.words
+    assert (
+        "Of 2 random directions of the same norm, 2 collapse on this grid, from 1.40 to 1.80 in size." in adding.words
+    )
     assert found["answers, subtracting"].verdict == "not up to -2"
     already = found["generation, adding"].words
     assert "are collapsed already (13 prompts)" in already and "beyond the grid" in already
