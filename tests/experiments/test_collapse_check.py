@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from judged_texts import BAD, GOOD
 
 from lens_steer.data.contrast import contrast_from_choices
 from lens_steer.errors import FormatError, ScoreError
@@ -146,3 +147,18 @@ def test_a_grid_without_0_too_few_items_or_a_prompt_twice_is_refused(
     ):
         with pytest.raises(ScoreError, match="no items or at least two, and at least two prompts, none twice"):
             check_collapse(llama, vector, asked, prompts, CollapseCheck(site="resid_post@1", strengths=strengths))
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_the_text_of_a_real_model_collapses_between_two_strengths_and_not_without_steering(smollm2: Any) -> None:
+    vector = extract(smollm2, list(GOOD), list(BAD), paired=True, sites="resid_post@15")
+    asked = ("What is a good breakfast?", "How do birds fly?", "Describe a small town.", "How was the film?")
+    chats = [[{"role": "user", "content": question}] for question in asked]
+    settings = CollapseCheck(
+        site="resid_post@15", strengths=(0, 0.5, 2), scale="relative", new_tokens=24, n_random=0, resamples=99
+    )
+    found = check_collapse(smollm2, vector, [], chats, settings)
+    assert of(found, "steering")["generation_collapsed"].to_dict() == {0: False, 0.5: False, 2: True}
+    (onset,) = found.thresholds.to_dict("records")
+    assert 0.5 <= onset["strength"] <= 2 and onset["low"] <= onset["strength"] <= onset["high"]

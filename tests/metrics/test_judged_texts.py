@@ -53,6 +53,13 @@ def test_the_limit_lies_between_the_kinds_on_the_half_that_it_was_chosen_on() ->
     assert max(shares[False]) < 0.1 < REPETITION_LIMIT < 0.35 < min(shares[True])
 
 
+@pytest.mark.parametrize("limit", [0.1, 0.2, 0.35])
+def test_any_limit_that_the_first_half_allows_agrees_with_the_reader_on_the_other(limit: float) -> None:
+    rows = [row for row in ROWS if row["half"] == "report"]
+    wrong = [row["reason"] for row in rows if (repetition_share(row["tokens"]) > limit) is not row["collapsed"]]
+    assert wrong == (["digits"] if limit > 0.3 else [])
+
+
 def test_loops_of_an_exact_period_miss_what_repetition_finds_and_compression_separates_less_well() -> None:
     collapsed = [row for row in ROWS if row["collapsed"]]
     assert 15 <= sum(find_loop(row["tokens"]) is not None for row in collapsed) < len(collapsed) - 1

@@ -103,9 +103,8 @@ def _shade(axis: Axes, onsets: pd.DataFrame, strengths: pd.Series) -> None:
         edge = float(strengths.max() if direction == "adding" else strengths.min())
         axis.axvspan(begins, edge, color=COLLAPSED, alpha=0.13, lw=0)
         ends = [edge if np.isinf(end) else end for end in (low, high)]
-        axis.plot(
-            ends, [0.97, 0.97], color=COLLAPSED, lw=2, transform=axis.get_xaxis_transform(), solid_capstyle="butt"
-        )
+        top = axis.get_xaxis_transform()
+        axis.plot(ends, [0.97, 0.97], color=COLLAPSED, lw=2, marker="|", ms=5, mew=1.5, transform=top)
 
 
 def _legend(strengths: pd.DataFrame) -> list[Line2D | Patch]:
@@ -114,7 +113,7 @@ def _legend(strengths: pd.DataFrame) -> list[Line2D | Patch]:
         Line2D([], [], color=STEERED, lw=1.1, marker="o", ms=2.2, label="the vector"),
         Line2D([], [], color=STEERED, lw=0, marker="x", ms=4, label="the vector, collapsed"),
         Line2D([], [], color="black", lw=0.6, ls=(0, (4, 3)), label="limit of the rule"),
-        Line2D([], [], color=COLLAPSED, lw=2, label="interval of the onset"),
+        Line2D([], [], color=COLLAPSED, lw=2, marker="|", ms=5, mew=1.5, label="interval of the onset"),
         Patch(color=COLLAPSED, alpha=0.13, lw=0, label="from the onset on"),
     ]
     controls = strengths["vector"].nunique() - 1

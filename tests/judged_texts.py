@@ -3,10 +3,10 @@
     strength    relative to the median activation norm at the middle layer's resid_post, at all tokens
     prompt      the next of PROMPTS for each continuation, 60 tokens, end-of-sequence tokens not stopping
 
-`judged_texts.json` holds the 40 continuations, 20 a model, with one reader's judgement of each, made before the limits
-of the rule were chosen on a random half of them (`choose`); the other half (`report`) shows what they are worth. Of a
-collapsed text the reason is `loop` (one period again and again), `repeats` (whole sentences again) or `digits` (few
-tokens in any order); of others `fluent`, or `incoherent` for words without sense that do not repeat.
+`metrics/judged_texts.json` holds the 40 continuations, 20 a model, with one reader's judgement of each, made before any
+number was computed of them. A random half (`choose`) bounds the limit of the rule; the other half (`report`) shows what
+it is worth. Of a collapsed text the reason is `loop` (one period again and again), `repeats` (whole sentences again) or
+`digits` (few tokens in any order); of others `fluent`, or `incoherent` for words without sense that do not repeat.
 """
 
 from collections.abc import Sequence
