@@ -13,6 +13,7 @@ first option (yes) as matching answer and N the second; faulty answers must be r
 """
 
 from dataclasses import dataclass
+from math import nan
 from statistics import NormalDist
 
 from jaxtyping import Bool
@@ -33,6 +34,10 @@ class Detection:
     criterion: float
     n_signal: int
     n_noise: int
+
+
+NOT_DETECTABLE = Detection(hit_rate=nan, false_alarm_rate=nan, d_prime=nan, criterion=nan, n_signal=0, n_noise=0)
+"""Where answers have no common first option."""
 
 
 def detection(hits: int, n_signal: int, false_alarms: int, n_noise: int) -> Detection:

@@ -83,7 +83,7 @@ def plan_grid(
     """
     lengths = [len(row) for row in rows]
     prompts = _prompts(lengths, scored, prompt_lengths)
-    configurations = [[_of_prompt(entry) for entry in configuration] for configuration in configurations]
+    configurations = [[of_prompt(entry) for entry in configuration] for configuration in configurations]
     rules = {entry.positions for configuration in configurations for entry in configuration}
     seen: set[Positions] = set()
     batches = []
@@ -135,8 +135,8 @@ def _prompts(lengths: Sequence[int], scored: Scored, given: Sequence[int] | None
     return given
 
 
-def _of_prompt(entry: Intervention) -> Intervention:
-    """The intervention with `last`, which a continued pass cannot tell, by its other name."""
+def of_prompt(entry: Intervention) -> Intervention:
+    """The intervention with `last`, which a continued pass cannot tell, as `last_prompt`."""
     return replace(entry, positions=_rule_of_prompt(entry.positions))
 
 

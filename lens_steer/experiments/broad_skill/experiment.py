@@ -21,7 +21,7 @@ from lens_steer._util.progress import track
 from lens_steer.data.corpora import SPLITS, Corpus
 from lens_steer.data.tables import Tables
 from lens_steer.errors import DataError, ScoreError
-from lens_steer.evaluation.grid import GridOptions
+from lens_steer.evaluation.score import ScoringOptions
 from lens_steer.experiments.broad_skill.curves import (
     STEERING,
     MeasuredCurve,
@@ -182,7 +182,7 @@ def _evaluator(model: SteerableModel, corpora: Mapping[str, Corpus], split: str,
         model=model,
         corpora={name: getattr(corpus, split) for name, corpus in corpora.items()},
         neutral=settings.neutral,
-        options=GridOptions(batch_size=settings.batch_size),
+        options=ScoringOptions(batch_size=settings.batch_size),
         max_tokens=settings.max_tokens,
     )
 

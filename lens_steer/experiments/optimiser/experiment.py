@@ -25,7 +25,7 @@ from lens_steer.data.corpora import Corpus
 from lens_steer.data.splits import Splits
 from lens_steer.data.tables import Tables
 from lens_steer.errors import ScoreError
-from lens_steer.evaluation.grid import GridOptions
+from lens_steer.evaluation.score import ScoringOptions
 from lens_steer.experiments.evaluator import Evaluator
 from lens_steer.experiments.optimiser.problem import SearchProblem, SideEffectKind
 from lens_steer.experiments.optimiser.rows import Key, configuration_rows, gain_rows, strength_rows, tested_rows
@@ -182,7 +182,7 @@ def _evaluator(
         model=model,
         items={name: getattr(splits, split) for name, splits in behaviours.items()},
         corpora={"text": getattr(texts, split)},
-        options=GridOptions(batch_size=settings.batch_size, checkpoint=settings.checkpoint, progress=progress),
+        options=ScoringOptions(batch_size=settings.batch_size, checkpoint=settings.checkpoint, progress=progress),
         max_tokens=settings.max_tokens,
     )
 
