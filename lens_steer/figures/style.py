@@ -203,6 +203,12 @@ def legend_entries(figure: Figure) -> dict[str, list[Any]]:
     return {"handles": list(handles.values()), "labels": list(handles)}
 
 
+def legend_above(figure: Figure) -> dict[str, Any]:
+    """The legend of all axes, each label once, above them."""
+    place = {"loc": "outside upper center", "frameon": False, "columnspacing": 1.0, "handletextpad": 0.5}
+    return {**legend_entries(figure), **place}
+
+
 def outer_labels(figure: Figure, axes: list[Axes], x: str, y: str) -> None:
     """Sets common axis labels for the whole figure."""
     figure.supxlabel(x, fontsize=8)

@@ -28,7 +28,7 @@ from lens_steer.figures.style import (
     STYLE,
     Figure,
     drawable,
-    legend_entries,
+    legend_above,
     number_size,
     of_one,
     words,
@@ -79,7 +79,7 @@ def individual_bars(configurations: pd.DataFrame, point: str = "best") -> Figure
         ):
             _bars(axis, rows.loc[names], np.arange(len(names)) + (place - 1) * 0.27, 0.27, {"color": colour}, label)
         _behaviour_axis(axis, names)
-        figure.legend(**_legend_above(figure), ncols=4)
+        figure.legend(**legend_above(figure), ncols=4)
         figure.caption = individual_caption(configurations, point)
         return figure
 
@@ -123,7 +123,7 @@ def combined_bars(configurations: pd.DataFrame) -> Figure:
             place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.1), "ncols": 4, "frameon": False}
             axis.legend(looks, schemes, **place, handlelength=1.3, columnspacing=0.8, handletextpad=0.4)
             axis.set_title(title)
-        figure.legend(**_legend_above(figure), ncols=4)
+        figure.legend(**legend_above(figure), ncols=4)
         figure.caption = combined_caption(configurations)
         return figure
 
@@ -166,7 +166,7 @@ def simultaneous_curve(configurations: pd.DataFrame, points: pd.DataFrame) -> Fi
             xlabel=f"global strength ({configurations['scale'].iloc[0]})", ylabel="matching rate", ylim=(-0.03, 1.05)
         )
         _symmetric_ticks(axis, np.unique(tax["strength"][tax["strength"] > 0]))
-        figure.legend(**_legend_above(figure), ncols=3)
+        figure.legend(**legend_above(figure), ncols=3)
         figure.caption = simultaneous_caption(curve, tax)
         return figure
 
@@ -211,7 +211,7 @@ def scheme_intervals(points: pd.DataFrame, point: str = "equal") -> Figure:
         axis.tick_params(axis="y", length=0)
         axis.set(ylim=(len(order) - 0.5, -0.5))
         figure.supxlabel("mean change towards the targets (nats)", fontsize=8)
-        figure.legend(**_legend_above(figure), ncols=3)
+        figure.legend(**legend_above(figure), ncols=3)
         figure.caption = schemes_caption(shown, point)
         return figure
 
@@ -306,7 +306,7 @@ def detection_points(configurations: pd.DataFrame, point: str = "best") -> Figur
         axis.plot([], [], "x", color="0.3", ms=5, label="collapsed")
         axis.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
         axis.set(xlabel="false alarms: first letter, not matching", ylabel="hits: first letter, matching")
-        figure.legend(**_legend_above(figure), ncols=3)
+        figure.legend(**legend_above(figure), ncols=3)
         figure.caption = detection_caption(configurations, point)
         return figure
 
@@ -343,12 +343,6 @@ def _own_rows(test: pd.DataFrame, direction: str, point: str) -> pd.DataFrame:
     own = test[test["scheme"].eq("individual") & test["steered"].eq(test["behaviour"])]
     rows = own[own["direction"].eq(direction) & own["point"].eq(point)].set_index("behaviour")
     return rows.reindex(_behaviours_of(test)).assign(collapsed=lambda frame: frame["collapsed"].eq(True))
-
-
-def _legend_above(figure: Figure) -> dict[str, Any]:
-    """The legend of all axes, each label once, above them."""
-    place = {"loc": "outside upper center", "frameon": False, "columnspacing": 1.0, "handletextpad": 0.5}
-    return {**legend_entries(figure), **place}
 
 
 def _bars(axis: Axes, rows: pd.DataFrame, x: np.ndarray, width: float, look: dict[str, Any], label: str) -> None:
