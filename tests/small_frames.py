@@ -204,8 +204,8 @@ def joint_pairs() -> tuple[pd.DataFrame, pd.DataFrame]:
         | {"measured_low": -0.5, "measured_high": 0.1 if x == "a" else -0.2, "random_low": -0.1, "random_high": 0.1}
         for x, y in product(NAMES, NAMES)
     ]
-    agreement = {"statistic": "spearman", "value": 0.8, "low": 0.5, "high": 0.9, "where": "combined"}
-    return pd.DataFrame(rows).assign(where="combined"), pd.DataFrame([agreement])
+    agreement = {"statistic": "pearson", "value": 0.8, "low": 0.5, "high": 0.9, "where": "combined"}
+    return pd.DataFrame(rows).assign(where="combined"), pd.DataFrame([agreement | {"without_geometry": 0.3, "p": 0.2}])
 
 
 def assignments() -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -47,8 +47,8 @@ SCREEN_DPI = 120
 class Caption:
     """The facts of a figure's caption; `text` joins them into a draft.
 
-    `shown`: what is drawn. `n`: the sample size. `interval`, `control`: which, or "none". `strength_scale`: the meaning
-    of strength 1, or "none".
+    `shown`: what is drawn. `n`: the sample size. `interval`, `control`: which, or none and why. `strength_scale`: the
+    meaning of strength 1, or none and why.
     """
 
     shown: str
