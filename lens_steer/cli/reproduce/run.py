@@ -111,8 +111,13 @@ def _write_individual(result: IndividualResult, out: Path) -> list[Path]:
     """Figures with their data, tables and vectors."""
     written = _draw(INDIVIDUAL, result, out)
     chosen = "each behaviour steered alone, at the point chosen on validation items"
-    written += _write_table(out / "test_answers.csv", result.answers, f"Answers to test items, {chosen}")
-    written += _write_table(out / "summary.csv", result.summary(), f"Matching rate on test items, {chosen}")
+    tables = {
+        "test_answers": (result.answers, f"Answers to test items, {chosen}"),
+        "summary": (result.summary(), f"Matching rate on test items, {chosen}"),
+        "chosen": (result.chosen, "The operating point of each behaviour, and what it was chosen by"),
+    }
+    for name, (frame, title) in tables.items():
+        written += _write_table(out / f"{name}.csv", frame, title)
     return written + [vector.save(out / "vectors" / f"{name}.safetensors") for name, vector in result.vectors.items()]
 
 
