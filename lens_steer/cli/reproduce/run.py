@@ -114,7 +114,7 @@ def _write_individual(result: IndividualResult, out: Path) -> list[Path]:
     tables = {
         "test_answers": (result.answers, f"Answers to test items, {chosen}"),
         "summary": (result.summary(), f"Matching rate on test items, {chosen}"),
-        "chosen": (result.chosen, "The operating point of each behaviour, and what it was chosen by"),
+        "chosen": (result.chosen, "Operating points chosen for each behaviour, of its vector and of random directions"),
     }
     for name, (frame, title) in tables.items():
         written += _write_table(out / f"{name}.csv", frame, title)
