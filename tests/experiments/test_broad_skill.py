@@ -12,7 +12,7 @@ from lens_steer.data.corpora import Corpus
 from lens_steer.errors import DataError, FormatError, ScoreError
 from lens_steer.evaluation.side_effects import measure_side_effects
 from lens_steer.experiments.broad_skill import BroadSkill, BroadSkillResult, broad_skill, skill_vectors
-from lens_steer.experiments.broad_skill.vectors import last_token_means, permuted_control
+from lens_steer.experiments.broad_skill.vectors import mean_activations, permuted_control
 from lens_steer.hooks import Intervention
 from lens_steer.hooks.sites import Site
 from lens_steer.lab.corpora import lab_corpus
@@ -115,7 +115,7 @@ def test_vectors_are_the_means_of_the_paper_and_its_control_is_not_norm_matched(
 ) -> None:
     site = Site.parse("resid_post@3")
     vector = skill_vectors(lab, corpora, replace(SETTINGS, sites="resid_post@3"))["code", "as_published"]
-    text, code = (last_token_means(lab, corpora[name].train, [site], 48) for name in ("text", "code"))
+    text, code = (mean_activations(lab, corpora[name].train, [site], "as_published", 48) for name in ("text", "code"))
     torch.testing.assert_close(vector.at(site), (text[site] - code[site]).float(), rtol=1e-4, atol=1e-4)
     control = permuted_control(vector, text, code, seed=0)
     assert control.norm(site) != pytest.approx(vector.norm(site), rel=1e-2) and abs(control.cosine(vector, site)) < 0.4
