@@ -84,6 +84,24 @@ def test_a_skill_is_selective_only_beyond_its_level_and_its_random_directions(re
     assert found.verdict == "selective, but so are random directions" and found.holds is False
 
 
+@pytest.mark.parametrize(
+    ("query", "values", "verdict", "holds"),
+    [
+        ("vector == 'random 0'", {"retained": 0.91}, "selective, but so are random directions", False),
+        ("vector == 'random 0'", {"retained": 0.89}, "selective", True),
+        ("vector == 'steering'", {"low": 0.49}, "not selective", False),
+        ("vector == 'steering'", {"low": float("nan")}, "no interval to tell by", None),
+        ("vector != 'steering'", {"vector": "permuted 0"}, "selective; no random directions to compare with", None),
+    ],
+)
+def test_a_skill_is_selective_by_the_lower_end_of_its_interval(
+    results: Path, query: str, values: dict[str, Any], verdict: str, holds: bool | None
+) -> None:
+    edit(results / "broad" / "retained.csv", "broad_skill retained", f"target == 'code' and {query}", **values)
+    found = said(results, "Broad skills: how")["code (corrected)"]
+    assert found.verdict == verdict and found.holds is holds
+
+
 def test_a_level_that_is_not_reached_is_said(results: Path) -> None:
     nan = float("nan")
     edit(

@@ -1,7 +1,7 @@
 """Broad skills: does text retain its accuracy where a skill is steered away, and is a broad skill harder to single out?
 
 selective    where the target has fallen to the level, the interval of what text retains lies above the level
-beyond       there text retains more than under any random direction that reaches the level
+beyond       there that interval also lies above what text retains under any random direction that reaches the level
 """
 
 import math
@@ -20,7 +20,8 @@ DEFAULT_LEVEL = 0.5
 def find(results: ResultFolder) -> list[Finding]:
     """One finding for each target, under the reading rule that is best on validation."""
     points, retained = (results.tables[name].frame for name in NEEDS)
-    level, scale = _level(results), results.tables["broad/points.csv"].facts.get("settings", {}).get("scale", "raw")
+    level, settings = _level(results), results.tables["broad/points.csv"].facts.get("settings", {})
+    scale = "of the way to text" if settings.get("write") == "match" else settings.get("scale", "raw")
     chosen = points[points["chosen"] & (points["direction"] == "lower")]
     return [_finding(row, retained, level, str(scale)) for row in chosen.to_dict("records")]
 
@@ -65,16 +66,23 @@ def _finding(row: dict[str, Any], retained: pd.DataFrame, level: float, scale: s
         f"At {place}, chosen on validation documents, {target} retains {_share(row, 'target')} and text "
         f"{_share(row, 'text')}.",
     ]
-    selective, beyond = low > level, not len(reached) or value > float(reached.max())
+    verdict, holds = _verdict(value, low, level, random)
+    return Finding(subject=f"{target} ({row['reading']})", verdict=verdict, words=" ".join(said), holds=holds)
+
+
+def _verdict(value: float, low: float, level: float, random: pd.Series) -> tuple[str, bool | None]:
+    """In a few words, and whether the skill is steered away beyond the control; from the interval's lower end."""
     if math.isnan(value):
-        verdict = "not brought down to the level"
-    elif selective:
-        verdict = "selective" if beyond else "selective, but so are random directions"
-    else:
-        verdict = "not selective"
-    return Finding(
-        subject=f"{target} ({row['reading']})", verdict=verdict, words=" ".join(said), holds=selective and beyond
-    )
+        return "not brought down to the level", False
+    if math.isnan(low):
+        return "no interval to tell by", None
+    if low <= level:
+        return "not selective", False
+    if random.empty:
+        return "selective; no random directions to compare with", None
+    if random.max() >= low:
+        return "selective, but so are random directions", False
+    return "selective", True
 
 
 def _share(row: dict[str, Any], skill: str) -> str:
