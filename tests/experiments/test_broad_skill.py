@@ -1,15 +1,19 @@
 """Broad skills end to end: on the lab model for what is found, on a tiny one for what is refused."""
 
 import math
+import sysconfig
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from pydoc_data.topics import topics
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 
-from lens_steer.data.corpora import Corpus
+from lens_steer.data.corpora import Corpus, split_documents
+from lens_steer.data.read import read
 from lens_steer.errors import DataError, FormatError, ScoreError
 from lens_steer.evaluation.side_effects import measure_side_effects
 from lens_steer.experiments.broad_skill import BroadSkill, BroadSkillResult, ReadingRule, broad_skill, skill_vectors
@@ -242,3 +246,33 @@ def test_a_document_that_one_corpus_trains_on_and_another_tests_on_is_refused(
     tiny["code"] = Corpus(name="code", train=tiny["text"].test, validation=("v",), test=("t",))
     with pytest.raises(DataError, match="must not be made of what they are judged on"):
         broad_skill(llama, tiny, BroadSkill(targets=("code",)))
+
+
+def passages(name: str, texts: Sequence[str]) -> Corpus:
+    return split_documents(name, [text for text in texts if len(text) > 2000], (20, 2, 6), characters=300)
+
+
+@pytest.mark.real
+def test_python_is_matched_away_from_english_about_python_in_a_real_model_and_along_random_directions_it_is_not(
+    smollm2: Any,
+) -> None:
+    folder = sysconfig.get_paths()["stdlib"]
+    source = read(folder, pattern=("*.py", "asyncio/*.py", "email/*.py", "json/*.py", "logging/*.py"))
+    english = [" ".join(text.split()) for text in topics.values()]
+    corpora = {"text": passages("text", english), "python": passages("python", source.texts())}
+    settings = BroadSkill(
+        targets=("python",),
+        sites="resid_post@15",
+        strengths=(0, 1, 2, 4),
+        write="match",
+        positions="content",
+        readings=("corrected",),
+        n_random=2,
+        max_tokens=48,
+        levels=(0.5,),
+        batch_size=4,
+    )
+    found = broad_skill(smollm2, corpora, settings).retained.query("split == 'test'").set_index("vector")
+    assert found.loc["steering", "low"] > 0.6, found.to_string()
+    random = found[found.index.str.startswith("random")]["retained"]
+    assert len(random) == 2 and not (random > found.loc["steering", "low"]).any(), found.to_string()
