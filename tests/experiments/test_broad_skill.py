@@ -273,6 +273,6 @@ def test_python_is_matched_away_from_english_about_python_in_a_real_model_and_al
         batch_size=4,
     )
     found = broad_skill(smollm2, corpora, settings).retained.query("split == 'test'").set_index("vector")
-    assert found.loc["steering", "low"] > 0.6, found.to_string()
-    random = found[found.index.str.startswith("random")]["retained"]
-    assert len(random) == 2 and not (random > found.loc["steering", "low"]).any(), found.to_string()
+    low, random = found["low"]["steering"], found[found.index.str.startswith("random")]["retained"]
+    assert low > 0.6, found.to_string()
+    assert len(random) == 2 and not (random > low).any(), found.to_string()
