@@ -14,6 +14,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from lens_steer._util.shown import shown
 from lens_steer.data.duplicates import near_duplicates
@@ -108,6 +109,23 @@ def split_documents(
     splits = (ranked[:first], ranked[first:second], ranked[second:last])
     found = {split: tuple(texts) for split, texts in zip(SPLITS, splits, strict=True)}
     return Corpus(name=name, **found, near_duplicates=repeated)
+
+
+def join_corpora(name: str, corpora: Sequence[Corpus]) -> Corpus:
+    """One corpus of several: code of several languages as one broad skill, or prose of several kinds.
+
+    Args:
+        name: of the joint corpus.
+        corpora: at least one; they weigh as many documents as they have.
+
+    Returns:
+        The documents of each split, corpus by corpus.
+
+    Raises:
+        DataError: no corpora, or a document that occurs twice.
+    """
+    splits = {split: tuple(chain.from_iterable(getattr(one, split) for one in corpora)) for split in SPLITS}
+    return Corpus(name=name, **splits, near_duplicates=sum(one.near_duplicates for one in corpora))
 
 
 def passage(document: str, characters: int, seed: int = 0) -> str:

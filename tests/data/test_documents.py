@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lens_steer.data.corpora import SPLITS, Corpus, passage, split_documents
+from lens_steer.data.corpora import SPLITS, Corpus, join_corpora, passage, split_documents
 from lens_steer.data.documents import hub_documents, read_documents
 from lens_steer.errors import DataError
 
@@ -153,3 +153,15 @@ def test_passages_of_one_licence_are_near_duplicates_though_their_files_are_not(
     corpus = split_documents("code", files(30), (8, 2, 2), characters=200)
     found = [*corpus.train, *corpus.validation, *corpus.test]
     assert sum("Permission" in text and "value" not in text for text in found) <= 1 <= corpus.near_duplicates
+
+
+def test_corpora_are_joined_split_by_split_and_refused_where_one_trains_on_what_another_tests() -> None:
+    first, second = (split_documents(name, [f"{name} {i}" for i in range(6)], (3, 1, 2)) for name in ("c", "perl"))
+    joint = join_corpora("code", [first, second])
+    assert joint.name == "code" and joint.train == (*first.train, *second.train)
+    assert joint.test == (*first.test, *second.test) and len(joint.validation) == 2
+    crossed = Corpus(name="x", train=first.test, validation=("v",), test=("t",))
+    with pytest.raises(DataError, match="corpus 'code': test document 0 repeats train document 3"):
+        join_corpora("code", [first, crossed])
+    with pytest.raises(DataError, match="the train split has no documents"):
+        join_corpora("code", [])
