@@ -111,6 +111,7 @@ def _write_individual(result: IndividualResult, out: Path) -> list[Path]:
     written += [
         _write_table(out / "test_answers.csv", result.answers),
         _write_table(out / "summary.csv", result.summary()),
+        _write_table(out / "chosen.csv", result.chosen),
     ]
     return written + [vector.save(out / "vectors" / f"{name}.safetensors") for name, vector in result.vectors.items()]
 
