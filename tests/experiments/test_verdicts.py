@@ -110,6 +110,20 @@ def test_a_skill_is_selective_by_the_lower_end_of_its_interval(
     assert found.verdict == verdict and found.holds is holds
 
 
+def test_what_further_skills_retain_at_the_chosen_point_is_said(results: Path) -> None:
+    place = {"target": "code", "reading": "corrected"}
+    shares = {"text": 0.92, "code": 0.45, "german": 0.51}
+    rows = [
+        place | {"skill": skill, "relative_top1": v, "relative_top1_low": v - 0.05, "relative_top1_high": v + 0.03}
+        for skill, v in shares.items()
+    ]
+    _ = save_table(results / "broad" / "others.csv", "broad_skill others", pd.DataFrame(rows), {})
+    found = said(results, "Broad skills: how")
+    words = found["code (corrected)"].words.replace("\N{NO-BREAK SPACE}", " ")
+    assert words.endswith("There german retains 51 % [46, 54].")
+    assert "There" not in found["python (corrected)"].words
+
+
 def test_a_level_that_is_not_reached_is_said(results: Path) -> None:
     nan = float("nan")
     edit(

@@ -23,7 +23,11 @@ def find(results: ResultFolder) -> list[Finding]:
     level, settings = _level(results), results.tables["broad/points.csv"].facts.get("settings", {})
     scale = "of the way to text" if settings.get("write") == "match" else settings.get("scale", "raw")
     chosen = points[points["chosen"] & (points["direction"] == "lower")]
-    return [_finding(row, retained, level, str(scale)) for row in chosen.to_dict("records")]
+    others = results.tables["broad/others.csv"].frame if "broad/others.csv" in results.tables else None
+    neutral = settings.get("neutral", "text")
+    return [
+        _finding(row, retained, _further(row, others, neutral), level, str(scale)) for row in chosen.to_dict("records")
+    ]
 
 
 def compare(results: ResultFolder) -> list[Finding]:
@@ -45,8 +49,8 @@ def compare(results: ResultFolder) -> list[Finding]:
     return findings
 
 
-def _finding(row: dict[str, Any], retained: pd.DataFrame, level: float, scale: str) -> Finding:
-    """The accuracy retained on text at the level and at the chosen point, beside random directions."""
+def _finding(row: dict[str, Any], retained: pd.DataFrame, further: str, level: float, scale: str) -> Finding:
+    """The accuracy retained on text at the level and at the chosen point, beside random directions and other skills."""
     here = retained[retained["split"].eq("test") & retained["level"].eq(level)]
     here = here[here["target"].eq(row["target"]) & here["reading"].eq(row["reading"]) & here["site"].eq(row["site"])]
     steered = here[here["vector"] == "steering"]
@@ -66,8 +70,21 @@ def _finding(row: dict[str, Any], retained: pd.DataFrame, level: float, scale: s
         f"At {place}, chosen on validation documents, {target} retains {_share(row, 'target')} and text "
         f"{_share(row, 'text')}.",
     ]
+    said += [f"There {further}."] if further else []
     verdict, holds = _verdict(value, low, level, random)
     return Finding(subject=f"{target} ({row['reading']})", verdict=verdict, words=" ".join(said), holds=holds)
+
+
+def _further(row: dict[str, Any], others: pd.DataFrame | None, neutral: str) -> str:
+    """What every skill but the target and the neutral text retains at the chosen point; empty where none is known."""
+    if others is None:
+        return ""
+    here = others[others["target"].eq(row["target"]) & others["reading"].eq(row["reading"])]
+    return ", ".join(
+        f"{words(one['skill'])} retains "
+        f"{percent(one['relative_top1'], one['relative_top1_low'], one['relative_top1_high'])}"
+        for one in here[~here["skill"].isin([row["target"], neutral])].to_dict("records")
+    )
 
 
 def _verdict(value: float, low: float, level: float, random: pd.Series) -> tuple[str, bool | None]:
