@@ -6,7 +6,8 @@
     match       h <- h + strength (m - h . u) u,      u = v / ||v||,  m = u . mean over text of h
 
 Matching sets the component along the vector to text's (affine concept editing, Marshall et al. 2024, arXiv
-2411.09003): tokens that have it already are hardly changed, and the length of the vector does not matter.
+2411.09003): tokens that have it already are hardly changed, and the length of the vector does not matter. Along a
+random direction text and skill are alike, so that matching there changes little and seldom reaches a level.
 
 All curves of a call are measured on the same documents in one pass over them.
 """
