@@ -184,9 +184,7 @@ class ChoiceScores:
             "item": [item for item in self.items for _ in range(orders)],
             "order": [self._order(order) for order in range(orders)] * n,
             "matching_letter": [self.letters[order] if self.by_letter else "" for order in range(orders)] * n,
-            "chosen_letter": [
-                self.letters[place] if self.by_letter else "" for place in column(self.chosen_place)
-            ],
+            "chosen_letter": [self.letters[place] if self.by_letter else "" for place in column(self.chosen_place)],
             "matching_text": [own[0] for own in texts for _ in range(orders)],
             "chosen_text": [own[i] for own, row in zip(texts, chosen, strict=True) for i in row],
             "score_matching": column(self.scores[:, :, 0]),
