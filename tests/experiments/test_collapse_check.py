@@ -130,7 +130,7 @@ def test_text_alone_is_looked_at_where_there_are_no_items(
     settings = replace(SETTINGS, strengths=(0, 6), n_random=0)
     alone = check_collapse(lab, steering, [], [tokenize(lab, text)[0] for text in prompts], settings)
     assert alone.thresholds[["rule", "direction", "n"]].values.tolist() == [["generation", "adding", len(prompts)]]
-    assert not [name for name in alone.strengths if name.startswith(("answer", "modal", "faulty"))]
+    assert not [name for name in map(str, alone.strengths) if name.startswith(("answer", "modal", "faulty"))]
     both: Any = of(result, "steering").loc[[0, 6], list(alone.strengths.columns.drop(["strength"]))]
     pd.testing.assert_frame_equal(of(alone, "steering"), both)
 

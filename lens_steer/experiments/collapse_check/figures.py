@@ -20,7 +20,7 @@ from lens_steer.figures.style import (
     drawable,
     of_one,
 )
-from lens_steer.metrics.collapse import ANSWER_PROBABILITY_LIMIT, FAULTY_LIMIT, MODAL_LETTER_LIMIT
+from lens_steer.metrics.collapse import ANSWER_PROBABILITY_LIMIT, FAULTY_LIMIT, MODAL_LIMIT
 from lens_steer.metrics.collapse.generation import COLLAPSED_LIMIT, SIMILARITY_LIMIT
 
 ONSET = ("direction", "strength", "low", "high", "censored")
@@ -28,7 +28,7 @@ ROW_HEIGHT, UNDER = 1.1, 1.15
 """Inches: of a row of panels, and of what is below them."""
 PANELS = {
     "answers": (
-        ("modal_letter_share", "modal letter share", MODAL_LETTER_LIMIT),
+        ("modal_letter_share", "modal letter share", MODAL_LIMIT),
         ("answer_probability", "answer probability", ANSWER_PROBABILITY_LIMIT),
         ("faulty_share", "faulty share", FAULTY_LIMIT),
     ),

@@ -32,6 +32,7 @@ from lens_steer.data.choices import ChoiceItem, ChoiceTemplate
 from lens_steer.data.contrast import contrast_from_choices
 from lens_steer.data.splits import Splits
 from lens_steer.errors import ScoreError
+from lens_steer.evaluation.prompts import Scoring
 from lens_steer.evaluation.score import ScoringOptions
 from lens_steer.evaluation.select import OperatingPoint, choose_each
 from lens_steer.evaluation.sweep import SweepResult, first_order, sweep_each
@@ -73,6 +74,8 @@ class Individual:
     mapped: bool = True
     lens_tokens: int = 8
     template: ChoiceTemplate = field(default_factory=ChoiceTemplate)
+    scoring: Scoring = "letter"
+    chat: bool = False
     batch_size: int = 64
     seed: int = 0
 
@@ -332,7 +335,9 @@ def _relative_norm(vector: SteeringVector, scale: Scale, point: OperatingPoint) 
 
 
 def _options(settings: Individual) -> ScoringOptions:
-    return ScoringOptions(template=settings.template, batch_size=settings.batch_size)
+    return ScoringOptions(
+        template=settings.template, scoring=settings.scoring, chat=settings.chat, batch_size=settings.batch_size
+    )
 
 
 def _labelled(frame: pd.DataFrame, name: str, scale: str) -> pd.DataFrame:
