@@ -70,7 +70,7 @@ def contenders(model: Any, peers: Peers, contrast: ContrastSet) -> dict[str, Cal
 
     def sweep(configurations: Any, reuse: bool) -> Callable[[], Any]:
         options = GridOptions(reuse=reuse, batch_size=PROMPTS)
-        return lambda: run_grid(model, rows, configurations, lambda *_: lambda logits: logits[:, 0, :1], options)
+        return lambda: run_grid(model, rows, configurations, lambda *_: lambda logits: logits[:, :1], options)
 
     runs: dict[str, Callable[[], Any]] = {
         "extraction": lambda: extract(model, contrast),
