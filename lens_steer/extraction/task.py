@@ -25,7 +25,7 @@ from lens_steer.extraction.sequences import Sequences, read_source
 from lens_steer.extraction.store import Store
 from lens_steer.hooks.positions import Positions
 from lens_steer.hooks.sites import Site, check_site
-from lens_steer.model import SteerableModel, fingerprint, is_hooked, why_not_shared
+from lens_steer.model import SteerableModel, is_hooked, why_not_shared
 
 
 @shown()
@@ -86,7 +86,7 @@ def prepare(
         )
     positive = sequences.is_positive(torch.arange(len(counts)))
     n_positive, n_negative = int(counts[positive].sum()), int(counts[~positive].sum())
-    widths = [site.width(int(model.cfg.d_model), fingerprint(model).d_head) or 0 for site in sites]
+    widths = [site.width(int(model.cfg.d_model), int(model.cfg.d_head)) or 0 for site in sites]
     check_memory(method, n_positive, n_negative, widths, options.memory_limit)
     return ExtractionTask(
         sequences=sequences,

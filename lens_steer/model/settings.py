@@ -26,7 +26,7 @@ from lens_steer.model.protocol import SteerableModel
 T = TypeVar("T")
 _NAMES = {"_name_or_path", "name_or_path", "transformers_version", "model_name", "tokenizer_name", "device", "n_params"}
 _OF_TORCH = set(vars(nn.Module())) | {"forward"}
-_OF_POINTS = {"ctx", "fwd_hooks", "bwd_hooks"}
+_OF_HOOKS = {"ctx", "fwd_hooks", "bwd_hooks", "context_level"}
 _MOVING = ("dynamic", "longrope")  # kinds of rotary embedding that write their frequencies anew in each pass
 
 
@@ -101,7 +101,7 @@ def by_settings(
 def _module(module: nn.Module, known: dict[int, Any]) -> list[Any]:
     """A module's class, mode, attributes; of TransformerLens' wrappers only the public ones (others are of a pass)."""
     kind, wrapper = type(module), type(module).__module__.startswith("transformer_lens.")
-    left_out = _OF_TORCH | _OF_POINTS | ({"max_seq_len_cached"} if vars(module).get("rope_type") in _MOVING else set())
+    left_out = _OF_TORCH | _OF_HOOKS | ({"max_seq_len_cached"} if vars(module).get("rope_type") in _MOVING else set())
     found = {
         name: _setting(value, known)
         for name, value in vars(module).items()

@@ -4,9 +4,12 @@
     start           of a sequence: its first edited token, or its first scored one where that is earlier
     skipped         blocks before the first activation that is edited or read by a gate:  l + 1 for resid_post@l,
                     which is the output of block l;  l for every other site of layer l
-    shared pass     configurations of equal starts and equal `skipped`, as many as fit a batch
+    shared pass     configurations of equal starts, as many as fit a batch; it skips what all of them skip
 
-Cost of a shared pass in token-layers, per configuration:  (n_layers - skipped) x sum over sequences of (length - start)
+Cost of a shared pass in token-layers:  (n_layers - skipped) x (configurations x sequences x (length - start) + 64)
+
+A block's weights are read once a pass, which takes as long as the arithmetic of about 64 tokens (on a CPU; more on a
+GPU). Configurations that skip more blocks therefore join a pass where that costs less than a pass of their own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,6 +31,9 @@ Configuration = Sequence[Intervention]
 Scored = Literal["last", "all", "continuation"]
 """Where logits are wanted: of each sequence's last token; of all tokens that another one follows; or of those that a
 token of the continuation follows, which begins behind the prompt."""
+
+_WEIGHTS = 64
+"""The tokens whose arithmetic in a block takes as long as reading its weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +108,9 @@ def plan_grid(
             GridBatch(
                 rows=tuple(bucket),
                 prompts=tuple(here),
-                passes=_passes(inner, starts, max(batch_size // len(bucket), 1)),
+                passes=_passes(
+                    model, inner, starts, [lengths[index] for index in bucket], max(batch_size // len(bucket), 1)
+                ),
                 idle=tuple(number for number, configuration in active.items() if not configuration),
                 active=inner,
             )
@@ -164,15 +172,28 @@ def _starts(chosen: Bool[Tensor, "batch pos"], most: Tensor) -> Tensor:
 
 
 def _passes(
-    configurations: Mapping[int, Configuration], starts: Mapping[Positions, Tensor], size: int
+    model: SteerableModel,
+    configurations: Mapping[int, Configuration],
+    starts: Mapping[Positions, Tensor],
+    lengths: Sequence[int],
+    size: int,
 ) -> tuple[SharedPass, ...]:
-    """The configurations by where they begin, cut to `size` configurations."""
+    """The configurations by where they begin, cut to `size` configurations; small passes are joined where that pays."""
     groups: dict[tuple[tuple[int, ...], int], list[int]] = {}
     for number, configuration in configurations.items():
         earliest = torch.stack([starts[entry.positions] for entry in configuration]).amin(dim=0)
         groups.setdefault((tuple(earliest.tolist()), skipped_blocks(configuration)), []).append(number)
-    return tuple(
-        SharedPass(configurations=tuple(group[place : place + size]), skipped=skipped, starts=begin)
-        for (begin, skipped), group in sorted(groups.items())
-        for place in range(0, len(group), size)
-    )
+    passes: list[SharedPass] = []
+    for (begin, skipped), group in sorted(groups.items()):
+        tokens = len(begin) * max(length - start for length, start in zip(lengths, begin, strict=True))
+        for place in range(0, len(group), size):
+            found = SharedPass(configurations=tuple(group[place : place + size]), skipped=skipped, starts=begin)
+            n, last = len(found.configurations), passes[-1] if passes else None
+            own = (int(model.cfg.n_layers) - skipped) * _WEIGHTS
+            if last is None or last.starts != begin or len(last.configurations) + n > size:
+                passes.append(found)
+            elif (skipped - last.skipped) * n * tokens >= own:
+                passes.append(found)
+            else:
+                passes[-1] = replace(last, configurations=last.configurations + found.configurations)
+    return tuple(passes)

@@ -10,6 +10,7 @@ from torch import Tensor
 from lens_steer.errors import DataError, SteeringError
 from lens_steer.evaluation.grid import Configuration, GridOptions, GridTokens, Numbers, run_grid, why_not_reused
 from lens_steer.evaluation.grid import trial as trial_module
+from lens_steer.evaluation.grid.plan import plan_grid
 from lens_steer.hooks import Intervention, steer
 from lens_steer.hooks.operators import Add, ConditionGate, InContextAdd, NormPreserving, ProbeGate
 from lens_steer.hooks.positions import Positions
@@ -197,7 +198,28 @@ def test_what_does_not_change_is_forwarded_once_and_earlier_blocks_not_at_all(
         for handle in handles:
             handle.remove()
     whole = len(ROWS) * max(len(row) for row in ROWS)
-    assert tokens == {0: [whole], 1: [whole, 3 * len(ROWS)], 2: [whole, 3 * len(ROWS), 3 * len(ROWS)]}
+    assert tokens == {0: [whole], 1: [whole, 6 * len(ROWS)], 2: [whole, 6 * len(ROWS)]}
+
+
+@pytest.mark.parametrize(
+    ("n_tokens", "batch_size", "passes"),
+    [(1, 99, [(0, 1, 2, 3), (4, 5)]), (64, 99, [(0, 1), (2, 3), (4, 5)]), (1, 3, [(0, 1), (2, 3), (4, 5)])],
+)
+def test_layers_share_a_pass_where_its_tokens_are_few_and_fit_the_batch(
+    llama: Any, n_tokens: int, batch_size: int, passes: list[tuple[int, ...]]
+) -> None:
+    configurations = [
+        [
+            Intervention.at(
+                f"resid_post@{layer}", direction(llama, Site("resid_post", 0)), strength, f"last_prompt({n_tokens})"
+            )
+        ]
+        for layer in range(3)
+        for strength in (-1.0, 1.0)
+    ]
+    plan = plan_grid(llama, [[5, 9, 4, 3] * 17], configurations, batch_size, "last")
+    assert [one_pass.configurations for one_pass in plan[0].passes] == passes
+    assert [one_pass.skipped for one_pass in plan[0].passes] == [1 + min(found) // 2 for found in passes]
 
 
 def test_operators_that_do_not_declare_to_be_token_wise_are_run_plainly_and_the_reason_is_said(llama: Any) -> None:
