@@ -84,7 +84,7 @@ class ChoiceScores:
     @property
     def chose_first(self) -> Bool[Tensor, "item order"]:
         """Whether the first letter is the answer."""
-        return self.matches == torch.tensor(ORDERS)
+        return self.matches == torch.tensor(ORDERS, device="cpu")
 
     @property
     def collapse(self) -> Collapse:
@@ -202,8 +202,8 @@ def prepare_choices(
         items=tuple(item.id for item in items),
         letters=template.letters,
         rows=tuple(tuple(row) for row in rows),
-        matching_tokens=torch.tensor(tokens[0]),
-        other_tokens=torch.tensor(tokens[1]),
+        matching_tokens=torch.tensor(tokens[0], device="cpu"),
+        other_tokens=torch.tensor(tokens[1], device="cpu"),
     )
 
 
@@ -231,7 +231,7 @@ def score_prompts(
     """
     lengths = [len(row) for row in prompts.rows]
     batches = length_buckets(lengths, batch_size)
-    found = torch.empty(len(lengths), 4)
+    found = torch.empty(len(lengths), 4, dtype=torch.float32, device="cpu")
     with steer(model, *as_interventions(interventions), prompt_lengths=lengths[:1]) as steering:
         for batch in track(batches, "scoring", len(batches), progress):
             steering.set_prompt_lengths([lengths[index] for index in batch])

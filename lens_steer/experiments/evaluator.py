@@ -51,7 +51,7 @@ class Answers:
     @property
     def chose_first(self) -> Bool[Tensor, "behaviour item order"]:
         """Whether the first letter is the answer."""
-        return self.matches == torch.tensor(ORDERS)
+        return self.matches == torch.tensor(ORDERS, device="cpu")
 
     def collapse(self, behaviour: int) -> Collapse:
         """The collapse rule's verdict on one behaviour's answers."""
@@ -89,7 +89,7 @@ class Measurements:
         Returns:
             sum_b t_b change_b / sum_b |t_b| of the i-th items of all behaviours, nats.
         """
-        signs = torch.tensor([targets[name] for name in self.behaviours], dtype=torch.float64)
+        signs = torch.tensor([targets[name] for name in self.behaviours], dtype=torch.float64, device="cpu")
         return signs @ self.changes(configuration) / signs.abs().sum()
 
     def collapsed(self, configuration: int) -> bool:

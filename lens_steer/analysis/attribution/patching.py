@@ -73,8 +73,8 @@ def patch_back(
             raise AttributionError(f"{site} is not one component's output; give heads, attn_out or mlp_out.")
         check_site(model, site)
     rule, lengths = Positions.parse(positions), asked.lengths
-    values = torch.empty(len(lengths), len(sites), dtype=torch.float64)
-    measured = torch.empty(len(lengths), dtype=torch.float64)
+    values = torch.empty(len(lengths), len(sites), dtype=torch.float64, device="cpu")
+    measured = torch.empty(len(lengths), dtype=torch.float64, device="cpu")
     batches = length_buckets(lengths, batch_size)
     for batch in track(batches, "patching back", len(batches), progress):
         unsteered, kept = _unsteered(model, asked, batch, sites)
@@ -152,6 +152,6 @@ def _restore(site: Site, whole: Tensor, mask: Bool[Tensor, "batch pos"]) -> Call
 
 def _mask(rule: Positions, lengths: Sequence[int]) -> Bool[Tensor, "batch pos"]:
     """The tokens of a right-padded batch of prompts that a rule selects."""
-    ends = torch.tensor(lengths)
-    absolute = torch.arange(int(ends.max())).expand(len(lengths), -1)
+    ends = torch.tensor(lengths, device="cpu")
+    absolute = torch.arange(int(ends.max()), device="cpu").expand(len(lengths), -1)
     return rule.resolve(absolute, absolute < ends[:, None], ends, ends)

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lens_steer._util.shown import shown
+from lens_steer._util.torch_state import initial_torch
 from lens_steer.analysis.lens.stream import in_stream
 from lens_steer.errors import DataError, MismatchError, SiteError
 from lens_steer.hooks.sites import Site, SiteLike
@@ -88,6 +89,7 @@ def static_readings(model: SteerableModel, vector: SteeringVector, site: SiteLik
     )
 
 
+@initial_torch()
 def jacobian_reading(model: SteerableModel, vector: SteeringVector, site: SiteLike, lens: Any) -> LensReading:
     """A direction mapped to the last layer by the mean Jacobian, then read like `folded`.
 
@@ -133,6 +135,7 @@ def jacobian_reading(model: SteerableModel, vector: SteeringVector, site: SiteLi
     )
 
 
+@initial_torch()
 def fit_jacobian_lens(
     model: SteerableModel,
     texts: Sequence[str],
@@ -185,6 +188,7 @@ def fit_jacobian_lens(
         raise MismatchError(f"no Jacobian lens of this model: {error}") from error
 
 
+@initial_torch()
 def _literal(model: SteerableModel, direction: Float[Tensor, " d_model"]) -> Float[Tensor, " d_vocab"]:
     """TransformerLens' own reading of a direction."""
     from transformer_lens.tools.analysis import logit_readout
@@ -195,6 +199,7 @@ def _literal(model: SteerableModel, direction: Float[Tensor, " d_model"]) -> Flo
         raise SiteError(f"the unembedding of this model cannot read a direction: {error}") from error
 
 
+@initial_torch()
 def _folded(model: Any, direction: Float[Tensor, " d_model"]) -> Float[Tensor, " d_vocab"]:
     """A direction through the final norm's centring and gain, without its scale and bias, and the unembedding."""
     moved = direction.to(model.W_U)
@@ -208,6 +213,7 @@ def _folded(model: Any, direction: Float[Tensor, " d_model"]) -> Float[Tensor, "
     return _unembedded(model, moved)
 
 
+@initial_torch()
 def _unembedded(model: Any, direction: Float[Tensor, " d_model"]) -> Float[Tensor, " d_vocab"]:
     """f v W_U, in float32 on the CPU."""
     weight, factor = model.W_U.detach(), logit_factor(model)

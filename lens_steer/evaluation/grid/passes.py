@@ -103,7 +103,7 @@ def reused_passes(
         An iterator over the passes with the logits of each of their configurations.
     """
     for begin, group in groupby(passes, key=lambda one_pass: one_pass.starts):
-        sharing, starts = list(group), torch.tensor(begin)
+        sharing, starts = list(group), torch.tensor(begin, device="cpu")
         tokens, mask = pad(model, [row[start:] for row, start in zip(unsteered.rows, begin, strict=True)])
         copies = max(len(one_pass.configurations) for one_pass in sharing)
         cache, past = forked_caches(unsteered.cache, starts, copies) if max(begin) else (None, mask[:, :0])
@@ -165,11 +165,11 @@ def _of_prompt(rule: Positions) -> Positions:
 def _from(unsteered: UnsteeredPass, layer: int, starts: Int[Tensor, " batch"], width: int) -> tuple[Tensor, int]:
     """What left a block at the tokens from each row's start on, and the length of the tuple in which it left it."""
     if layer < 0:
-        return torch.empty(1, 1, 1), 0
+        return torch.empty(1, 1, 1, dtype=torch.float32, device="cpu"), 0
     left = unsteered.outputs[layer]
     stream, length = (left[0], len(left)) if isinstance(left, tuple) else (left, 0)
-    place = (starts[:, None] + torch.arange(width)).clamp_max(stream.shape[1] - 1)
-    return stream[torch.arange(len(starts))[:, None], place], length
+    place = (starts[:, None] + torch.arange(width, device="cpu")).clamp_max(stream.shape[1] - 1)
+    return stream[torch.arange(len(starts), device="cpu")[:, None], place], length
 
 
 def _logits(

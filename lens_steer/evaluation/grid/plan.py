@@ -88,7 +88,7 @@ def plan_grid(
             for number, configuration in enumerate(configurations)
         }
         inner = {number: configuration for number, configuration in active.items() if configuration}
-        last = torch.tensor([lengths[index] - 1 for index in bucket])
+        last = torch.tensor([lengths[index] - 1 for index in bucket], device="cpu")
         starts = {
             rule: _starts(mask, last if scored == "last" else torch.zeros_like(last)) for rule, mask in selected.items()
         }
@@ -122,7 +122,7 @@ def _selected(
     """The tokens that each rule selects, as steering itself reads them; rules that select none are left out."""
     tokens, mask = pad(model, rows)
     chunk = read_chunk((tokens,), {"attention_mask": mask}, model.tokenizer)
-    lengths = torch.tensor([len(row) for row in rows])
+    lengths = torch.tensor([len(row) for row in rows], device="cpu")
     found = {rule: chunk.mask(rule, lengths) for rule in rules}
     return {rule: chosen for rule, chosen in found.items() if bool(chosen.any())}
 

@@ -124,7 +124,7 @@ def run_grid(
     for members, values in track(steps, "sweeping", total, options.progress):
         for member, numbers in zip(members, values, strict=True):
             found[member].append(numbers)
-    order = torch.tensor([index for batch in plan for index in batch.rows]).argsort()
+    order = torch.tensor([index for batch in plan for index in batch.rows], device="cpu").argsort()
     unsteered, *steered = (torch.cat(found[number])[order] for number in found)
     return GridTable(unsteered=unsteered, configurations=tuple(steered), path=path)
 
@@ -177,7 +177,7 @@ def _numbers(group: Sequence[_Entry], unsteered: Logits, batch: GridBatch, reduc
     """The numbers of the sequences of a batch, (configuration, sequence, number), in some passes, chunk after chunk."""
     place = {sequence: row for row, sequence in enumerate(batch.rows)}
     sequences = unsteered.of.tolist()
-    owner = torch.tensor([place[sequence] for sequence in sequences])
+    owner = torch.tensor([place[sequence] for sequence in sequences], device="cpu")
     found: list[list[list[Tensor]]] = [[[] for _ in members] for members, _ in group]
     for part in unsteered.parts():
         tokens = GridTokens(unsteered, part)

@@ -65,7 +65,7 @@ class SweepResult:
             SiteError: the sweep has no such site.
         """
         rows = self._at(site)
-        values = torch.tensor(rows["logit_difference"].to_numpy(dtype=float))
+        values = torch.tensor(rows["logit_difference"].to_numpy(dtype=float), device="cpu")
         return reduce(values, "(strength item order) -> item strength", "mean", strength=len(self.strengths), order=2)
 
     def summary(self, confidence: float | None = 0.95, seed: int = 0) -> pd.DataFrame:
@@ -97,12 +97,14 @@ class SweepResult:
     ) -> dict[str, object]:
         """One site and strength."""
         mass, matches, differences = (
-            rearrange(torch.tensor(group[name].to_numpy(dtype=float)), "(item order) -> item order", order=2)
+            rearrange(
+                torch.tensor(group[name].to_numpy(dtype=float), device="cpu"), "(item order) -> item order", order=2
+            )
             for name in ("answer_probability", "matches", "logit_difference")
         )
         matches = torch.where(differences.isfinite(), matches, torch.nan)
         letter = group["matching_letter"].iloc[0]
-        chose_first = torch.tensor(group["chosen_letter"].eq(letter).to_numpy(dtype=bool))
+        chose_first = torch.tensor(group["chosen_letter"].eq(letter).to_numpy(dtype=bool), device="cpu")
         first = rearrange(chose_first, "(item order) -> item order", order=2)
         verdict = collapse(first, mass)
         collapsed, reason = verdict.collapsed, verdict.reason

@@ -91,7 +91,7 @@ def permuted_control(
     generator = torch.Generator().manual_seed(seed)
     directions = {}
     for site in vector.sites:
-        first, second = (torch.randperm(len(text[site]), generator=generator) for _ in range(2))
+        first, second = (torch.randperm(len(text[site]), generator=generator, device="cpu") for _ in range(2))
         directions[site] = (text[site][first] - skill[site][second]).float()
     return vector.replaced(f"permuted {seed}", directions, method="permuted", options={"seed": seed})
 

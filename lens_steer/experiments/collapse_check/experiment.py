@@ -150,7 +150,7 @@ def _continuations(
     written = generate(model, prompts, edits, decoding, record=True).continuations
     tokens = [entry.tokens for entry in written]
     found = generation_collapse(tokens, settings.n)
-    entropies = torch.tensor([entry.record["entropy"] for entry in written])
+    entropies = torch.tensor([entry.record["entropy"] for entry in written], dtype=torch.float32, device="cpu")
     row = {name: getattr(found, name) for name in NUMBERS} | entropy_summary(entropies)
     row |= {"generation_collapsed": found.collapsed, "generation_reason": found.reason}
     return row, generation_margin(tokens, settings.n)
