@@ -27,7 +27,7 @@ from lens_steer.errors import AttributionError, SteeringError
 from lens_steer.hooks import Intervention, Interventions, as_interventions, hooked, steer
 from lens_steer.hooks.positions import Positions
 from lens_steer.hooks.sites import Site, by_hook_name, check_site, site_fault
-from lens_steer.model import SteerableModel, logits_after
+from lens_steer.model import SteerableModel, held, logits_after
 from lens_steer.model.batching import length_buckets
 
 QUANTITY = "effect that needs the component (nats)"
@@ -76,14 +76,15 @@ def patch_back(
     values = torch.empty(len(lengths), len(sites), dtype=torch.float64, device="cpu")
     measured = torch.empty(len(lengths), dtype=torch.float64, device="cpu")
     batches = length_buckets(lengths, batch_size)
-    for batch in track(batches, "patching back", len(batches), progress):
-        unsteered, kept = _unsteered(model, asked, batch, sites)
-        steered = _steered(model, asked, batch, interventions)
-        measured[batch] = steered - unsteered
-        mask = _mask(rule, [lengths[index] for index in batch])
-        for place, site in enumerate(sites):
-            restored = {site.hook_name: _restore(site, kept[site.hook_name], mask)}
-            values[batch, place] = steered - _steered(model, asked, batch, interventions, restored)
+    with held(model):
+        for batch in track(batches, "patching back", len(batches), progress):
+            unsteered, kept = _unsteered(model, asked, batch, sites)
+            steered = _steered(model, asked, batch, interventions)
+            measured[batch] = steered - unsteered
+            mask = _mask(rule, [lengths[index] for index in batch])
+            for place, site in enumerate(sites):
+                restored = {site.hook_name: _restore(site, kept[site.hook_name], mask)}
+                values[batch, place] = steered - _steered(model, asked, batch, interventions, restored)
     names = tuple(Component.at(site) for site in sites)
     return Contributions(
         quantity=QUANTITY, items=asked.items, components=names, values=values, measured=measured, additive=False

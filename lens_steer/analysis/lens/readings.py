@@ -112,8 +112,8 @@ def jacobian_reading(model: SteerableModel, vector: SteeringVector, site: SiteLi
         lens.validate_model(model)
     except (TypeError, ValueError) as error:
         raise MismatchError(f"the Jacobian lens does not belong to this model: {error}") from error
-    weights = lens.metadata.get(_OWN)
-    if weights is not None and weights != fingerprint(model).weight_hash:
+    weights, known = lens.metadata.get(_OWN), fingerprint(model)
+    if weights not in (None, known.content_hash, known.weight_hash):
         raise MismatchError(
             "the Jacobian lens was fitted on a model of the same name with other weights; fit it again."
         )
@@ -172,6 +172,7 @@ def fit_jacobian_lens(
     shortest = min((len(row) for row in tokenize(model, texts)), default=0)
     if shortest <= skip + 1:
         raise DataError(f"{len(texts)} texts, the shortest of {shortest} tokens; give texts of more than {skip + 1}.")
+    known = fingerprint(model)
     try:
         return JacobianLens.fit(
             model,
@@ -182,7 +183,7 @@ def fit_jacobian_lens(
             max_seq_len=max_tokens,
             skip_first_positions=skip,
             show_progress=False,
-            metadata={_OWN: fingerprint(model).weight_hash},
+            metadata={_OWN: known.content_hash or known.weight_hash},
         )
     except (TypeError, ValueError) as error:
         raise MismatchError(f"no Jacobian lens of this model: {error}") from error
