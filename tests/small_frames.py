@@ -204,8 +204,8 @@ def joint_pairs() -> tuple[pd.DataFrame, pd.DataFrame]:
         | {"measured_low": -0.5, "measured_high": 0.1 if x == "a" else -0.2, "random_low": -0.1, "random_high": 0.1}
         for x, y in product(NAMES, NAMES)
     ]
-    agreement = {"statistic": "spearman", "value": 0.8, "low": 0.5, "high": 0.9, "where": "combined"}
-    return pd.DataFrame(rows).assign(where="combined"), pd.DataFrame([agreement])
+    agreement = {"statistic": "pearson", "value": 0.8, "low": 0.5, "high": 0.9, "where": "combined"}
+    return pd.DataFrame(rows).assign(where="combined"), pd.DataFrame([agreement | {"without_geometry": 0.3, "p": 0.2}])
 
 
 def assignments() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -286,6 +286,18 @@ def layers() -> pd.DataFrame:
     return wide.assign(rate_low=wide["matching_rate"] - 0.05, rate_high=wide["matching_rate"] + 0.05)
 
 
+def published_simultaneous() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Two behaviours over three scalars, the last one collapsed, and the top-1 accuracy at each."""
+    rows = [
+        {"strength": s, "behaviour": name, "total": 40, "matches": matches, "faulty": 0, "collapsed": s == 1}
+        for name in ("a", "b_c")
+        for s, matches in zip(STRENGTHS, (8, 20, 30), strict=True)
+    ]
+    answers = pd.DataFrame(rows).assign(matching_score=lambda frame: frame["matches"] / frame["total"])
+    tax = pd.DataFrame({"strength": STRENGTHS, "documents": 5, "top1": (0.4, 0.5, 0.45)})
+    return answers, tax.assign(relative_top1=tax["top1"] / 0.5)
+
+
 FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "attribution_bars": (contributions(),),
     "collapse_diagnostics": (collapsing(), thresholds()),
@@ -303,6 +315,7 @@ FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "pareto_front": assignments(),
     "persistence_curves": (lasting(),),
     "projection_strip": (projections(),),
+    "published_simultaneous_curve": published_simultaneous(),
     "quality_curves": quality(),
     "scheme_intervals": (joint_points(),),
     "selectivity_curves": (skills(),),

@@ -53,6 +53,14 @@ PrependBos = Annotated[
 Answer = Literal["letter", "text"]
 Balance = Literal["none", "subset", "residual"]
 Scale = Literal["raw", "unit", "relative"]
+Scoring = Annotated[
+    Literal["letter", "option_sum", "option_token", "option_byte", "option_pmi"],
+    typer.Option(
+        help="What is scored of an option: its letter, or the likelihood of its text, summed, per token, per byte, or "
+        "beyond that without the question. Small models follow the place of a letter."
+    ),
+]
+Chat = Annotated[bool, typer.Option(help="Write questions by the model's chat template.")]
 
 
 @app.command()
@@ -128,18 +136,23 @@ def sweep(
         Scale,
         typer.Option(help="What strength 1 adds: the vector (raw), its unit vector, or one median activation norm."),
     ] = "raw",
+    scoring: Scoring = "letter",
+    chat: Chat = False,
 ) -> None:
     """Score choice items at every site and strength of a vector; run it again to continue an interrupted sweep."""
     began, grid = time.monotonic(), _numbers(strengths)
     with working("sweeping a vector"):
         from lens_steer.cli.runs import sweep_to_folder
         from lens_steer.cli.source import ModelSource
+        from lens_steer.evaluation.score import ScoringOptions
 
         source = ModelSource(model, device, dtype, device_map, prepend_bos)
-        result, chosen = sweep_to_folder(source, vector, data, out, sites or [], grid, positions, scale, progress=True)
+        options = ScoringOptions(scoring=scoring, chat=chat, progress=True)
+        result, chosen = sweep_to_folder(source, vector, data, out, sites or [], grid, positions, scale, options)
         summary = result.summary()
     here = summary[summary["site"] == str(chosen.site)]
-    columns = ["strength", "logit_difference", "low", "high", "matching_rate", "answer_probability", "collapsed"]
+    columns = ["strength", "logit_difference", "low", "high", "matching_rate", "position_bias", "answer_probability"]
+    columns += ["modal_letter_share" if scoring == "letter" else "modal_text_share", "collapsed"]
     _console().print(_table(pd.DataFrame(here[columns]), f"{result.vector} at {chosen.site}"))
     best = "the best valid point" if chosen.valid else "no point is valid; the best of the collapsed ones"
     said = f"{best}: strength {chosen.strength:g} at {chosen.site}\n"

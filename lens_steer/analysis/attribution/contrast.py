@@ -17,7 +17,7 @@ from lens_steer._util.shown import shown
 from lens_steer.analysis.tokens import one_token
 from lens_steer.data.choices import ChoiceItem, ChoiceTemplate
 from lens_steer.errors import DataError
-from lens_steer.evaluation.score import prepare_choices
+from lens_steer.evaluation.prompts import prepare_choices
 from lens_steer.model import Logits, Prompts, SteerableModel, as_prompts, tokenize
 
 

@@ -88,17 +88,21 @@ def run_grid(
     options: GridOptions | None = None,
     scored: Scored = "last",
     meaning: str = "",
+    prompt_lengths: Sequence[int] | None = None,
 ) -> GridTable:
     """Forwards the same sequences unsteered and under each configuration.
 
     Args:
         model: a loaded model.
-        rows: token ids of each sequence, BOS included; a sequence is all prompt.
-        configurations: what steers, point by point; one without interventions is unsteered.
+        rows: token ids of each sequence, BOS included.
+        configurations: what steers, point by point; one without interventions is unsteered. `last` is the last token of
+            the prompt.
         reduce: what makes numbers of logits; asked once a chunk and some configurations.
         options: how; the defaults where absent.
-        scored: where logits are wanted: of each sequence's last token, or of all tokens that another one follows.
+        scored: where logits are wanted: of each sequence's last token, of all tokens that another one follows, or of
+            those that a token of the continuation follows.
         meaning: what the numbers are; a checkpoint tells them apart from others by it, and by the content of `reduce`.
+        prompt_lengths: of each sequence, where continuations are scored; otherwise a sequence is all prompt.
 
     Returns:
         The numbers, in float64: of a sequence, the sums over its tokens. The unsteered ones are those of the model as
@@ -112,10 +116,10 @@ def run_grid(
         DataError: a sequence is empty or too long.
     """
     options, configurations = options or GridOptions(), [as_interventions(entry) for entry in configurations]
-    plan = plan_grid(model, rows, configurations, options.batch_size, scored)
+    plan = plan_grid(model, rows, configurations, options.batch_size, scored, prompt_lengths)
     reason = why_not_reused(model, configurations) if options.reuse else "reuse was switched off"
     path = f"naive: {reason}" if reason else "reused"
-    about = (rows, configurations, scored, options.batch_size, meaning, reduce, path)
+    about = (rows, configurations, scored, prompt_lengths, options.batch_size, meaning, reduce, path)
     done = Checkpoint.open(options.checkpoint, model, about)
     ways = _Ways(reduce=reduce, scored=scored, reuse=not reason)
     found: dict[int, list[Tensor]] = {number: [] for number in range(_UNSTEERED, len(configurations))}

@@ -15,26 +15,23 @@ from typing import Any
 
 import pandas as pd
 import torch
-from einops import rearrange
-from jaxtyping import Bool
-from torch import Tensor
 
 from lens_steer._util.progress import track
 from lens_steer.data.choices import ChoiceItem
 from lens_steer.data.tables import Tables
 from lens_steer.errors import ScoreError
-from lens_steer.evaluation.score import Prompts, prepare_choices, score_prompts
+from lens_steer.evaluation.prompts import Prompts, prepare_choices
+from lens_steer.evaluation.score import score_prompts
 from lens_steer.generation import Decoding, generate
-from lens_steer.hooks import Intervention, Scale, steer
+from lens_steer.hooks import Intervention, Scale
 from lens_steer.metrics.collapse import (
     answer_margin,
-    collapse,
     collapse_threshold,
     entropy_summary,
     generation_collapse,
     generation_margin,
 )
-from lens_steer.model import SteerableModel, fingerprint, logits_after, versions
+from lens_steer.model import SteerableModel, fingerprint, versions
 from lens_steer.vector import SteeringVector
 
 NUMBERS = ("distinct_n", "ngram_entropy", "repetition_share", "looping_share", "loop_onset", "cross_prompt_similarity")
@@ -118,9 +115,9 @@ def _edit(vector: SteeringVector, settings: CollapseCheck, strength: float) -> I
 
 def _answers(model: SteerableModel, asked: Prompts, edits: Sequence[Intervention]) -> tuple[dict[str, Any], Margin]:
     """The answer side of one strength, and its margin for any selection of the items."""
-    scores, faulty = score_prompts(model, asked, edits), _faulty(model, asked, edits)
-    first, mass = scores.chose_first, scores.answer_probability
-    found = collapse(first, mass, faulty)
+    scores = score_prompts(model, asked, edits)
+    first, mass, faulty = scores.chose_first, scores.answer_probability, scores.faulty
+    found = scores.collapse
     row = {
         "matching_rate": float(scores.matches.double().mean()),
         "modal_letter_share": found.modal_letter_share,
@@ -132,14 +129,6 @@ def _answers(model: SteerableModel, asked: Prompts, edits: Sequence[Intervention
         "answers_reason": found.reason,
     }
     return row, lambda items: answer_margin(first[items], mass[items], faulty[items])
-
-
-def _faulty(model: SteerableModel, asked: Prompts, edits: Sequence[Intervention]) -> Bool[Tensor, "item order"]:
-    """Whether the likeliest next token is neither letter, of each question and option order."""
-    with steer(model, *edits, prompt_lengths=[len(row) for row in asked.rows]):
-        likeliest = logits_after(model, asked.rows).read(lambda logits, _: logits.argmax(dim=-1)).cpu()
-    faulty = (likeliest != asked.matching_tokens) & (likeliest != asked.other_tokens)
-    return rearrange(faulty, "(item order) -> item order", order=2)
 
 
 def _continuations(

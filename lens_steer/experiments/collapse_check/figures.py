@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from lens_steer.figures.captions.common import UNKNOWN, of_model, scale
+from lens_steer.figures.captions.common import IN_FACTS, of_model, scale
 from lens_steer.figures.style import COLLAPSED, DOUBLE_COLUMN, STYLE, Caption, Figure, drawable, of_one
 
 INK = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
@@ -88,7 +88,7 @@ def _collapse_caption(strengths: pd.DataFrame, thresholds: pd.DataFrame) -> Capt
     return Caption(
         shown=f"Diagnostics of collapse{of_model(strengths)} over strength, of answers (above) and of generated text "
         "(below); crosses are points that the rule calls collapsed, shading begins at the onset.",
-        n=f"{len(strengths)} strengths; items and prompts: {UNKNOWN}",
+        n=f"{len(strengths)} strengths; items and prompts {IN_FACTS}",
         interval=f"bars: 95 % bootstrap of the {found} onsets found of {len(thresholds)} looked for",
         control="the unsteered model at strength 0; no random directions",
         strength_scale=scale(strengths),

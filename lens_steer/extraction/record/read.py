@@ -24,6 +24,9 @@ from lens_steer.hooks.positions import Positions
 from lens_steer.hooks.sites import Site, by_hook_name
 from lens_steer.model import SteerableModel, StopForward, continued_mask, dtype_of, new_cache, pad, run_hooks
 
+MASSIVE = 10.0
+"""A massive activation's norm, in median norms of its sequence."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReadSpec:
@@ -56,6 +59,19 @@ class Recording:
     positions: Int[Tensor, " n"]
     medians: Mapping[Site, Float[Tensor, " n"]] = field(default_factory=dict)
     dtype: str = "float32"
+
+    def ordinary(self, site: Site) -> Bool[Tensor, " n"]:
+        """Which rows of a site are not massive: their norm is at most ten times the median of their sequence.
+
+        Args:
+            site: one of the sites that were read.
+
+        Returns:
+            A mask of the rows; all of them where the medians were not read.
+        """
+        if not self.medians:
+            return torch.ones(len(self.sequences), dtype=torch.bool, device="cpu")
+        return self.activations[site].norm(dim=-1) <= MASSIVE * self.medians[site]
 
     def require_finite(self, label: Callable[[int], str] = "sequence {}".format) -> None:
         """Refuses activations that are NaN or infinite.

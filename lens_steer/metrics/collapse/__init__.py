@@ -2,7 +2,7 @@
 
 from lens_steer.metrics.collapse.answers import ANSWER_PROBABILITY_LIMIT as ANSWER_PROBABILITY_LIMIT
 from lens_steer.metrics.collapse.answers import FAULTY_LIMIT as FAULTY_LIMIT
-from lens_steer.metrics.collapse.answers import MODAL_LETTER_LIMIT as MODAL_LETTER_LIMIT
+from lens_steer.metrics.collapse.answers import MODAL_LIMIT as MODAL_LIMIT
 from lens_steer.metrics.collapse.answers import Collapse as Collapse
 from lens_steer.metrics.collapse.answers import answer_margin as answer_margin
 from lens_steer.metrics.collapse.answers import collapse as collapse
