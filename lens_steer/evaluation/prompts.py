@@ -155,9 +155,9 @@ def _lettered(
         options=tuple(options),
         rows=tuple(map(tuple, rows)),
         lengths=tuple(map(len, rows)),
-        tokens=torch.tensor(tokens).T.contiguous(),
-        units=torch.ones(len(rows)),
-        priors=torch.zeros(len(rows)),
+        tokens=torch.tensor(tokens, device="cpu").T.contiguous(),
+        units=torch.ones(len(rows), dtype=torch.float32, device="cpu"),
+        priors=torch.zeros(len(rows), dtype=torch.float32, device="cpu"),
     )
 
 
@@ -182,13 +182,13 @@ def _written(
     units = {"option_token": sizes, "option_byte": [len(text.encode()) for _, text in asked]}.get(
         scoring, [1] * len(rows)
     )
-    priors = torch.zeros(len(rows))
+    priors = torch.zeros(len(rows), dtype=torch.float32, device="cpu")
     if scoring == "option_pmi":
         require_unsteered(model, "scoring by PMI", "give its interventions to the call that scores")
         distinct = list(dict.fromkeys(ends))
         alone = _completed(model, [template.alone] * len(distinct), distinct, distinct, chat=False)
         known = dict(zip(distinct, _log_likelihoods(model, *alone).tolist(), strict=True))
-        priors = torch.tensor([known[end] for end in ends], dtype=torch.float32)
+        priors = torch.tensor([known[end] for end in ends], dtype=torch.float32, device="cpu")
     return Prompts(
         items=tuple(item.id for item in items),
         scoring=scoring,
@@ -196,8 +196,8 @@ def _written(
         options=tuple(options),
         rows=tuple(map(tuple, rows)),
         lengths=tuple(lengths),
-        tokens=torch.zeros(len(rows), 0, dtype=torch.long),
-        units=torch.tensor(units, dtype=torch.float32),
+        tokens=torch.zeros(len(rows), 0, dtype=torch.long, device="cpu"),
+        units=torch.tensor(units, dtype=torch.float32, device="cpu"),
         priors=priors,
     )
 
@@ -232,7 +232,7 @@ def _log_likelihoods(
     model: SteerableModel, rows: Sequence[Sequence[int]], lengths: Sequence[int]
 ) -> Float[Tensor, " row"]:
     """The log-likelihood of each row behind its first tokens, of the model as it stands."""
-    found = torch.zeros(len(rows))
+    found = torch.zeros(len(rows), dtype=torch.float32, device="cpu")
     for batch in length_buckets([len(row) for row in rows], 64):
         found[batch] = log_likelihoods(model, rows, lengths, batch)
     return found
@@ -263,10 +263,14 @@ def log_likelihoods(
     wanted = followed & (torch.arange(mask.shape[1], device=mask.device) >= first[:, None])
     logits = pass_logits(model, tokens, mask, wanted, gradient=gradient, of=batch)
     of, positions = logits.of.tolist(), logits.positions.tolist()
-    following = torch.tensor([rows[row][position + 1] for row, position in zip(of, positions, strict=True)])
+    following = torch.tensor(
+        [rows[row][position + 1] for row, position in zip(of, positions, strict=True)], device="cpu"
+    )
     each = logits.read(lambda chunk, part: token_log_likelihoods(chunk, following[part])).cpu()
     place = {row: number for number, row in enumerate(batch)}
-    return torch.zeros(len(batch)).index_add(0, torch.tensor([place[row] for row in of]), each[:, 0])
+    return torch.zeros(len(batch), dtype=torch.float32, device="cpu").index_add(
+        0, torch.tensor([place[row] for row in of], device="cpu"), each[:, 0]
+    )
 
 
 def token_log_likelihoods(logits: Float[Tensor, "n d_vocab"], following: Int[Tensor, " n"]) -> Float[Tensor, "n 1"]:

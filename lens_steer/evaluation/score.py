@@ -105,7 +105,7 @@ class ChoiceScores:
     @property
     def chosen_place(self) -> Int[Tensor, "item order"]:
         """Where the answer stood among the options as they were shown; letters only."""
-        return (self.chosen + torch.arange(self.chosen.shape[1])) % len(self.letters)
+        return (self.chosen + torch.arange(self.chosen.shape[1], device="cpu")) % len(self.letters)
 
     @property
     def chose_first(self) -> Bool[Tensor, "item order"]:
@@ -121,8 +121,8 @@ class ChoiceScores:
         if not self.by_letter:
             return 0.0
         orders, k = self.scores.shape[1:]
-        first = (-torch.arange(orders)) % k
-        here = self.scores[:, torch.arange(orders), first]
+        first = (-torch.arange(orders, device="cpu")) % k
+        here = self.scores[:, torch.arange(orders, device="cpu"), first]
         return float((here - (self.scores.sum(dim=2) - here) / (k - 1)).double().mean())
 
     @property
@@ -151,7 +151,7 @@ class ChoiceScores:
             return detection_of_choices(self.chose_first)
         if not self.by_letter and len(self.letters) == 2 and self.shared_texts:
             text = min(self.options[0])
-            signal = torch.tensor([own[0] == text for own in self.options])
+            signal = torch.tensor([own[0] == text for own in self.options], device="cpu")
             said = torch.where(signal, self.matches[:, 0], ~self.matches[:, 0])
             if bool(signal.any()) and not bool(signal.all()):
                 counts = (int(said[signal].sum()), int(signal.sum()), int(said[~signal].sum()), int((~signal).sum()))
@@ -288,7 +288,9 @@ def score_prompts(
     """
     lengths = [len(row) for row in prompts.rows]
     batches = length_buckets(lengths, batch_size)
-    found = torch.empty(len(lengths), 2 * len(prompts.letters) + 1 if prompts.by_letter else 1)
+    found = torch.empty(
+        len(lengths), 2 * len(prompts.letters) + 1 if prompts.by_letter else 1, dtype=torch.float32, device="cpu"
+    )
     edits = [of_prompt(entry) for entry in as_interventions(interventions)]
     with steer(model, *edits, prompt_lengths=prompts.lengths[:1]) as steering:
         for batch in track(batches, "scoring", len(batches), progress):
@@ -330,7 +332,7 @@ def score_grid(
 
     def by_text(rows: list[int], tokens: GridTokens) -> Numbers:
         following = [prompts.rows[row][place + 1] for row, place in zip(rows, tokens.positions, strict=True)]
-        return lambda logits: token_log_likelihoods(logits, torch.tensor(following))
+        return lambda logits: token_log_likelihoods(logits, torch.tensor(following, device="cpu"))
 
     table = run_grid(
         model,
@@ -365,7 +367,7 @@ def _scores(prompts: Prompts, numbers: Float[Tensor, "row number"]) -> ChoiceSco
         scores, log_probs = (
             rearrange(values, "(item option) -> item 1 option", option=k) for values in (normed, numbers[:, 0])
         )
-        faulty = torch.zeros(scores.shape[:2], dtype=torch.bool)
+        faulty = torch.zeros(scores.shape[:2], dtype=torch.bool, device="cpu")
     return ChoiceScores(
         items=prompts.items,
         scoring=prompts.scoring,

@@ -78,7 +78,7 @@ class Measurements:
         Returns:
             sum_b t_b change_b / sum_b |t_b| of the i-th items of all behaviours, nats.
         """
-        signs = torch.tensor([targets[name] for name in self.behaviours], dtype=torch.float64)
+        signs = torch.tensor([targets[name] for name in self.behaviours], dtype=torch.float64, device="cpu")
         return signs @ self.changes(configuration) / signs.abs().sum()
 
     def collapsed(self, configuration: int) -> bool:

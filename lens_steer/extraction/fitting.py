@@ -30,7 +30,7 @@ class RunningMedian:
 
     def __init__(self, capacity: int = _CAPACITY) -> None:
         self._capacity, self._stride, self._seen = capacity, 1, 0
-        self._kept = torch.empty(0)
+        self._kept = torch.empty(0, dtype=torch.float32, device="cpu")
 
     def update(self, values: Float[Tensor, " n"]) -> None:
         """Adds values; beyond the capacity, every second stored value is dropped and every second new one skipped."""
@@ -135,4 +135,4 @@ def _group_numbers(sequences: Sequences) -> Int[Tensor, " n"]:
     """A number for the group of each pair: its place among the groups' names in order."""
     groups = [pair.group for pair in getattr(sequences.source, "pairs", ())]
     numbers = {group: number for number, group in enumerate(sorted(set(groups)))}
-    return torch.tensor([numbers[group] for group in groups], dtype=torch.long)
+    return torch.tensor([numbers[group] for group in groups], dtype=torch.long, device="cpu")

@@ -136,7 +136,7 @@ def _mean(changes: Float[Tensor, "behaviour other item"]) -> Float[Tensor, "beha
 
 def _correlations(projected: Tensor, measured: Tensor) -> tuple[float, float]:
     """Pearson's and Spearman's correlation over pairs of different behaviours."""
-    apart = ~torch.eye(len(projected), dtype=torch.bool)
+    apart = ~torch.eye(len(projected), dtype=torch.bool, device="cpu")
     x, y = (matrix[apart].numpy() for matrix in (predicted_interference(projected, measured), measured))
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return math.nan, math.nan

@@ -102,7 +102,7 @@ def reused_passes(
         An iterator over the passes with the logits of each of their configurations.
     """
     for begin, group in groupby(passes, key=lambda one_pass: one_pass.starts):
-        sharing, starts = list(group), torch.tensor(begin)
+        sharing, starts = list(group), torch.tensor(begin, device="cpu")
         tokens, mask = pad(model, [row[start:] for row, start in zip(unsteered.rows, begin, strict=True)])
         copies = max(len(one_pass.configurations) for one_pass in sharing)
         cache, past = forked_caches(unsteered.cache, starts, copies) if max(begin) else (None, mask[:, :0])
@@ -152,11 +152,11 @@ def _edits(batch: GridBatch, number: int, place: int, n: int) -> list[Interventi
 def _from(unsteered: UnsteeredPass, layer: int, starts: Int[Tensor, " batch"], width: int) -> tuple[Tensor, int]:
     """What left a block at the tokens from each row's start on, and the length of the tuple in which it left it."""
     if layer < 0:
-        return torch.empty(1, 1, 1), 0
+        return torch.empty(1, 1, 1, dtype=torch.float32, device="cpu"), 0
     left = unsteered.outputs[layer]
     stream, length = (left[0], len(left)) if isinstance(left, tuple) else (left, 0)
-    place = (starts[:, None] + torch.arange(width)).clamp_max(stream.shape[1] - 1)
-    return stream[torch.arange(len(starts))[:, None], place], length
+    place = (starts[:, None] + torch.arange(width, device="cpu")).clamp_max(stream.shape[1] - 1)
+    return stream[torch.arange(len(starts), device="cpu")[:, None], place], length
 
 
 @dataclass(frozen=True)
@@ -172,8 +172,10 @@ class _Wanted:
         followed = torch.nn.functional.pad(mask[:, 1:], (0, 1)).bool()
         if self.scored == "all":
             return followed
-        first = torch.tensor(self.prompts) - 1 - (torch.tensor(self.begin) if self.begin else 0)
-        return followed & (torch.arange(mask.shape[1]) >= first[:, None]).to(mask.device)
+        first = (
+            torch.tensor(self.prompts, device="cpu") - 1 - (torch.tensor(self.begin, device="cpu") if self.begin else 0)
+        )
+        return followed & (torch.arange(mask.shape[1], device="cpu") >= first[:, None]).to(mask.device)
 
 
 def _logits(

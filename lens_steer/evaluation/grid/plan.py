@@ -102,7 +102,7 @@ def plan_grid(
             for number, configuration in enumerate(configurations)
         }
         inner = {number: configuration for number, configuration in active.items() if configuration}
-        first = torch.tensor(here) - 1 if scored != "all" else torch.zeros(len(here), dtype=torch.long)
+        first = torch.tensor([0 if scored == "all" else length - 1 for length in here], device="cpu")
         starts = {rule: _starts(mask, first) for rule, mask in selected.items()}
         batches.append(
             GridBatch(
@@ -160,7 +160,7 @@ def _selected(
     """The tokens that each rule selects, as steering itself reads them; rules that select none are left out."""
     tokens, mask = pad(model, rows)
     chunk = read_chunk((tokens,), {"attention_mask": mask}, model.tokenizer)
-    lengths = torch.tensor(prompts)
+    lengths = torch.tensor(prompts, device="cpu")
     found = {rule: chunk.mask(rule, lengths) for rule in rules}
     return {rule: chosen for rule, chosen in found.items() if bool(chosen.any())}
 

@@ -24,7 +24,7 @@ from lens_steer.evaluation.grid.passes import forward_unsteered, plain_passes, r
 from lens_steer.evaluation.grid.plan import GridBatch, Scored, plan_grid
 from lens_steer.evaluation.grid.trial import why_not_reused
 from lens_steer.hooks import Interventions, as_interventions, named
-from lens_steer.model import Logits, SteerableModel
+from lens_steer.model import Logits, SteerableModel, held
 from lens_steer.model.logits import CHUNK
 
 _UNSTEERED = -1
@@ -125,10 +125,11 @@ def run_grid(
     found: dict[int, list[Tensor]] = {number: [] for number in range(_UNSTEERED, len(configurations))}
     steps = (step for number, batch in enumerate(plan) for step in _steps(model, rows, number, batch, ways, done))
     total = sum(1 + len(batch.passes) for batch in plan)
-    for members, values in track(steps, "sweeping", total, options.progress):
-        for member, numbers in zip(members, values, strict=True):
-            found[member].append(numbers)
-    order = torch.tensor([index for batch in plan for index in batch.rows]).argsort()
+    with held(model):
+        for members, values in track(steps, "sweeping", total, options.progress):
+            for member, numbers in zip(members, values, strict=True):
+                found[member].append(numbers)
+    order = torch.tensor([index for batch in plan for index in batch.rows], device="cpu").argsort()
     unsteered, *steered = (torch.cat(found[number])[order] for number in found)
     return GridTable(unsteered=unsteered, configurations=tuple(steered), path=path)
 
@@ -181,7 +182,7 @@ def _numbers(group: Sequence[_Entry], unsteered: Logits, batch: GridBatch, reduc
     """The numbers of the sequences of a batch, (configuration, sequence, number), in some passes, chunk after chunk."""
     place = {sequence: row for row, sequence in enumerate(batch.rows)}
     sequences = unsteered.of.tolist()
-    owner = torch.tensor([place[sequence] for sequence in sequences])
+    owner = torch.tensor([place[sequence] for sequence in sequences], device="cpu")
     found: list[list[list[Tensor]]] = [[[] for _ in members] for members, _ in group]
     for part in unsteered.parts():
         tokens = GridTokens(unsteered, part)

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from lens_steer._util.torch_state import gradients_on
 from lens_steer.data.choices import ChoiceItem
 from lens_steer.errors import ActivationError, ScoreError
 from lens_steer.evaluation.grid import of_prompt
@@ -43,6 +44,7 @@ from lens_steer.model.batching import length_buckets
 from lens_steer.vector import SteeringVector
 
 
+@gradients_on()
 def first_order(
     model: SteerableModel,
     vectors: Sequence[SteeringVector],
@@ -91,7 +93,7 @@ def first_order(
     for site in wanted:
         check_site(model, site)
     prompts = options.prepare(model, items)
-    slopes = torch.empty(len(edits), len(prompts.rows))
+    slopes = torch.empty(len(edits), len(prompts.rows), dtype=torch.float32, device="cpu")
     if len(prompts.letters) != 2:
         raise ScoreError(f"items with {len(prompts.letters)} options; the first-order sweep takes two-choice items.")
     with steer(model, *map(of_prompt, as_interventions(around)), prompt_lengths=prompts.lengths[:1]) as steering:
@@ -129,14 +131,13 @@ def rank_agreement(slopes: pd.DataFrame, result: SweepResult, most: float | None
     sites = [site for site in result.sites if str(site) in ours]
     if len(sites) < 3:
         raise ScoreError(f"{len(sites)} sites of vector {result.vector!r} are in both; a rank correlation needs three.")
-    grid = torch.tensor(result.strengths)
+    grid = torch.tensor(result.strengths, dtype=torch.float32, device="cpu")
     kept = grid.abs() <= (float("inf") if most is None else most)
     exact = [dataset_steerability(steerability(result.differences(site)[:, kept], grid[kept])) for site in sites]
     found: Any = spearmanr([ours[str(site)] for site in sites], exact)
     return float(found.statistic)
 
 
-@torch.enable_grad()
 def _slopes(
     model: SteerableModel, prompts: Prompts, batch: Sequence[int], edits: Sequence[Intervention]
 ) -> Float[Tensor, "site batch"]:
@@ -144,7 +145,7 @@ def _slopes(
     rows = [prompts.rows[index] for index in batch]
     tokens, mask = pad(model, rows)
     chunk = read_chunk((tokens,), {"attention_mask": mask}, model.tokenizer)
-    lengths = torch.tensor([prompts.lengths[index] for index in batch])
+    lengths = torch.tensor([prompts.lengths[index] for index in batch], device="cpu")
     leaves: dict[str, Tensor] = {}
     hooks = {name: _leaf(name, leaves) for name in {edit.site.write_name for edit in edits}}
     with frozen(model), hooked(model, hooks):

@@ -67,7 +67,7 @@ class SweepResult:
             SiteError: the sweep has no such site.
         """
         rows = self._at(site)
-        values = torch.tensor(rows["logit_difference"].to_numpy(dtype=float))
+        values = torch.tensor(rows["logit_difference"].to_numpy(dtype=float), device="cpu")
         axes = {"strength": len(self.strengths), "order": self.frame["order"].nunique()}
         return reduce(values, "(strength item order) -> item strength", "mean", **axes)
 
@@ -134,7 +134,7 @@ class SweepResult:
     def _by_item(self, column: pd.Series) -> Float[Tensor, "item order"]:
         """A column of one site and strength."""
         orders = self.frame["order"].nunique()
-        values = torch.tensor(column.to_numpy(dtype=float))
+        values = torch.tensor(column.to_numpy(dtype=float), device="cpu")
         return rearrange(values, "(item order) -> item order", order=orders)
 
     def _collapse(self, group: pd.DataFrame, mass: Float[Tensor, "item order"]) -> Collapse:
@@ -144,7 +144,7 @@ class SweepResult:
         if self.scoring != "letter":
             return collapse(None, None, None, texts)
         letters = list(dict.fromkeys(group["matching_letter"]))
-        places = torch.tensor([letters.index(letter) for letter in group["chosen_letter"]])
+        places = torch.tensor([letters.index(letter) for letter in group["chosen_letter"]], device="cpu")
         faulty = self._by_item(group["faulty"]) > 0 if "faulty" in group.columns else None
         return collapse(self._by_item(pd.Series(places.numpy())).long(), mass, faulty, texts)
 

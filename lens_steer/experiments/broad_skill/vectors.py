@@ -85,7 +85,7 @@ def mean_activations(
     """
     position, drop = READINGS[reading]
     rows = [row[:max_tokens] for row in tokenize(model, documents)]
-    sums, counts = dict.fromkeys(sites, torch.zeros(())), dict.fromkeys(sites, 0)
+    sums, counts = dict.fromkeys(sites, torch.zeros((), dtype=torch.float32, device="cpu")), dict.fromkeys(sites, 0)
     for batch in record(model, rows, list(sites), position, batch_size=batch_size, medians=drop):
         for site in sites:
             read = batch.activations[site][batch.ordinary(site)]
@@ -111,7 +111,7 @@ def permuted_control(
     generator = torch.Generator().manual_seed(seed)
     directions = {}
     for site in vector.sites:
-        first, second = (torch.randperm(len(text[site]), generator=generator) for _ in range(2))
+        first, second = (torch.randperm(len(text[site]), generator=generator, device="cpu") for _ in range(2))
         directions[site] = (text[site][first] - skill[site][second]).float()
     return vector.replaced(f"permuted {seed}", directions, method="permuted", options={"seed": seed})
 

@@ -111,7 +111,7 @@ def interference_agreement(
     Raises:
         ScoreError: fewer than three behaviours.
     """
-    strengths = torch.tensor(pairs["projected_strength"].to_numpy(dtype=float))
+    strengths = torch.tensor(pairs["projected_strength"].to_numpy(dtype=float), device="cpu")
     projected = rearrange(strengths, "(behaviour other) -> behaviour other", behaviour=len(changes))
     found = agreement(projected, changes, resamples=resamples, seed=seed)
     measured = reduce(changes.double(), "behaviour other item -> behaviour other", "mean")
@@ -144,5 +144,6 @@ def _changes(
 
 def _band(random: Float[Tensor, " n"]) -> dict[str, float]:
     """The middle 95 % over random directions."""
-    low, high = random.quantile(torch.tensor([0.025, 0.975]).double()).tolist() if len(random) else (float("nan"),) * 2
+    ends = torch.tensor([0.025, 0.975], dtype=torch.float64, device="cpu")
+    low, high = random.quantile(ends).tolist() if len(random) else (float("nan"),) * 2
     return {"random_low": low, "random_high": high}

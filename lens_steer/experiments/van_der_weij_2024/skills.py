@@ -191,7 +191,9 @@ def _positive(score: float, name: str) -> float:
 
 def _retained(strengths: list[float], target: list[float], text: list[float]) -> list[dict[str, float]]:
     """What text keeps at each level, and at what strength; NaN where the grid ends before it."""
-    grid, steered, other = (torch.tensor(values, dtype=torch.float64) for values in (strengths, target, text))
+    grid, steered, other = (
+        torch.tensor(values, dtype=torch.float64, device="cpu") for values in (strengths, target, text)
+    )
     rows = []
     for level in LEVELS:
         strength, retained = retained_at(grid, steered[None], other[None], level)
