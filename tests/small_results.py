@@ -89,14 +89,18 @@ def comparison() -> pd.DataFrame:
 
 
 def strengths() -> pd.DataFrame:
-    columns = {"strength": (-2.0, 0.0, 2.0), "scale": "raw", "answers_collapsed": (False, False, True)}
-    return pd.DataFrame(columns | {"generation_collapsed": (False, True, True)})
+    columns = {"vector": "steering", "strength": (-2.0, 0.0, 2.0), "scale": "raw", "collapsed_share": (0.1, 0.5, 1.0)}
+    columns |= {"answers_collapsed": (False, False, True), "generation_collapsed": (False, True, True)}
+    return pd.DataFrame(columns)
 
 
 def thresholds() -> pd.DataFrame:
     rows = [("answers", "adding", 1.12, 0.9, 1.3, False), ("answers", "subtracting", float("-inf"), -9.0, -9.0, True)]
     rows += [("generation", "adding", 0.0, 0.0, float("inf"), False)]
-    return pd.DataFrame(rows, columns=["rule", "direction", "strength", "low", "high", "censored"])
+    frame = pd.DataFrame(rows, columns=["rule", "direction", "strength", "low", "high", "censored"])
+    controls = [frame.assign(vector=f"random {i}", strength=size) for i, size in enumerate((1.4, 1.8))]
+    n = {"answers": 30, "generation": 13}
+    return pd.concat([frame.assign(vector="steering"), *controls]).assign(n=lambda rows: rows["rule"].map(n))
 
 
 def joint_points() -> pd.DataFrame:

@@ -47,11 +47,27 @@ Model = Annotated[str, MODEL]
 Device = Annotated[str, DEVICE]
 Dtype = Annotated[str, DTYPE]
 DeviceMap = Annotated[str, DEVICE_MAP]
+PrependBos = Annotated[
+    bool | None,
+    typer.Option(
+        "--prepend-bos/--no-prepend-bos",
+        show_default=False,
+        help="Whether every text begins with BOS. Default: as the tokenizer does it by itself.",
+    ),
+]
 Answer = Literal["letter", "text"]
 ASKED = 3600.0
 """Seconds above which a run on a terminal asks."""
 Balance = Literal["none", "subset", "residual"]
 Scale = Literal["raw", "unit", "relative"]
+Scored = Literal["letter", "option_sum", "option_token", "option_byte", "option_pmi"]
+SCORING = typer.Option(
+    help="What is scored of an option: its letter, or the likelihood of its text, summed, per token, per byte, or "
+    "beyond that without the question. Small models follow the place of a letter."
+)
+CHAT = typer.Option(help="Write questions by the model's chat template.")
+Scoring = Annotated[Scored, SCORING]
+Chat = Annotated[bool, CHAT]
 
 
 @app.command()
@@ -62,6 +78,7 @@ def extract(
     device: Device = "cpu",
     dtype: Dtype = "float32",
     device_map: DeviceMap = "",
+    prepend_bos: PrependBos = None,
     sites: Annotated[
         list[str] | None,
         typer.Option(
@@ -92,7 +109,7 @@ def extract(
         from lens_steer.cli.runs import extract_to_file
         from lens_steer.cli.source import ModelSource
 
-        source, where = ModelSource(model, device, dtype, device_map), sites or ["resid_post@*"]
+        source, where = ModelSource(model, device, dtype, device_map, prepend_bos), sites or ["resid_post@*"]
         vector = extract_to_file(source, data, out, where, method, position, answer, balance, cache, progress=True)
     rows = [{"site": str(site), "norm": vector.norm(site)} for site in vector.sites]
     _console().print(_table(pd.DataFrame(rows), vector.name))
@@ -111,6 +128,7 @@ def sweep(
     device: Device = "cpu",
     dtype: Dtype = "float32",
     device_map: DeviceMap = "",
+    prepend_bos: PrependBos = None,
     sites: Annotated[
         list[str] | None,
         typer.Option(help="Where to steer, such as resid_post@8:16; may be repeated. Default: the vector's sites."),
@@ -125,18 +143,23 @@ def sweep(
         Scale,
         typer.Option(help="What strength 1 adds: the vector (raw), its unit vector, or one median activation norm."),
     ] = "raw",
+    scoring: Scoring = "letter",
+    chat: Chat = False,
 ) -> None:
     """Score choice items at every site and strength of a vector; run it again to continue an interrupted sweep."""
     began, grid = time.monotonic(), _numbers(strengths)
     with working("sweeping a vector"):
         from lens_steer.cli.runs import sweep_to_folder
         from lens_steer.cli.source import ModelSource
+        from lens_steer.evaluation.score import ScoringOptions
 
-        source = ModelSource(model, device, dtype, device_map)
-        result, chosen = sweep_to_folder(source, vector, data, out, sites or [], grid, positions, scale, progress=True)
+        source = ModelSource(model, device, dtype, device_map, prepend_bos)
+        options = ScoringOptions(scoring=scoring, chat=chat, progress=True)
+        result, chosen = sweep_to_folder(source, vector, data, out, sites or [], grid, positions, scale, options)
         summary = result.summary()
     here = summary[summary["site"] == str(chosen.site)]
-    columns = ["strength", "logit_difference", "low", "high", "matching_rate", "answer_probability", "collapsed"]
+    columns = ["strength", "logit_difference", "low", "high", "matching_rate", "position_bias", "answer_probability"]
+    columns += ["modal_letter_share" if scoring == "letter" else "modal_text_share", "collapsed"]
     _console().print(_table(pd.DataFrame(here[columns]), f"{result.vector} at {chosen.site}"))
     best = "the best valid point" if chosen.valid else "no point is valid; the best of the collapsed ones"
     said = f"{best}: strength {chosen.strength:g} at {chosen.site}\n"
@@ -150,6 +173,7 @@ def reproduce(
     device: Annotated[str | None, DEVICE] = None,
     dtype: Annotated[str | None, DTYPE] = None,
     device_map: Annotated[str | None, DEVICE_MAP] = None,
+    prepend_bos: PrependBos = None,
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -173,6 +197,8 @@ def reproduce(
     positions: Annotated[
         list[str] | None, typer.Option(help="The tokens that are edited, such as all or last; may be repeated.")
     ] = None,
+    scoring: Annotated[Scored | None, SCORING] = None,
+    chat: Annotated[bool | None, CHAT] = None,
     only: Annotated[
         str | None, typer.Option(help="Studies, separated by commas, such as individual,broad. Default: all.")
     ] = None,
@@ -209,6 +235,9 @@ def reproduce(
         "device": device,
         "dtype": dtype,
         "device_map": device_map,
+        "prepend_bos": prepend_bos,
+        "scoring": scoring,
+        "chat": chat,
         "data": {name: paths[-1] for name, paths in named(data or [], "--data", repeated=False).items()} or None,
         "text": named(text or [], "--text") or None,
         "sites": sites,
@@ -288,14 +317,18 @@ def fetch(
 
 @app.command()
 def preflight(
-    model: Model = "lab", device: Device = "cpu", dtype: Dtype = "float32", device_map: DeviceMap = ""
+    model: Model = "lab",
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    device_map: DeviceMap = "",
+    prepend_bos: PrependBos = None,
 ) -> None:
     """Check every site of a model: that what is read adds up, and that edits arrive once and where they should."""
     with working("checking every site"):
         from lens_steer.cli.source import ModelSource
         from lens_steer.hooks.preflight import preflight as run
 
-        found = run(ModelSource(model, device, dtype, device_map).load())
+        found = run(ModelSource(model, device, dtype, device_map, prepend_bos).load())
     frame = found.to_frame()
     _console().print(_table(frame, f"Sites of {model}, tolerance {found.tolerance:g}", required="passed"))
     raise typer.Exit(0 if all(check.passed for check in found.checks) else 1)
@@ -307,6 +340,7 @@ def check(
     device: Device = "cpu",
     dtype: Dtype = "float32",
     device_map: DeviceMap = "",
+    prepend_bos: PrependBos = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure what the lab model knows and how it can be steered; exit code 1 if a measurement misses its range."""
@@ -314,7 +348,7 @@ def check(
         from lens_steer.cli.source import ModelSource
         from lens_steer.experiments.lab_check import check_lab
 
-        found = check_lab(ModelSource(model, device, dtype, device_map).load(), progress=True)
+        found = check_lab(ModelSource(model, device, dtype, device_map, prepend_bos).load(), progress=True)
     frame = found.to_frame()
     if json_output:
         sys.stdout.write(json.dumps(frame.to_dict("records"), indent=1) + "\n")

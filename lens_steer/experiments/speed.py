@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from lens_steer.data.choices import ORDERS, ChoiceItem, ChoiceTemplate
+from lens_steer.data.choices import ChoiceItem
 from lens_steer.data.corpora import Corpus
 from lens_steer.data.splits import SPLITS, Splits
-from lens_steer.evaluation.score import ScoringOptions, prepare_choices, score_grid
+from lens_steer.evaluation.score import ScoringOptions, score_grid
 from lens_steer.evaluation.side_effects import side_effect_grid
 from lens_steer.evaluation.sweep import first_order
 from lens_steer.experiments.plan import Extent
@@ -39,7 +39,11 @@ LEAST = 1e-9
 
 
 def extent_of(
-    model: SteerableModel, behaviours: Mapping[str, Splits], corpora: Mapping[str, Corpus], neutral: str
+    model: SteerableModel,
+    behaviours: Mapping[str, Splits],
+    corpora: Mapping[str, Corpus],
+    neutral: str,
+    asking: ScoringOptions,
 ) -> Extent:
     """The size of a model and the lengths of the data.
 
@@ -48,15 +52,12 @@ def extent_of(
         behaviours: items in three splits.
         corpora: documents in three splits.
         neutral: the corpus on which side effects are measured.
+        asking: how questions are asked.
     """
-    template = ChoiceTemplate()
-    prompts = {}
-    for name, splits in behaviours.items():
-        prompts[name] = {}
-        for split in SPLITS:
-            items = getattr(splits, split)
-            lengths = _lengths(model, [template.render(item, order) for item in items for order in ORDERS])
-            prompts[name][split] = tuple(map(sum, zip(lengths[::2], lengths[1::2], strict=True)))
+    prompts = {
+        name: {split: _asked_lengths(model, getattr(splits, split), asking) for split in SPLITS}
+        for name, splits in behaviours.items()
+    }
     documents = {
         name: {split: _lengths(model, getattr(corpus, split)) for split in SPLITS} for name, corpus in corpora.items()
     }
@@ -70,7 +71,11 @@ def extent_of(
 
 
 def measure_speed(
-    model: SteerableModel, items: Sequence[ChoiceItem], documents: Sequence[str], rules: Sequence[str]
+    model: SteerableModel,
+    items: Sequence[ChoiceItem],
+    documents: Sequence[str],
+    rules: Sequence[str],
+    asking: ScoringOptions,
 ) -> dict[str, float]:
     """Seconds for one unit of each kind of work, on a few questions and documents.
 
@@ -79,6 +84,7 @@ def measure_speed(
         items: questions, of which the first few are asked; none, and nothing is asked.
         documents: of which the first few are predicted; none, and no texts are.
         rules: the position rules to be asked.
+        asking: how questions are asked.
 
     Returns:
         Seconds by kind.
@@ -87,7 +93,7 @@ def measure_speed(
     middle, last = f"resid_post@{n_layers // 2}", f"resid_post@{n_layers - 1}"
     speed: dict[str, float] = {}
     if items:
-        speed |= _of_questions(model, items[:QUESTIONS], middle, rules)
+        speed |= _of_questions(model, items[:QUESTIONS], middle, rules, asking)
     if documents:
         speed |= _of_documents(model, documents[:DOCUMENTS], middle, last)
     return speed
@@ -102,20 +108,21 @@ def memory_bytes(model: SteerableModel, extent: Extent, rows: int) -> int:
         rows: in one pass.
     """
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    size = torch.empty(0, dtype=getattr(torch, str(dtype_of(model)).removeprefix("torch."))).element_size()
-    halves = [n // 2 for rows_ in extent.prompts.values() for split in rows_.values() for n in split]
-    longest = max([*halves, *(min(MOST_TOKENS, n) for d in extent.documents.values() for s in d.values() for n in s)])
+    size = getattr(torch, dtype_of(model)).itemsize
+    asked = [n // 2 for splits in extent.prompts.values() for split in splits.values() for n in split]
+    read = [min(MOST_TOKENS, n) for splits in extent.documents.values() for split in splits.values() for n in split]
+    longest = max([*asked, *read])
     kept = longest * rows * int(model.cfg.d_model) * size
     return weights + kept * (2 * extent.n_layers + 8)
 
 
 def _of_questions(
-    model: SteerableModel, items: Sequence[ChoiceItem], middle: str, rules: Sequence[str]
+    model: SteerableModel, items: Sequence[ChoiceItem], middle: str, rules: Sequence[str], options: ScoringOptions
 ) -> dict[str, float]:
     """Questions asked by each rule, read, with gradients, and continued."""
-    prompts = prepare_choices(model, items)
+    prompts = options.prepare(model, items)
     tokens, n_layers = sum(map(len, prompts.rows)), int(model.cfg.n_layers)
-    behind, options = max(n_layers - n_layers // 2 - 1, 1), ScoringOptions()
+    behind = max(n_layers - n_layers // 2 - 1, 1)
     speed: dict[str, float] = {}
     score_grid(model, prompts, [_edits(model, middle, "last")], options)
     plain = _timed(lambda: score_grid(model, prompts, [], options))
@@ -131,7 +138,7 @@ def _of_questions(
     rows = [list(row) for row in prompts.rows]
     speed["read"] = _timed(lambda: [*record(model, rows, sites, "last")]) / (tokens * n_layers)
     vector = _random(model, middle)
-    speed["gradient"] = _timed(lambda: first_order(model, [vector], items)) / (tokens * n_layers)
+    speed["gradient"] = _timed(lambda: first_order(model, [vector], items, options=options)) / (tokens * n_layers)
     stems = [f"{item.stem} {option}" for item in items for option in (item.matching, item.other, "Yes")]
     decoding = Decoding(max_new_tokens=NEW_TOKENS, stop_at_eos=False)
     edits = _edits(model, middle, "all")
@@ -162,7 +169,9 @@ def _edits(model: SteerableModel, site: str, rule: str, seed: int = 0) -> list[I
 
 
 def _random(model: SteerableModel, site: str, seed: int = 0) -> SteeringVector:
-    direction = torch.randn(int(model.cfg.d_model), generator=torch.Generator().manual_seed(seed))
+    direction = torch.randn(
+        int(model.cfg.d_model), generator=torch.Generator().manual_seed(seed), device="cpu", dtype=torch.float32
+    )
     return SteeringVector(
         name=f"measured {seed}",
         directions={Site.parse(site): direction},
@@ -174,6 +183,13 @@ def _random(model: SteerableModel, site: str, seed: int = 0) -> SteeringVector:
         activation_norms={Site.parse(site): 1.0},
         fingerprint=fingerprint(model),
     )
+
+
+def _asked_lengths(model: SteerableModel, items: Sequence[ChoiceItem], asking: ScoringOptions) -> tuple[int, ...]:
+    """Tokens of all rows in which each item is asked."""
+    rows = [len(row) for row in asking.prepare(model, items).rows]
+    each = len(rows) // len(items)
+    return tuple(sum(rows[place : place + each]) for place in range(0, len(rows), each))
 
 
 def _lengths(model: SteerableModel, texts: Sequence[str]) -> tuple[int, ...]:

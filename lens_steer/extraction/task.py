@@ -25,7 +25,7 @@ from lens_steer.extraction.sequences import Sequences, read_source
 from lens_steer.extraction.store import Store
 from lens_steer.hooks.positions import Positions
 from lens_steer.hooks.sites import Site, check_site
-from lens_steer.model import SteerableModel, fingerprint, is_hooked, why_not_shared
+from lens_steer.model import SteerableModel, is_hooked, why_not_shared
 
 
 @shown()
@@ -84,9 +84,9 @@ def prepare(
             f"{label}: position {str(rule)!r} selects more tokens on one side than on the other, and {method} works on "
             "pairs of activations; read at 'last', or choose a method for unpaired sides, such as 'mean_difference'."
         )
-    positive = sequences.is_positive(torch.arange(len(counts)))
+    positive = sequences.is_positive(torch.arange(len(counts), device="cpu"))
     n_positive, n_negative = int(counts[positive].sum()), int(counts[~positive].sum())
-    widths = [site.width(int(model.cfg.d_model), fingerprint(model).d_head) or 0 for site in sites]
+    widths = [site.width(int(model.cfg.d_model), int(model.cfg.d_head)) or 0 for site in sites]
     check_memory(method, n_positive, n_negative, widths, options.memory_limit)
     return ExtractionTask(
         sequences=sequences,
@@ -161,7 +161,7 @@ def _why_not_shared(model: SteerableModel) -> str:
 
 def _counts(sequences: Sequences, reading: ReadSpec, plan: list[RowBatch]) -> Int[Tensor, " n"]:
     """The number of tokens read from each sequence; raises for a sequence without any."""
-    counts = torch.zeros(len(sequences.rows), dtype=torch.long)
+    counts = torch.zeros(len(sequences.rows), dtype=torch.long, device="cpu")
     for batch in plan:
         counts += torch.bincount(locate(sequences.rows, batch, reading)[0], minlength=len(counts))
     if not bool(counts.all()):

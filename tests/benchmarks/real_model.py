@@ -69,8 +69,8 @@ def contenders(model: Any, peers: Peers, contrast: ContrastSet) -> dict[str, Cal
     decoding = Decoding(max_new_tokens=NEW, stop_at_eos=False)
 
     def sweep(configurations: Any, reuse: bool) -> Callable[[], Any]:
-        options = GridOptions(reuse=reuse, batch_size=PROMPTS)
-        return lambda: run_grid(model, rows, configurations, lambda *_: lambda logits: logits[:, 0, :1], options)
+        options = GridOptions(reuse=reuse)
+        return lambda: run_grid(model, rows, configurations, lambda *_: lambda logits: logits[:, :1], options)
 
     runs: dict[str, Callable[[], Any]] = {
         "extraction": lambda: extract(model, contrast),

@@ -93,11 +93,11 @@ def test_random_directions_go_through_the_same_choice_and_none_goes_as_far(resul
     for name, rows in result.chosen.groupby("behaviour"):
         assert list(rows["vector"]) == ["steering", "random 0", "random 1", "random 2"], name
         assert set(rows["strength"]) <= {1.0} and p_value(pd.DataFrame(rows)) == 0.25
-    row = result.summary().set_index("behaviour").loc["sycophancy"]
-    steering = result.chosen.query("behaviour == 'sycophancy' and vector == 'steering'").iloc[0]
+    row: Any = result.summary().set_index("behaviour").loc["sycophancy"]
+    steering: Any = result.chosen.query("behaviour == 'sycophancy' and vector == 'steering'").iloc[0]
     assert row["effect"] == steering["effect"] == pytest.approx(steering["excess"] + steering["band"])
     answers = result.answers[result.answers["behaviour"] == "sycophancy"]
-    means = answers.groupby("strength")["logit_difference"].mean()
+    means: Any = answers.groupby("strength")["logit_difference"].mean()
     assert row["effect"] == pytest.approx((means.loc[1.0] - means.loc[-1.0]) / 2)
 
 

@@ -92,6 +92,38 @@ def test_a_skill_is_selective_only_beyond_its_level_and_its_random_directions(re
     assert found.verdict == "selective, but so are random directions" and found.holds is False
 
 
+@pytest.mark.parametrize(
+    ("query", "values", "verdict", "holds"),
+    [
+        ("vector == 'random 0'", {"retained": 0.91}, "selective, but so are random directions", False),
+        ("vector == 'random 0'", {"retained": 0.89}, "selective", True),
+        ("vector == 'steering'", {"low": 0.49}, "not selective", False),
+        ("vector == 'steering'", {"low": float("nan")}, "no interval to tell by", None),
+        ("vector != 'steering'", {"vector": "permuted 0"}, "selective; no random directions to compare with", None),
+    ],
+)
+def test_a_skill_is_selective_by_the_lower_end_of_its_interval(
+    results: Path, query: str, values: dict[str, Any], verdict: str, holds: bool | None
+) -> None:
+    edit(results / "broad" / "retained.csv", "broad_skill retained", f"target == 'code' and {query}", **values)
+    found = said(results, "Broad skills: how")["code (corrected)"]
+    assert found.verdict == verdict and found.holds is holds
+
+
+def test_what_further_skills_retain_at_the_chosen_point_is_said(results: Path) -> None:
+    place = {"target": "code", "reading": "corrected"}
+    shares = {"text": 0.92, "code": 0.45, "german": 0.51}
+    rows = [
+        place | {"skill": skill, "relative_top1": v, "relative_top1_low": v - 0.05, "relative_top1_high": v + 0.03}
+        for skill, v in shares.items()
+    ]
+    _ = save_table(results / "broad" / "others.csv", "broad_skill others", pd.DataFrame(rows), {})
+    found = said(results, "Broad skills: how")
+    words = found["code (corrected)"].words.replace("\N{NO-BREAK SPACE}", " ")
+    assert words.endswith("There german retains 51 % [46, 54].")
+    assert "There" not in found["python (corrected)"].words
+
+
 def test_a_level_that_is_not_reached_is_said(results: Path) -> None:
     nan = float("nan")
     edit(
@@ -118,6 +150,9 @@ def test_onsets_are_told_with_their_interval_and_what_is_censored_as_such(result
     adding = found["answers, adding"]
     assert adding.verdict == "from 1.12 on" and "interval [0.90, 1.30]; strengths were tried up to 2" in adding.words
     assert "vector of sycophancy" in adding.words and "Unsteered, they are not collapsed (30 items)" in adding.words
+    assert (
+        "Of 2 random directions of the same norm, 2 collapse on this grid, from 1.40 to 1.80 in size." in adding.words
+    )
     assert found["answers, subtracting"].verdict == "not up to -2"
     already = found["generation, adding"].words
     assert "are collapsed already (13 prompts)" in already and "beyond the grid" in already

@@ -13,6 +13,7 @@ from lens_steer.hooks.sites import Site
 from lens_steer.model import fast_forward as fast_forward_module
 from lens_steer.model import load_model, may_fast_forward, new_cache, pad, tokenize
 from lens_steer.model.fast_forward import FastForward
+from lens_steer.model.settings import forward_settings
 
 V = torch.randn(16, generator=torch.Generator().manual_seed(3))
 ROWS = [[0, 40, 41, 42, 43], [0, 44, 45]]
@@ -138,3 +139,13 @@ def test_the_trial_is_run_again_when_a_setting_has_changed(llama_folder: Any, mo
         model.blocks[0].ln1.original_component.variance_epsilon = eps
         may_fast_forward(model)
     assert len(trials) == 4
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_steered_generation_takes_the_plain_modules_too(request: pytest.FixtureRequest, name: str) -> None:
+    model = request.getfixturevalue(name)
+    assert may_fast_forward(model)
+    before = forward_settings(model)
+    with steer(model, Intervention.at("resid_post@0", V), learn_prompts=True):
+        assert may_fast_forward(model) and forward_settings(model) == before
+        generate(model, ROWS, decoding=Decoding(max_new_tokens=2, stop_at_eos=False))

@@ -5,8 +5,8 @@
     run      every study of `experiments.registry` whose needs are met, each written and recorded when it ends
 
 The folder gets each figure as PNG and PDF with its tidy data, the test answers, the vectors, the tables of each study
-in a folder of its own, and `run.json`. The same seed gives the same bytes in every table. A run that was ended goes on:
-finished studies are kept, and finished passes of the others are in `checkpoint/`.
+in a folder of its own, each table as LaTeX beside its CSV, and `run.json`. The same seed gives the same bytes in every
+table. A run that was ended goes on: finished studies are kept, and finished passes of the others are in `checkpoint/`.
 """
 
 import time
@@ -21,15 +21,14 @@ import pandas as pd
 
 from lens_steer import figures
 from lens_steer._util.files import write_whole
-from lens_steer._util.lock import sole
 from lens_steer.cli.data import file_behaviours, file_corpora, lab_behaviours, lab_corpora
+from lens_steer.cli.reproduce.lock import sole
 from lens_steer.cli.reproduce.record import Record, begin
 from lens_steer.cli.reproduce.settings import RunSettings, budget_seconds
 from lens_steer.cli.source import ModelSource
 from lens_steer.data.corpora import Corpus
 from lens_steer.data.splits import SPLITS, Splits
 from lens_steer.errors import LensSteerError, SettingsError
-from lens_steer.evaluation.score import prepare_choices
 from lens_steer.experiments.individual_steering import IndividualResult
 from lens_steer.experiments.method_comparison import effect_table
 from lens_steer.experiments.method_comparison.lab import function_vector_table, lab_method_table
@@ -143,12 +142,12 @@ def load(settings: RunSettings) -> Loaded:
     if settings.on_lab:
         behaviours, corpora = lab_behaviours(), lab_corpora()
     neutral = NEUTRAL_ON_LAB if settings.on_lab else settings.neutral
-    source = ModelSource(settings.model, settings.device, settings.dtype, settings.device_map)
+    source = ModelSource(settings.model, settings.device, settings.dtype, settings.device_map, settings.prepend_bos)
     model, left_out, chosen = source.load(), dict[str, str](), []
     for name, splits in list(behaviours.items()):
         try:
             for split in SPLITS:
-                prepare_choices(model, getattr(splits, split))
+                settings.asking.prepare(model, getattr(splits, split))
         except LensSteerError as error:
             left_out[name] = f"cannot be asked: {error}"
             del behaviours[name]
@@ -192,7 +191,7 @@ def make_run_plan(settings: RunSettings, loaded: Loaded, began: float) -> RunPla
     for study in loaded.studies:
         positions = getattr(settings.setup(study).settings, "positions", ())
         rules |= dict.fromkeys([positions] if isinstance(positions, str) else positions)
-    speed = measure_speed(loaded.model, items, documents, [rule for rule in rules if rule])
+    speed = measure_speed(loaded.model, items, documents, [rule for rule in rules if rule], settings.asking)
     works, extent = _works(settings, loaded)
     budget, spent = budget_seconds(settings.budget), time.monotonic() - began
     plan = make_plan(works, speed, budget, spent)
@@ -201,6 +200,8 @@ def make_run_plan(settings: RunSettings, loaded: Loaded, began: float) -> RunPla
 
 ROWS = 64
 """Rows of one pass, for the memory."""
+FAILURES = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+"""What a study may fail with while the others go on; torch's lack of memory is a RuntimeError."""
 
 
 def _planned_again(settings: RunSettings, loaded: Loaded, known: Mapping[str, Any]) -> RunPlan:
@@ -212,7 +213,7 @@ def _planned_again(settings: RunSettings, loaded: Loaded, known: Mapping[str, An
 
 def _works(settings: RunSettings, loaded: Loaded) -> tuple[dict[str, Callable[[Sizes], Work]], Any]:
     """The work of each study as a function of sizes, and the extent of all data."""
-    extent = extent_of(loaded.model, loaded.behaviours, loaded.corpora, loaded.neutral)
+    extent = extent_of(loaded.model, loaded.behaviours, loaded.corpora, loaded.neutral, settings.asking)
 
     def work(study: Study, sizes: Sizes) -> Work:
         setup = settings.setup(study)
@@ -240,9 +241,9 @@ def _run(settings: RunSettings, loaded: Loaded, sizes: Sizes, record: Record, pr
             if study.name == "individual":
                 individual = found
             if study in pending:
-                files = [*found.save(record.folder / study.folder), *_draw(study, found, record.folder)]
+                files = [*_write_tables(study, found, record.folder), *_draw(study, found, record.folder)]
                 record.add(study, files, _facts(study, found), time.monotonic() - began)
-        except Exception as error:
+        except FAILURES as error:
             record.content["failed"][study.name] = f"{type(error).__name__}: {error}"
             if not isinstance(error, LensSteerError | OSError):
                 record.content["failed"][study.name] += f"\n{traceback.format_exc()}"
@@ -302,14 +303,31 @@ def reproduce_methods(out: Path, *, progress: bool = False) -> tuple[pd.DataFram
     rows, tasks = lab_method_table(model, progress), function_vector_table(model, progress)
     table = effect_table(rows)
     _draw(METHODS, rows, out)
-    write_whole(out / "function_vectors.csv", tasks.to_csv(index=False, float_format="%.6g").encode())
+    path = write_whole(out / "function_vectors.csv", tasks.to_csv(index=False, float_format="%.6g").encode())
+    caption = figures.table_caption("Function vectors: probability of the right answer", tasks)
+    figures.write_latex(path, tasks, caption)
     return table, tasks
 
 
+def _write_tables(study: Study, result: Any, out: Path) -> list[Path]:
+    """Every table of a study, as CSV and as LaTeX."""
+    written = result.save(out / study.folder)
+    frames = result.tables()
+    for path in [path for path in written if path.suffix == ".csv"]:
+        frame, title = frames[path.stem], f"{study.title}: {path.stem.replace('_', ' ')}"
+        if len(frame):
+            written.append(figures.write_latex(path, frame, figures.table_caption(title, frame)))
+    return written
+
+
 def _draw(study: Study, result: object, out: Path) -> list[Path]:
-    """Every figure of a study with its data."""
-    drawn = study.drawn(result).items()
-    return [path for name, (figure, data) in drawn for path in figures.save_figure(figure, data, out, name)]
+    """Every figure of a study with its data, as CSV and as LaTeX."""
+    written = []
+    for name, (figure, data) in study.drawn(result).items():
+        written += figures.save_figure(figure, data, out, name)
+        caption = figure.caption or figures.table_caption(study.title, data)
+        written.append(figures.write_latex(out / f"{name}.csv", data, caption))
+    return written
 
 
 def _chosen(result: IndividualResult) -> dict[str, Any]:

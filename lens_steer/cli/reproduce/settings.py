@@ -24,6 +24,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from lens_steer.data.splits import SPLITS
 from lens_steer.errors import BudgetError, FormatError, SettingsError
+from lens_steer.evaluation.prompts import Scoring
+from lens_steer.evaluation.score import ScoringOptions
 from lens_steer.experiments.registry import studies
 from lens_steer.experiments.study import Setup, Study
 
@@ -37,13 +39,15 @@ class RunSettings:
 
     `data` are files of questions by behaviour, `text` files, folders or globs of texts by corpus; side effects are
     measured on the corpus `neutral`. `limit` is the most items of one file. `sites`, `strengths` and `positions` are
-    those of individual steering. `only` names the studies; all where it is empty. `budget` is a time, such as `10m`.
+    those of individual steering; `scoring` and `chat`, how questions are asked, are of all studies. `only` names the
+    studies; all where it is empty. `budget` is a time, such as `10m`.
     """
 
     model: str = "lab"
     device: str = "cpu"
     dtype: str = "float32"
     device_map: str = ""
+    prepend_bos: bool | None = None
     data: Mapping[str, str] = field(default_factory=dict)
     text: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     neutral: str = "neutral"
@@ -51,6 +55,8 @@ class RunSettings:
     sites: tuple[str, ...] = ()
     strengths: tuple[float, ...] = ()
     positions: tuple[str, ...] = ()
+    scoring: Scoring = "letter"
+    chat: bool = False
     seed: int = 0
     only: tuple[str, ...] = ()
     budget: str = ""
@@ -67,6 +73,11 @@ class RunSettings:
         plain = {name: value for name, value in asdict(self).items() if name != "tables"}
         return json.loads(json.dumps({**plain, **self.tables}))
 
+    @property
+    def asking(self) -> ScoringOptions:
+        """How questions are asked."""
+        return ScoringOptions(scoring=self.scoring, chat=self.chat)
+
     def setup(self, study: Study) -> Setup:
         """The settings and limits of a study: its own, or those for the lab's data, and what the tables change.
 
@@ -74,7 +85,9 @@ class RunSettings:
             SettingsError: a key or value that the study has not.
         """
         given = study.lab if self.on_lab and study.lab is not None else study.setup
-        table = {"seed": self.seed} | dict(self.tables.get(study.name, {}))
+        has = {entry.name for entry in fields(given.settings)} if given.settings is not None else set()
+        table = {name: getattr(self, name) for name in ("seed", "scoring", "chat") if name in has}
+        table |= dict(self.tables.get(study.name, {}))
         if study.name == "individual":
             own = {name: getattr(self, name) for name in ("sites", "strengths", "positions")}
             table = {name: value for name, value in own.items() if value} | table

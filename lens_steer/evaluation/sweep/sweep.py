@@ -27,7 +27,7 @@ import pandas as pd
 
 from lens_steer.data.choices import ChoiceItem
 from lens_steer.errors import ScoreError, SteeringWarning
-from lens_steer.evaluation.score import ScoringOptions, prepare_choices, score_grid
+from lens_steer.evaluation.score import ScoringOptions, score_grid
 from lens_steer.evaluation.sweep.result import SweepResult
 from lens_steer.hooks import Intervention, Scale, require_unsteered
 from lens_steer.hooks.positions import Positions
@@ -116,7 +116,7 @@ def sweep_each(
     configurations = [
         [Intervention.of(vectors[number], site, strength, scale, positions)] for number, site, strength in points
     ]
-    scores = score_grid(model, prepare_choices(model, items, options.template), configurations, options)
+    scores = score_grid(model, options.prepare(model, items), configurations, options)
     scored = dict(zip(points, scores.configurations, strict=True))
     found, about = [], (fingerprint(model).name, str(scale), str(Positions.parse(positions)))
     for number, vector in enumerate(vectors):
@@ -127,7 +127,7 @@ def sweep_each(
                 point = {**facts, "site": str(site), "kind": site.kind, "layer": site.layer, "strength": strength}
                 frames.append(_behind(point, scored.get((number, site, strength), scores.unsteered).to_frame()))
         frame = pd.concat(frames, ignore_index=True)
-        whole = {**facts, "method": vector.method, "path": scores.path}
+        whole = {**facts, "method": vector.method, "path": scores.path, "scoring": options.scoring}
         found.append(SweepResult(**whole, sites=wanted, strengths=grid, frame=frame))
     return tuple(found)
 
@@ -178,7 +178,7 @@ def sweep_together(
         ]
         for point in points
     ]
-    scores = score_grid(model, prepare_choices(model, items, options.template), configurations, options)
+    scores = score_grid(model, options.prepare(model, items), configurations, options)
     frames = [
         _behind(dict(zip(names, point, strict=True)), found.to_frame())
         for point, found in zip(points, scores.configurations, strict=True)

@@ -50,10 +50,11 @@ def run(context: StudyContext) -> CollapseResult:
 
 
 def work(settings: CollapseStudy, extent: Extent) -> Work:
-    """Questions asked twice, and prompts continued, at every strength."""
+    """Questions asked and prompts continued, at every strength of the vector and of each random direction."""
     longest = max((sum(rows["test"]) for rows in extent.prompts.values()), default=0)
     n, corpora = len(settings.strengths), len(settings.corpora or extent.documents)
-    asked = extent.asked(2.0 * longest, settings.positions, [extent.n_layers], n)
+    n *= 1 + settings.n_random
+    asked = extent.asked(float(longest), settings.positions, [extent.n_layers], n)
     prompts = PROMPTS_EACH * (corpora + 1) if corpora else 3 * PROMPTS_EACH
     return asked + Work({"generated": float(n * prompts * settings.new_tokens)})
 

@@ -34,6 +34,7 @@ from lens_steer.data.choices import ChoiceItem, ChoiceTemplate
 from lens_steer.data.contrast import contrast_from_choices
 from lens_steer.data.splits import Splits
 from lens_steer.errors import ScoreError
+from lens_steer.evaluation.prompts import Scoring
 from lens_steer.evaluation.score import ScoringOptions
 from lens_steer.evaluation.select import OperatingPoint, choose_each
 from lens_steer.evaluation.sweep import SweepResult, first_order, sweep_each
@@ -76,6 +77,8 @@ class Individual:
     mapped: bool = True
     lens_tokens: int = 8
     template: ChoiceTemplate = field(default_factory=ChoiceTemplate)
+    scoring: Scoring = "letter"
+    chat: bool = False
     batch_size: int = 64
     checkpoint: str | None = None
     seed: int = 0
@@ -103,6 +106,10 @@ class IndividualResult:
     lens: pd.DataFrame
     facts: Mapping[str, object] = field(default_factory=dict)
 
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The tables that are saved, by the name of their file."""
+        return {"test_answers": self.answers, "summary": self.summary(), "chosen": self.chosen}
+
     def save(self, folder: str | Path) -> list[Path]:
         """Writes the summary, the chosen points of all vectors, the test answers and the vectors.
 
@@ -112,10 +119,9 @@ class IndividualResult:
         Returns:
             The paths written.
         """
-        tables = {"test_answers": self.answers, "summary": self.summary(), "chosen": self.chosen}
         written = [
             write_whole(Path(folder) / f"{name}.csv", frame.to_csv(index=False, float_format="%.6g").encode())
-            for name, frame in tables.items()
+            for name, frame in self.tables().items()
         ]
         vectors = self.vectors.items()
         return written + [vector.save(Path(folder) / "vectors" / f"{name}.safetensors") for name, vector in vectors]
@@ -355,7 +361,13 @@ def _relative_norm(vector: SteeringVector, scale: Scale, point: OperatingPoint) 
 
 
 def _options(settings: Individual) -> ScoringOptions:
-    return ScoringOptions(template=settings.template, batch_size=settings.batch_size, checkpoint=settings.checkpoint)
+    return ScoringOptions(
+        template=settings.template,
+        scoring=settings.scoring,
+        chat=settings.chat,
+        batch_size=settings.batch_size,
+        checkpoint=settings.checkpoint,
+    )
 
 
 def _labelled(frame: pd.DataFrame, name: str, scale: str) -> pd.DataFrame:
