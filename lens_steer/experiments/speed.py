@@ -1,7 +1,7 @@
 """How long a model and its data are, and how fast this machine runs them: what plans are made of.
 
     plain         t(unsteered) / (tokens x blocks)
-    asked RULE    [t(n configurations at the middle block) - t(unsteered)] / (tokens x blocks x n)
+    asked RULE    t(steered passes at the middle block) / (tokens x blocks x configurations)      a few questions
     texts         [t(one at the middle block) - t(one at the last)] / (tokens x blocks)
     predicted     [t(one at the last) - t(unsteered)] / tokens
     gradient      t(forward and backward) / (tokens x blocks)        read    t(forward that records) / (tokens x blocks)
@@ -10,6 +10,7 @@
 A few questions and documents are forwarded once each; the numbers that they give are not used.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,7 +20,11 @@ import torch
 from lens_steer.data.choices import ChoiceItem
 from lens_steer.data.corpora import Corpus
 from lens_steer.data.splits import SPLITS, Splits
-from lens_steer.evaluation.score import ScoringOptions, score_grid
+from lens_steer.evaluation.grid import Configuration, why_not_reused
+from lens_steer.evaluation.grid.passes import forward_unsteered, plain_passes, reused_passes
+from lens_steer.evaluation.grid.plan import plan_grid
+from lens_steer.evaluation.prompts import Prompts
+from lens_steer.evaluation.score import ScoringOptions
 from lens_steer.evaluation.side_effects import side_effect_grid
 from lens_steer.evaluation.sweep import first_order
 from lens_steer.experiments.plan import Extent
@@ -30,7 +35,7 @@ from lens_steer.hooks.sites import Site
 from lens_steer.model import SteerableModel, dtype_of, fingerprint, tokenize
 from lens_steer.vector import SteeringVector
 
-QUESTIONS, DOCUMENTS, MOST_TOKENS, NEW_TOKENS = 4, 3, 128, 3
+QUESTIONS, DOCUMENTS, MOST_TOKENS, PROMPTS, NEW_TOKENS = 4, 3, 128, 12, 4
 LONG = 1.0
 """Seconds of one configuration above which a full pass, which is faster for each, is not tried."""
 BACKWARD = 3
@@ -124,15 +129,14 @@ def _of_questions(
     prompts = options.prepare(model, items)
     tokens, n_layers = sum(map(len, prompts.rows)), int(model.cfg.n_layers)
     behind = max(n_layers - n_layers // 2 - 1, 1)
-    score_grid(model, prompts, [_edits(model, middle, "last")], options)
-    plain = _timed(lambda: score_grid(model, prompts, [], options))
-    speed = {"plain": plain / (tokens * n_layers)}
+    speed: dict[str, float] = {}
     for rule in rules:
         for n in (1, max(options.batch_size // len(prompts.rows), 1)):
             edits = [_edits(model, middle, rule, seed) for seed in range(n)]
-            took = _timed(lambda edits=edits: score_grid(model, prompts, edits, options)) - plain
-            speed[f"asked {rule}"] = max(took / (n * tokens * behind), LEAST)
-            if took > LONG:
+            plain, steered = _passes(model, prompts, edits, options.batch_size)
+            speed["plain"] = min(plain / (tokens * n_layers), speed.get("plain", math.inf))
+            speed[f"asked {rule}"] = steered / (n * tokens * behind)
+            if steered > LONG:
                 break
     reading = [f"resid_post@{layer}" for layer in range(n_layers)]
     sites = [Site.parse(name) for name in reading]
@@ -140,11 +144,31 @@ def _of_questions(
     speed["read"] = _timed(lambda: [*record(model, rows, sites, "last")]) / (tokens * n_layers)
     vector = _random(model, middle)
     speed["gradient"] = _timed(lambda: first_order(model, [vector], items, options=options)) / (tokens * n_layers)
-    stems = [f"{item.stem} {option}" for item in items for option in (item.matching, item.other, "Yes")]
+    words = [word for item in items for word in item.stem.split()]
+    begun = [" ".join(words[place : place + 3]) for place in range(0, len(words), 3)][:PROMPTS]
     decoding = Decoding(max_new_tokens=NEW_TOKENS, stop_at_eos=False)
     edits = _edits(model, middle, "all")
-    written = _timed(lambda: generate(model, stems, edits, decoding, record=True))
-    return speed | {"generated": written / (NEW_TOKENS * len(stems))}
+    written = _timed(lambda: generate(model, begun, edits, decoding, record=True))
+    return speed | {"generated": written / (NEW_TOKENS * len(begun))}
+
+
+def _passes(
+    model: SteerableModel, prompts: Prompts, configurations: Sequence[Configuration], batch_size: int
+) -> tuple[float, float]:
+    """Seconds of the unsteered passes of some questions, and of the steered ones."""
+    scored = "last" if prompts.by_letter else "continuation"
+    lengths = None if prompts.by_letter else prompts.lengths
+    reuse, plain, steered = not why_not_reused(model, configurations), 0.0, 0.0
+    for batch in plan_grid(model, prompts.rows, configurations, batch_size, scored, lengths):
+        began = time.perf_counter()
+        unsteered = forward_unsteered(model, prompts.rows, batch, scored, reuse)
+        unsteered.logits.whole()
+        between = time.perf_counter()
+        for _, found in (reused_passes if reuse else plain_passes)(model, unsteered, batch, batch.passes):
+            for logits in found:
+                logits.whole()
+        plain, steered = plain + between - began, steered + time.perf_counter() - between
+    return plain, steered
 
 
 def _of_documents(model: SteerableModel, documents: Sequence[str], middle: str, last: str) -> dict[str, float]:

@@ -56,7 +56,10 @@ def work(settings: CollapseStudy, extent: Extent) -> Work:
     n *= 1 + settings.n_random
     asked = extent.asked(float(longest), settings.positions, [extent.n_layers], n)
     prompts = PROMPTS_EACH * (corpora + 1) if corpora else 3 * PROMPTS_EACH
-    return asked + Work({"generated": float(n * prompts * settings.new_tokens)})
+    items = max((len(rows["test"]) for rows in extent.prompts.values()), default=1)
+    begun = PROMPTS_EACH if corpora else prompts
+    stems = {"plain": float(n * begun * extent.n_layers) * longest / (2 * max(items, 1))}
+    return asked + Work({"generated": float(n * prompts * settings.new_tokens)} | stems)
 
 
 def reduced(settings: CollapseStudy, sizes: Sizes) -> CollapseStudy:
