@@ -24,6 +24,7 @@ from jaxtyping import Bool, Float, Shaped
 from scipy import stats
 from torch import Tensor
 
+from lens_steer._util.shown import shown
 from lens_steer.errors import ScoreError
 
 MODAL_LIMIT = 0.95
@@ -35,6 +36,7 @@ Texts = tuple[Sequence[str], Sequence[str]]
 """The text of every answer, and of every matching option, where all items have the same texts."""
 
 
+@shown()
 @dataclass(frozen=True, kw_only=True)
 class Collapse:
     """Result of the collapse rule; `reason` is empty where the answers have not collapsed.
