@@ -92,17 +92,20 @@ def points() -> pd.DataFrame:
 
 
 def collapsing() -> pd.DataFrame:
-    numbers = "matching_rate modal_letter_share answer_probability faulty_share answer_entropy gold_entropy distinct_n"
-    numbers += " cross_prompt_similarity repetition_share looping_share ngram_entropy step_entropy"
+    names = "modal_letter_share answer_probability faulty_share collapsed_share cross_prompt_similarity distinct_n"
     rows = {"strength": STRENGTHS, "scale": "raw", "answers_collapsed": (False, False, True)}
-    rows |= {"generation_collapsed": (True, False, False), **dict.fromkeys(numbers.split(), (0.2, 0.5, 1.0))}
-    return pd.DataFrame(rows)
+    rows |= {"generation_collapsed": (True, False, False), **dict.fromkeys(names.split(), (0.2, 0.5, 1.0))}
+    steering = pd.DataFrame({"vector": "steering", **rows})
+    controls = [steering.assign(vector=f"random {i}", collapsed_share=share) for i, share in enumerate((0.1, 0.3))]
+    return pd.concat([steering, *controls], ignore_index=True)
 
 
 def thresholds() -> pd.DataFrame:
     onsets = [("answers", "adding", 0.5, 0.4, 0.6, False), ("generation", "subtracting", -0.5, -np.inf, -0.4, False)]
     onsets += [("answers", "subtracting", -np.inf, -np.inf, -np.inf, True)]
-    return pd.DataFrame(onsets, columns=["rule", "direction", "strength", "low", "high", "censored"])
+    steering = pd.DataFrame(onsets, columns=["rule", "direction", "strength", "low", "high", "censored"])
+    control = steering.assign(vector="random 0", strength=0.75)
+    return pd.concat([steering.assign(vector="steering"), control], ignore_index=True).assign(n=12)
 
 
 def effects() -> pd.DataFrame:
@@ -204,8 +207,8 @@ def joint_pairs() -> tuple[pd.DataFrame, pd.DataFrame]:
         | {"measured_low": -0.5, "measured_high": 0.1 if x == "a" else -0.2, "random_low": -0.1, "random_high": 0.1}
         for x, y in product(NAMES, NAMES)
     ]
-    agreement = {"statistic": "spearman", "value": 0.8, "low": 0.5, "high": 0.9, "where": "combined"}
-    return pd.DataFrame(rows).assign(where="combined"), pd.DataFrame([agreement])
+    agreement = {"statistic": "pearson", "value": 0.8, "low": 0.5, "high": 0.9, "where": "combined"}
+    return pd.DataFrame(rows).assign(where="combined"), pd.DataFrame([agreement | {"without_geometry": 0.3, "p": 0.2}])
 
 
 def assignments() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -286,6 +289,18 @@ def layers() -> pd.DataFrame:
     return wide.assign(rate_low=wide["matching_rate"] - 0.05, rate_high=wide["matching_rate"] + 0.05)
 
 
+def published_simultaneous() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Two behaviours over three scalars, the last one collapsed, and the top-1 accuracy at each."""
+    rows = [
+        {"strength": s, "behaviour": name, "total": 40, "matches": matches, "faulty": 0, "collapsed": s == 1}
+        for name in ("a", "b_c")
+        for s, matches in zip(STRENGTHS, (8, 20, 30), strict=True)
+    ]
+    answers = pd.DataFrame(rows).assign(matching_score=lambda frame: frame["matches"] / frame["total"])
+    tax = pd.DataFrame({"strength": STRENGTHS, "documents": 5, "top1": (0.4, 0.5, 0.45)})
+    return answers, tax.assign(relative_top1=tax["top1"] / 0.5)
+
+
 FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "attribution_bars": (contributions(),),
     "collapse_diagnostics": (collapsing(), thresholds()),
@@ -303,6 +318,7 @@ FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "pareto_front": assignments(),
     "persistence_curves": (lasting(),),
     "projection_strip": (projections(),),
+    "published_simultaneous_curve": published_simultaneous(),
     "quality_curves": quality(),
     "scheme_intervals": (joint_points(),),
     "selectivity_curves": (skills(),),

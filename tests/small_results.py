@@ -13,6 +13,7 @@ from lens_steer.figures import save_figure
 
 N_RANDOM = 20
 RATES = {"wealth_seeking": (0.1, 0.5, 0.9), "like_random": (0.35, 0.5, 0.6), "fallen": (0.1, 0.5, 0.95)}
+EFFECTS = {"wealth_seeking": 1.2, "like_random": 0.4, "fallen": 1.3}
 TOKENS = (" now", "<script>document.title='taken'</script>", "\n", "=" * 200, "\x00")
 
 
@@ -21,8 +22,21 @@ def summary() -> pd.DataFrame:
     rows = [
         {"behaviour": name, **place, "subtracted": low, "unsteered": middle, "added": high}
         | {"random_low": 0.3, "random_high": 0.7, "collapsed": name == "fallen"}
+        | {"effect": EFFECTS[name], "effect_low": EFFECTS[name] - 0.2, "effect_high": EFFECTS[name] + 0.2}
+        | {"p": 10 / 21 if name == "like_random" else 1 / 21}
         for name, (low, middle, high) in RATES.items()
     ]
+    return pd.DataFrame(rows)
+
+
+def chosen() -> pd.DataFrame:
+    rows = []
+    for name, effect in EFFECTS.items():
+        rows.append({"behaviour": name, "vector": "steering", "valid": True, "excess": effect - 0.2})
+        rows += [
+            {"behaviour": name, "vector": f"random {k}", "valid": True, "excess": 0.02 * k - 0.1}
+            for k in range(N_RANDOM)
+        ]
     return pd.DataFrame(rows)
 
 
@@ -75,14 +89,18 @@ def comparison() -> pd.DataFrame:
 
 
 def strengths() -> pd.DataFrame:
-    columns = {"strength": (-2.0, 0.0, 2.0), "scale": "raw", "answers_collapsed": (False, False, True)}
-    return pd.DataFrame(columns | {"generation_collapsed": (False, True, True)})
+    columns = {"vector": "steering", "strength": (-2.0, 0.0, 2.0), "scale": "raw", "collapsed_share": (0.1, 0.5, 1.0)}
+    columns |= {"answers_collapsed": (False, False, True), "generation_collapsed": (False, True, True)}
+    return pd.DataFrame(columns)
 
 
 def thresholds() -> pd.DataFrame:
     rows = [("answers", "adding", 1.12, 0.9, 1.3, False), ("answers", "subtracting", float("-inf"), -9.0, -9.0, True)]
     rows += [("generation", "adding", 0.0, 0.0, float("inf"), False)]
-    return pd.DataFrame(rows, columns=["rule", "direction", "strength", "low", "high", "censored"])
+    frame = pd.DataFrame(rows, columns=["rule", "direction", "strength", "low", "high", "censored"])
+    controls = [frame.assign(vector=f"random {i}", strength=size) for i, size in enumerate((1.4, 1.8))]
+    n = {"answers": 30, "generation": 13}
+    return pd.concat([frame.assign(vector="steering"), *controls]).assign(n=lambda rows: rows["rule"].map(n))
 
 
 def joint_points() -> pd.DataFrame:
@@ -166,6 +184,7 @@ def write_results(folder: Path) -> Path:
         figure.subplots().plot([0, 1])
         written += save_figure(figure, frame, folder, name)
     summary().to_csv(folder / "summary.csv", index=False)
+    chosen().to_csv(folder / "chosen.csv", index=False)
     facts = {"settings": {"level": 0.5, "scale": "raw"}, "items": 30, "prompts": 13, "vector": "sycophancy"}
     for name, frame in (("points", points()), ("retained", retained()), ("comparison", comparison())):
         written.append(save_table(folder / "broad" / f"{name}.csv", f"broad_skill {name}", frame, facts))
@@ -178,7 +197,7 @@ def write_results(folder: Path) -> Path:
     written.append(
         save_table(folder / "vector_analysis" / "ablation.csv", "vector_analysis ablation", ablation(), facts)
     )
-    written.append(folder / "summary.csv")
+    written += [folder / "summary.csv", folder / "chosen.csv"]
     record: dict[str, Any] = {
         "command": ["reproduce", "--out", "some folder"],
         "experiment": "individual steering",

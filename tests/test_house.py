@@ -123,6 +123,20 @@ def test_there_is_no_print_assert_pickle_global_blind_except_or_global_seed() ->
     assert not found, "\n".join(found)
 
 
+def test_every_tensor_is_made_with_its_device_and_where_it_is_of_floats_with_its_dtype() -> None:
+    floats = {"zeros", "ones", "empty", "eye", "linspace", "logspace", "rand", "randn"}
+    makers = floats | {"arange", "full", "randint", "randperm", "tensor"}
+    found = []
+    for _, where, node in every(ast.Call):
+        function = node.func if isinstance(node, ast.Call) else None
+        if isinstance(function, ast.Attribute) and ast.unparse(function.value) == "torch":
+            said = {keyword.arg for keyword in getattr(node, "keywords", ())}
+            wanted = {"device"} if function.attr in makers else set()
+            wanted |= {"dtype"} if function.attr in floats else set()
+            found += [f"{where}: torch.{function.attr}() without {name}" for name in sorted(wanted - said)]
+    assert not found, "\n".join(found)
+
+
 def test_the_one_file_that_loads_tensors_of_others_loads_weights_only() -> None:
     loads = [
         {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}

@@ -1,10 +1,15 @@
-"""The notebooks are the manual: each runs from top to bottom on the lab model, and is kept without outputs."""
+"""The notebooks are the manual: each runs from top to bottom, and is kept without outputs.
+
+They run on the lab model, except those whose metadata name a `model`: they are skipped until it has been fetched.
+"""
 
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+
+from lens_steer.model.packaged import packaged_folder
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 SECONDS = 120
@@ -25,5 +30,8 @@ def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_top_to_bottom(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=SECONDS, kernel_name="python3").execute()
+    own = notebook.metadata.get("lens_steer", {})
+    if "model" in own and not packaged_folder(own["model"]).is_dir():
+        pytest.skip(f"the model is not on this machine: lens-steer fetch {own['model']}")
+    NotebookClient(notebook, timeout=own.get("seconds", SECONDS), kernel_name="python3").execute()
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")

@@ -66,7 +66,7 @@ class Persistence:
             row = {"vector": name, over: place, "n": len(group), **group.mean().to_dict()}
             for column in RELATIVE if name == STEERING else ():
                 if column in numbers:
-                    low, high = mean_interval(torch.tensor(group[column].to_numpy()), confidence, seed)
+                    low, high = mean_interval(torch.tensor(group[column].to_numpy(), device="cpu"), confidence, seed)
                     row |= {f"{column}_low": low, f"{column}_high": high}
             rows.append(row)
         return pd.DataFrame(rows)
@@ -140,7 +140,7 @@ def random_edits(interventions: Interventions, n: int = 20, seed: int = 0) -> tu
     for number in range(n):
         edits = []
         for entry in as_interventions(interventions):
-            noise = torch.randn(entry.direction.shape, generator=generator)
+            noise = torch.randn(entry.direction.shape, generator=generator, dtype=torch.float32, device="cpu")
             direction = noise * (entry.direction.float().cpu().norm() / noise.norm())
             edits.append(replace(entry, direction=direction, name=f"random {number}"))
         found.append(tuple(edits))
@@ -163,7 +163,7 @@ def continued(generations: Generations) -> tuple[list[list[int]], list[int]]:
 
 def _direction(model: SteerableModel, interventions: Sequence[Intervention]) -> Float[Tensor, " d_model"]:
     """The unit direction of all edits together, in the stream, float64."""
-    total = torch.zeros(int(model.cfg.d_model), dtype=torch.float64)
+    total = torch.zeros(int(model.cfg.d_model), dtype=torch.float64, device="cpu")
     for entry in interventions:
         direction = entry.direction.double().cpu()
         if entry.site.head is not None:
@@ -194,7 +194,7 @@ def _compared(
     manifolds: Mapping[Site, ActivationStatistics],
 ) -> pd.DataFrame:
     """Two recordings of the same tokens, compared at every site."""
-    starts = torch.tensor(lengths)[before.sequences] - 1
+    starts = torch.tensor(lengths, device="cpu")[before.sequences] - 1
     frames = []
     for site, old in before.activations.items():
         new, norm = after.activations[site], old.double().norm(dim=1)

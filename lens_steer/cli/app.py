@@ -42,9 +42,25 @@ Dtype = Annotated[str, typer.Option(help="What its weights become: float32, bflo
 DeviceMap = Annotated[
     str, typer.Option(help="How its layers are spread over devices, such as auto or balanced; in place of --device.")
 ]
+PrependBos = Annotated[
+    bool | None,
+    typer.Option(
+        "--prepend-bos/--no-prepend-bos",
+        show_default=False,
+        help="Whether every text begins with BOS. Default: as the tokenizer does it by itself.",
+    ),
+]
 Answer = Literal["letter", "text"]
 Balance = Literal["none", "subset", "residual"]
 Scale = Literal["raw", "unit", "relative"]
+Scoring = Annotated[
+    Literal["letter", "option_sum", "option_token", "option_byte", "option_pmi"],
+    typer.Option(
+        help="What is scored of an option: its letter, or the likelihood of its text, summed, per token, per byte, or "
+        "beyond that without the question. Small models follow the place of a letter."
+    ),
+]
+Chat = Annotated[bool, typer.Option(help="Write questions by the model's chat template.")]
 
 
 @app.command()
@@ -55,6 +71,7 @@ def extract(
     device: Device = "cpu",
     dtype: Dtype = "float32",
     device_map: DeviceMap = "",
+    prepend_bos: PrependBos = None,
     sites: Annotated[
         list[str] | None,
         typer.Option(
@@ -85,7 +102,7 @@ def extract(
         from lens_steer.cli.runs import extract_to_file
         from lens_steer.cli.source import ModelSource
 
-        source, where = ModelSource(model, device, dtype, device_map), sites or ["resid_post@*"]
+        source, where = ModelSource(model, device, dtype, device_map, prepend_bos), sites or ["resid_post@*"]
         vector = extract_to_file(source, data, out, where, method, position, answer, balance, cache, progress=True)
     rows = [{"site": str(site), "norm": vector.norm(site)} for site in vector.sites]
     _console().print(_table(pd.DataFrame(rows), vector.name))
@@ -104,6 +121,7 @@ def sweep(
     device: Device = "cpu",
     dtype: Dtype = "float32",
     device_map: DeviceMap = "",
+    prepend_bos: PrependBos = None,
     sites: Annotated[
         list[str] | None,
         typer.Option(help="Where to steer, such as resid_post@8:16; may be repeated. Default: the vector's sites."),
@@ -118,18 +136,23 @@ def sweep(
         Scale,
         typer.Option(help="What strength 1 adds: the vector (raw), its unit vector, or one median activation norm."),
     ] = "raw",
+    scoring: Scoring = "letter",
+    chat: Chat = False,
 ) -> None:
     """Score choice items at every site and strength of a vector; run it again to continue an interrupted sweep."""
     began, grid = time.monotonic(), _numbers(strengths)
     with working("sweeping a vector"):
         from lens_steer.cli.runs import sweep_to_folder
         from lens_steer.cli.source import ModelSource
+        from lens_steer.evaluation.score import ScoringOptions
 
-        source = ModelSource(model, device, dtype, device_map)
-        result, chosen = sweep_to_folder(source, vector, data, out, sites or [], grid, positions, scale, progress=True)
+        source = ModelSource(model, device, dtype, device_map, prepend_bos)
+        options = ScoringOptions(scoring=scoring, chat=chat, progress=True)
+        result, chosen = sweep_to_folder(source, vector, data, out, sites or [], grid, positions, scale, options)
         summary = result.summary()
     here = summary[summary["site"] == str(chosen.site)]
-    columns = ["strength", "logit_difference", "low", "high", "matching_rate", "answer_probability", "collapsed"]
+    columns = ["strength", "logit_difference", "low", "high", "matching_rate", "position_bias", "answer_probability"]
+    columns += ["modal_letter_share" if scoring == "letter" else "modal_text_share", "collapsed"]
     _console().print(_table(pd.DataFrame(here[columns]), f"{result.vector} at {chosen.site}"))
     best = "the best valid point" if chosen.valid else "no point is valid; the best of the collapsed ones"
     said = f"{best}: strength {chosen.strength:g} at {chosen.site}\n"
@@ -143,6 +166,7 @@ def reproduce(
     device: Device = "cpu",
     dtype: Dtype = "float32",
     device_map: DeviceMap = "",
+    prepend_bos: PrependBos = None,
     data: Annotated[
         list[Path] | None,
         typer.Option(help="A file of questions (docs/formats.md); may be repeated. Default: the lab's behaviours."),
@@ -159,7 +183,7 @@ def reproduce(
         from lens_steer.cli.reproduce import reproduce as run
         from lens_steer.cli.source import ModelSource
 
-        source = ModelSource(model, device, dtype, device_map)
+        source = ModelSource(model, device, dtype, device_map, prepend_bos)
         result = run(source, data or [], out, limit=limit, seed=seed, command=command, progress=True)
         summary = _short(result.summary())
     _console().print(_table(summary, "Matching rate on test items, at the point chosen on validation"))
@@ -208,14 +232,18 @@ def fetch(
 
 @app.command()
 def preflight(
-    model: Model = "lab", device: Device = "cpu", dtype: Dtype = "float32", device_map: DeviceMap = ""
+    model: Model = "lab",
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    device_map: DeviceMap = "",
+    prepend_bos: PrependBos = None,
 ) -> None:
     """Check every site of a model: that what is read adds up, and that edits arrive once and where they should."""
     with working("checking every site"):
         from lens_steer.cli.source import ModelSource
         from lens_steer.hooks.preflight import preflight as run
 
-        found = run(ModelSource(model, device, dtype, device_map).load())
+        found = run(ModelSource(model, device, dtype, device_map, prepend_bos).load())
     frame = found.to_frame()
     _console().print(_table(frame, f"Sites of {model}, tolerance {found.tolerance:g}", required="passed"))
     raise typer.Exit(0 if all(check.passed for check in found.checks) else 1)
@@ -227,6 +255,7 @@ def check(
     device: Device = "cpu",
     dtype: Dtype = "float32",
     device_map: DeviceMap = "",
+    prepend_bos: PrependBos = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure what the lab model knows and how it can be steered; exit code 1 if a measurement misses its range."""
@@ -234,7 +263,7 @@ def check(
         from lens_steer.cli.source import ModelSource
         from lens_steer.experiments.lab_check import check_lab
 
-        found = check_lab(ModelSource(model, device, dtype, device_map).load(), progress=True)
+        found = check_lab(ModelSource(model, device, dtype, device_map, prepend_bos).load(), progress=True)
     frame = found.to_frame()
     if json_output:
         sys.stdout.write(json.dumps(frame.to_dict("records"), indent=1) + "\n")

@@ -93,7 +93,7 @@ def sweep_to_folder(
     strengths: Sequence[float] = (0.5, 1.0, 2.0, 3.0),
     positions: str = "all",
     scale: Scale = "raw",
-    progress: bool = False,
+    options: ScoringOptions | None = None,
 ) -> tuple[SweepResult, OperatingPoint]:
     """Sweeps a vector over a behaviour's items and saves the results; an interrupted sweep continues where it stopped.
 
@@ -107,7 +107,7 @@ def sweep_to_folder(
         strengths: in units of the scale; both signs of each, and 0, are swept.
         positions: which tokens of the prompt are edited.
         scale: what strength 1 means.
-        progress: show on stderr how far it has come.
+        options: how items are asked; the checkpoint is that of the folder.
 
     Returns:
         The sweep, and its best operating point.
@@ -117,7 +117,7 @@ def sweep_to_folder(
     model = source.load()
     vector = load_vector(vector_file, model)
     grid = sorted({sign * abs(strength) for strength in strengths for sign in (-1, 1)})
-    options = ScoringOptions(progress=progress, checkpoint=out / "checkpoint")
+    options = replace(options or ScoringOptions(), checkpoint=out / "checkpoint")
     result = sweep(model, vector, items, list(sites) or vector.sites, grid, positions, scale, options)
     chosen = choose_operating_point(result)
     summary = result.summary().assign(positions=result.positions, scale=result.scale)
@@ -132,6 +132,8 @@ def sweep_to_folder(
         "positions": result.positions,
         "scale": result.scale,
         "path": result.path,
+        "scoring": result.scoring,
+        "chat": options.chat,
         "vector": {"name": vector.name, "method": vector.method, "data_hash": vector.data_hash},
         "items": len(items),
         "model": fingerprint(model).to_dict(),

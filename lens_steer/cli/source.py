@@ -13,7 +13,14 @@ class ModelSource:
     device: str = "cpu"
     dtype: str = "float32"
     device_map: str = ""
+    prepend_bos: bool | None = None
 
     def load(self) -> SteerableModel:
         """Loads the model."""
-        return load_model(self.name, device=self.device, dtype=self.dtype, device_map=self.device_map or None)
+        return load_model(
+            self.name,
+            device=self.device,
+            dtype=self.dtype,
+            device_map=self.device_map or None,
+            prepend_bos=self.prepend_bos,
+        )

@@ -1,6 +1,7 @@
-"""Choice items and the template that writes two-choice items as a prompt.
+"""Choice items and the template that writes them as prompts.
 
     prompt(item, order) = "{stem}\\n(A) {first}\\n(B) {second}\\nAnswer: ("     answer = "A) {text of the option}"
+    question(item)      = "{stem}\\nAnswer:"                                     option = " {text of the option}"
 
 A choice item holds the stem and two option texts, without letters or order, so that it can be scored in both orders and
 position bias cancels. A multiple-choice item is a question as published, with two or more ordered options;
@@ -8,6 +9,7 @@ position bias cancels. A multiple-choice item is a question as published, with t
 """
 
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lens_steer._util.shown import shown
@@ -125,21 +127,62 @@ class MultipleChoiceItem:
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceTemplate:
-    """The prompt format of a choice item; the prompt ends right before the letter, which is one token.
+    """How a choice item is written.
+
+    `prompt` lists the options, one a `line`, and ends right before the letter, which is one token; `answer` is what
+    follows it in full. `question` lists none: each `option` continues it by its text. `alone` is what a question
+    leaves when it is taken away. In a chat, the last line of a prompt begins the assistant's answer.
 
     Raises:
         DataError: a field has an unknown placeholder or lacks one, or the letters are equal.
     """
 
-    prompt: str = "{stem}\n(A) {first}\n(B) {second}\nAnswer: ("
-    letters: tuple[str, str] = ("A", "B")
+    prompt: str = "{stem}\n{options}\nAnswer: ("
+    line: str = "({letter}) {text}"
+    letters: tuple[str, ...] = ("A", "B")
     answer: str = "{letter}) {text}"
+    question: str = "{stem}\nAnswer:"
+    option: str = " {text}"
+    alone: str = "Answer:"
 
     def __post_init__(self) -> None:
-        _check_placeholders("prompt", self.prompt, {"stem", "first", "second"})
+        _check_placeholders("prompt", self.prompt, {"stem", "options"}, {"stem", "first", "second"})
+        _check_placeholders("line", self.line, {"letter", "text"})
         _check_placeholders("answer", self.answer, {"letter", "text"})
-        if len(self.letters) != 2 or not all(self.letters) or self.letters[0] == self.letters[1]:
+        _check_placeholders("question", self.question, {"stem"})
+        _check_placeholders("option", self.option, {"text"})
+        _check_placeholders("alone", self.alone, set())
+        if len(self.letters) < 2 or not all(self.letters) or len(set(self.letters)) < len(self.letters):
             raise DataError(f"template letters are {self.letters!r}; give two different letters, such as ('A', 'B').")
+
+    def letters_of(self, n: int) -> tuple[str, ...]:
+        """The letters of a question with `n` options: the template's own, or A, B, C, ... where it has fewer."""
+        if not 2 <= n <= len(string.ascii_uppercase):
+            raise DataError(f"{n} options; a question needs 2 to 26.")
+        return self.letters[:n] if n <= len(self.letters) else tuple(string.ascii_uppercase[:n])
+
+    def write(self, stem: str, options: Sequence[str]) -> str:
+        """A prompt that lists options, ending right before the answer's letter.
+
+        Args:
+            stem: the question.
+            options: their texts, in the order in which they are shown.
+
+        Returns:
+            The prompt's text.
+
+        Raises:
+            DataError: more than two options, and the prompt names the first and second.
+        """
+        if "{options}" not in self.prompt:
+            if len(options) != 2:
+                raise DataError(
+                    f"template prompt {self.prompt!r} lists two options and not {len(options)}; use {{options}}."
+                )
+            return self.prompt.format(stem=stem, first=options[0], second=options[1])
+        letters = self.letters_of(len(options))
+        lines = [self.line.format(letter=letter, text=text) for letter, text in zip(letters, options, strict=True)]
+        return self.prompt.format(stem=stem, options="\n".join(lines))
 
     def render(self, item: ChoiceItem, matching_first: bool) -> str:
         """The prompt of an item in one option order, ending right before the answer's letter.
@@ -151,8 +194,7 @@ class ChoiceTemplate:
         Returns:
             The prompt's text.
         """
-        first, second = (item.matching, item.other) if matching_first else (item.other, item.matching)
-        return self.prompt.format(stem=item.stem, first=first, second=second)
+        return self.write(item.stem, (item.matching, item.other) if matching_first else (item.other, item.matching))
 
     def letter(self, matching_first: bool, matching: bool) -> str:
         """The letter of the matching (or the other) option in one option order."""
@@ -173,12 +215,12 @@ class ChoiceTemplate:
         return self.answer.format(letter=self.letter(matching_first, matching), text=text)
 
 
-def _check_placeholders(field: str, text: str, names: set[str]) -> None:
-    """Refuses a format string whose placeholders are not exactly those named."""
+def _check_placeholders(field: str, text: str, *allowed: set[str]) -> None:
+    """Refuses a format string whose placeholders are not exactly those of one of the allowed sets."""
     try:
         found = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
     except ValueError as error:
         raise DataError(f"template {field} {text!r} cannot be read: {error}; write a brace as {{{{ or }}}}.") from error
-    if found != names:
-        wanted = ", ".join(f"{{{name}}}" for name in sorted(names))
+    if found not in allowed:
+        wanted = " or ".join(", ".join(f"{{{name}}}" for name in sorted(names)) or "none" for names in allowed)
         raise DataError(f"template {field} {text!r} has the placeholders {sorted(found)}; it needs exactly {wanted}.")

@@ -141,7 +141,7 @@ def read(
     format: str | None = None,
     columns: Mapping[str, str | list[str]] | None = None,
     max_skipped: float | int = 0.05,
-    pattern: str | None = None,
+    pattern: str | Sequence[str] | None = None,
     each: Literal["file", "line"] = "file",
 ) -> Reading:
     """Reads questions, contrast pairs or texts from a file, a folder or a dataset.
@@ -153,7 +153,8 @@ def read(
         columns: maps fields to the file's columns: `{"question": "q", "options": ["a", "b"], "answer": "key"}`,
             `{"positive": "good", "negative": "bad"}`, `{"input": "x", "output": "y"}` or `{"text": "body"}`.
         max_skipped: the largest allowed share of unusable entries.
-        pattern: the files of a folder, such as `"**/*.py"`; each is one document.
+        pattern: the files of a folder, such as `"**/*.py"`, each one document; or several patterns, of which those
+            that begin with `!` leave files or folders out, such as `("**/*.py", "!**/tests")`.
         each: whether a document of plain text is the whole file or a line.
 
     Returns:
@@ -170,9 +171,11 @@ def read(
     if isinstance(source, str | Path):
         path = Path(source)
         if path.is_dir() and pattern is not None:
-            entries, skipped, digest = texts.folder(path, pattern)
+            patterns = (pattern,) if isinstance(pattern, str) else tuple(pattern)
+            entries, skipped, digest = texts.folder(path, patterns)
+            container = f"folder, {' '.join(patterns)}"
             return Reading(
-                source=str(path), name=path.name, format="files", container=f"folder, {pattern}", sha256=digest,
+                source=str(path), name=path.name, format="files", container=container, sha256=digest,
                 entries=entries, skipped=skipped,
             )  # fmt: skip
         where, name = str(path), stem(path)

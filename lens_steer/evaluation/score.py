@@ -1,14 +1,16 @@
-"""Choice items scored by a model: one forward pass for each item and option order, read right before the letter.
+"""Choice items scored by a model: by the letter of each option in every order, or by the likelihood of its text.
 
-    m = logit(letter of the matching option) - logit(letter of the other)         p(A) + p(B) = the answer probability
+    m = score(matching option) - score(best other option)      letter: the difference of the letters' logits
+    content   mean of m over the orders                        position   how far the first place is preferred
 
-Only the letter token is scored, at the last token of the prompt, so that the logit difference is the difference of
-log-probabilities (Tan et al. 2024, arXiv 2407.12404, sum the closing bracket too). Both option orders are always asked.
-It is proved for every prompt that prompt + letter is the prompt's tokens and one more, another one for each letter.
+Of a letter only its own token is scored, at the last token of the prompt, so that the logit difference is the
+difference of log-probabilities (Tan et al. 2024, arXiv 2407.12404, sum the closing bracket too). On small models
+letters follow the place alone; the text of an option has no place. `evaluation.prompts` has the formulas.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pandas as pd
 import torch
@@ -18,100 +20,191 @@ from torch import Tensor
 
 from lens_steer._util.progress import track
 from lens_steer._util.shown import shown
-from lens_steer.data.choices import ORDERS, ChoiceItem, ChoiceTemplate
-from lens_steer.errors import OptionTokenError, ScoreError
-from lens_steer.evaluation.grid import Configuration, GridOptions, GridTokens, Numbers, run_grid
+from lens_steer.data.choices import ChoiceTemplate
+from lens_steer.evaluation.grid import Configuration, GridOptions, GridTokens, Numbers, of_prompt, run_grid
+from lens_steer.evaluation.prompts import (
+    Item,
+    Prompts,
+    Scoring,
+    log_likelihoods,
+    prepare_choices,
+    token_log_likelihoods,
+)
 from lens_steer.hooks import Interventions, as_interventions, require_unsteered, steer
 from lens_steer.metrics.collapse import Collapse, collapse
-from lens_steer.model import SteerableModel, logits_after, require_model, tokenize
+from lens_steer.metrics.detection import NOT_DETECTABLE, Detection, detection, detection_of_choices
+from lens_steer.model import SteerableModel, logits_after, require_model
 from lens_steer.model.batching import length_buckets
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringOptions(GridOptions):
-    """How items are asked, once or at every point of a grid: `template` is how they are written."""
+    """How items are asked, once or at every point of a grid.
+
+    `template` is how they are written, `scoring` what is scored (`letter`, `option_sum`, `option_token`, `option_byte`
+    or `option_pmi`), `chat` whether the model's chat template writes the question.
+    """
 
     template: ChoiceTemplate = field(default_factory=ChoiceTemplate)
+    scoring: Scoring = "letter"
+    chat: bool = False
 
-
-@shown()
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Prompts:
-    """Tokenised questions, ready to be asked any number of times: row 2 i + order is item i in one option order."""
-
-    items: tuple[str, ...]
-    letters: tuple[str, str]
-    rows: tuple[tuple[int, ...], ...]
-    matching_tokens: Int[Tensor, " item"]
-    other_tokens: Int[Tensor, " item"]
+    def prepare(self, model: SteerableModel, items: Sequence[Item]) -> Prompts:
+        """The items as these options ask them; arguments and errors of `prepare_choices`."""
+        return prepare_choices(model, items, self.template, self.scoring, self.chat)
 
 
 @shown("to_frame")
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ChoiceScores:
-    """The answers of a model to items in both option orders (column 0: matching option first, under the first letter).
+    """The answers of a model to items in every order in which their options were shown.
 
-    Logits and log-probabilities of the two letters, in natural-log units.
+    Option 0 of an item is the matching one; in order r, option j stands at place (j + r) mod k. `scores` are logits of
+    letters or (normalised) log-likelihoods of texts, `log_probs` the log-probabilities of the letters or of the whole
+    texts; natural-log units. `faulty`: the likeliest next token is none of the letters (False for texts).
     """
 
     items: tuple[str, ...]
-    letters: tuple[str, str]
-    logit_matching: Float[Tensor, "item order"]
-    logit_other: Float[Tensor, "item order"]
-    log_prob_matching: Float[Tensor, "item order"]
-    log_prob_other: Float[Tensor, "item order"]
+    scoring: Scoring
+    letters: tuple[str, ...]
+    options: tuple[tuple[str, ...], ...]
+    scores: Float[Tensor, "item order option"]
+    log_probs: Float[Tensor, "item order option"]
+    faulty: Bool[Tensor, "item order"]
+
+    @property
+    def by_letter(self) -> bool:
+        """Whether letters were scored, so that options had places."""
+        return self.scoring == "letter"
 
     @property
     def logit_differences(self) -> Float[Tensor, "item order"]:
-        """Logit of the matching letter minus logit of the other."""
-        return self.logit_matching - self.logit_other
+        """Score of the matching option minus that of the best other."""
+        return self.scores[:, :, 0] - self.scores[:, :, 1:].amax(dim=2)
 
     @property
     def answer_probability(self) -> Float[Tensor, "item order"]:
-        """p(A) + p(B), of the whole vocabulary."""
-        return self.log_prob_matching.exp() + self.log_prob_other.exp()
+        """The probability of the options together: p(A) + p(B) of the next token, or of the whole texts."""
+        return self.log_probs.exp().sum(dim=2)
 
     @property
     def item_differences(self) -> Float[Tensor, " item"]:
-        """The logit difference of each item, averaged over its two orders: position bias cancels."""
+        """The difference of each item, averaged over its orders: position bias cancels."""
         return self.logit_differences.mean(dim=1)
 
     @property
     def matches(self) -> Bool[Tensor, "item order"]:
-        """Whether the matching letter is preferred; a tie does not match."""
+        """Whether the matching option is preferred; a tie does not match."""
         return self.logit_differences > 0
+
+    @property
+    def chosen(self) -> Int[Tensor, "item order"]:
+        """The option that is the answer; 0 is the matching one."""
+        return torch.where(self.matches, 0, 1 + self.scores[:, :, 1:].argmax(dim=2))
+
+    @property
+    def chosen_place(self) -> Int[Tensor, "item order"]:
+        """Where the answer stood among the options as they were shown; letters only."""
+        return (self.chosen + torch.arange(self.chosen.shape[1], device="cpu")) % len(self.letters)
 
     @property
     def chose_first(self) -> Bool[Tensor, "item order"]:
         """Whether the first letter is the answer."""
-        return self.matches == torch.tensor(ORDERS)
+        return self.chosen_place == 0
+
+    @property
+    def position_bias(self) -> float:
+        """Mean score of the first place minus mean score of the other places, nats; 0 where options have no place.
+
+        Of two options it is the part of the difference that follows the order, (m of order 0 - m of order 1) / 2.
+        """
+        if not self.by_letter:
+            return 0.0
+        orders, k = self.scores.shape[1:]
+        first = (-torch.arange(orders, device="cpu")) % k
+        here = self.scores[:, torch.arange(orders, device="cpu"), first]
+        return float((here - (self.scores.sum(dim=2) - here) / (k - 1)).double().mean())
+
+    @property
+    def shared_texts(self) -> bool:
+        """Whether all items have the same options, such as Yes and No, in whatever roles."""
+        return len({tuple(sorted(entry)) for entry in self.options}) == 1 and len(self.items) > 1
 
     @property
     def collapse(self) -> Collapse:
         """The collapse rule's verdict on these answers."""
-        return collapse(self.chose_first, self.answer_probability)
+        texts = None
+        if self.shared_texts:
+            said = [own[i] for own, row in zip(self.options, self.chosen.tolist(), strict=True) for i in row]
+            texts = (said, [own[0] for own in self.options for _ in range(self.chosen.shape[1])])
+        if self.by_letter:
+            return collapse(self.chosen_place, self.answer_probability, self.faulty, texts)
+        return collapse(None, None, None, texts)
+
+    @property
+    def detection(self) -> Detection:
+        """Signal detection of the first letter, or of the first of two texts that all items share; NaN without.
+
+        The signal are the cases in which it matches.
+        """
+        if self.by_letter and len(self.letters) == 2:
+            return detection_of_choices(self.chose_first)
+        if not self.by_letter and len(self.letters) == 2 and self.shared_texts:
+            text = min(self.options[0])
+            signal = torch.tensor([own[0] == text for own in self.options], device="cpu")
+            said = torch.where(signal, self.matches[:, 0], ~self.matches[:, 0])
+            if bool(signal.any()) and not bool(signal.all()):
+                counts = (int(said[signal].sum()), int(signal.sum()), int(said[~signal].sum()), int((~signal).sum()))
+                return detection(*counts)
+        return NOT_DETECTABLE
+
+    def part(self, start: int, stop: int) -> "ChoiceScores":
+        """The answers to some of the items."""
+        columns = ("items", "options", "scores", "log_probs", "faulty")
+        return replace(self, **{name: getattr(self, name)[start:stop] for name in columns})
 
     def to_frame(self) -> pd.DataFrame:
-        """One row for each item and option order."""
-        n = len(self.items)
+        """One row for each item and order.
 
-        def column(answers: Tensor) -> list[bool] | list[float]:
-            return rearrange(answers, "item order -> (item order)").tolist()
+        Columns: item, order (`matching_first`, `other_first`; of more options the matching one's place, `matching_1`,
+        `matching_2`, ...; `none` for texts), matching_letter, chosen_letter, matching_text, chosen_text (empty where
+        items have texts of their own),
+        score_matching, score_other (the best other), log_prob_matching, log_prob_other, logit_difference,
+        answer_probability, faulty, matches.
+        """
+        n, orders = self.chosen.shape
+        best = 1 + self.scores[:, :, 1:].argmax(dim=2, keepdim=True)
+        texts = self.options if self.shared_texts else [("",) * len(self.letters)] * n
+        chosen = self.chosen.tolist()
+
+        def column(values: Tensor) -> list[Any]:
+            return rearrange(values, "item order -> (item order)").tolist()
 
         columns = {
-            "item": [item for item in self.items for _ in ORDERS],
-            "order": ["matching_first", "other_first"] * n,
-            "matching_letter": list(self.letters) * n,
-            "chosen_letter": [self.letters[0 if first else 1] for first in column(self.chose_first)],
-            "logit_matching": column(self.logit_matching),
-            "logit_other": column(self.logit_other),
-            "log_prob_matching": column(self.log_prob_matching),
-            "log_prob_other": column(self.log_prob_other),
+            "item": [item for item in self.items for _ in range(orders)],
+            "order": [self._order(order) for order in range(orders)] * n,
+            "matching_letter": [self.letters[order] if self.by_letter else "" for order in range(orders)] * n,
+            "chosen_letter": [self.letters[place] if self.by_letter else "" for place in column(self.chosen_place)],
+            "matching_text": [own[0] for own in texts for _ in range(orders)],
+            "chosen_text": [own[i] for own, row in zip(texts, chosen, strict=True) for i in row],
+            "score_matching": column(self.scores[:, :, 0]),
+            "score_other": column(self.scores.gather(2, best)[:, :, 0]),
+            "log_prob_matching": column(self.log_probs[:, :, 0]),
+            "log_prob_other": column(self.log_probs.gather(2, best)[:, :, 0]),
             "logit_difference": column(self.logit_differences),
             "answer_probability": column(self.answer_probability),
+            "faulty": column(self.faulty),
             "matches": column(self.matches),
         }
         return pd.DataFrame(columns)
+
+    def _order(self, order: int) -> str:
+        """The name of an order."""
+        if not self.by_letter:
+            return "none"
+        if len(self.letters) == 2:
+            return ("matching_first", "other_first")[order]
+        return f"matching_{order + 1}"
 
 
 @shown()
@@ -126,31 +219,38 @@ class GridScores:
 
 def score_choices(
     model: SteerableModel,
-    items: Sequence[ChoiceItem],
+    items: Sequence[Item],
     interventions: Interventions = (),
     template: ChoiceTemplate | None = None,
     batch_size: int = 64,
     progress: bool = False,
+    scoring: Scoring = "letter",
+    chat: bool = False,
 ) -> ChoiceScores:
-    """Asks every item in both option orders and reads the letters' logits.
+    """Asks every item and scores its options.
 
     Args:
         model: a loaded model.
-        items: the questions.
+        items: the questions, two-choice or with more options, all with the same number of options.
         interventions: what steers the model while it is asked, one or several; none asks the model as it stands, which
-            is steered where a steering context is open. The prompt is the whole sequence, so `last` and `last_prompt`
-            are the same token and `after_prompt` selects nothing (and is refused).
+            is steered where a steering context is open. A question is a prompt, and what follows it is an option's
+            text: letters have nothing behind the prompt, so that `after_prompt` selects nothing (and is refused).
+            `last` is the last token of the prompt.
         template: how items are written; the default template where absent.
-        batch_size: prompts in one forward pass.
+        batch_size: rows in one forward pass.
         progress: draw a progress bar.
+        scoring: `letter`: the letter of each option, in every order; `option_sum`, `option_token`, `option_byte`,
+            `option_pmi`: the log-likelihood of each option's text, summed, per token, per byte, or beyond its own.
+        chat: write the question by the model's chat template.
 
     Returns:
         The answers.
 
     Raises:
-        ScoreError: there are no items.
-        OptionTokenError: the letters are not one token each, or the same token, after some prompt.
-        SteeringError: an intervention edited nothing.
+        ScoreError: there are no items, their numbers of options differ, or an unknown scoring.
+        OptionTokenError: a letter is not one token of its own after some prompt, or an option's text changes the tokens
+            of the prompt.
+        SteeringError: an intervention edited nothing; or `option_pmi` in an open steering context.
 
     Example:
         >>> from lens_steer import load_model, score_choices
@@ -160,51 +260,8 @@ def score_choices(
         (torch.Size([10, 2]), True)
     """
     require_model(model, "score_choices(model, items, interventions)", items, interventions)
-    prompts = prepare_choices(model, items, template)
+    prompts = prepare_choices(model, items, template, scoring, chat)
     return score_prompts(model, prompts, interventions, batch_size=batch_size, progress=progress)
-
-
-def prepare_choices(
-    model: SteerableModel, items: Sequence[ChoiceItem], template: ChoiceTemplate | None = None
-) -> Prompts:
-    """Writes and tokenises items in both option orders, and proves that each letter is one token.
-
-    Args:
-        model: a loaded model.
-        items: the questions.
-        template: how they are written; the default template where absent.
-
-    Returns:
-        What `score_prompts` asks, as often as wanted.
-
-    Raises:
-        ScoreError: there are no items.
-        OptionTokenError: the letters are not one token each, or the same token, after some prompt.
-    """
-    if not items:
-        raise ScoreError("no items to score; give at least one.")
-    template = template or ChoiceTemplate()
-    asked = [(item, order) for item in items for order in ORDERS]
-    texts = [template.render(item, order) for item, order in asked]
-    rows = tokenize(model, texts)
-    tokens = []
-    for side in (True, False):
-        letters = [template.letter(order, side) for _, order in asked]
-        longer = tokenize(model, [text + letter for text, letter in zip(texts, letters, strict=True)])
-        tokens.append([_letter_token(*entry) for entry in zip(asked, rows, longer, letters, strict=True)])
-    for (item, _), matching, other in zip(asked, *tokens, strict=True):
-        if matching == other:
-            raise OptionTokenError(
-                f"item {item.id!r}: both letters {template.letters} become token {matching} after the prompt; choose "
-                "letters that the tokenizer tells apart there."
-            )
-    return Prompts(
-        items=tuple(item.id for item in items),
-        letters=template.letters,
-        rows=tuple(tuple(row) for row in rows),
-        matching_tokens=torch.tensor(tokens[0]),
-        other_tokens=torch.tensor(tokens[1]),
-    )
 
 
 def score_prompts(
@@ -220,7 +277,7 @@ def score_prompts(
         model: the model they were prepared for.
         prompts: from `prepare_choices`.
         interventions: what steers the model while it is asked; none asks the model as it stands.
-        batch_size: prompts in one forward pass.
+        batch_size: rows in one forward pass.
         progress: draw a progress bar.
 
     Returns:
@@ -231,12 +288,19 @@ def score_prompts(
     """
     lengths = [len(row) for row in prompts.rows]
     batches = length_buckets(lengths, batch_size)
-    found = torch.empty(len(lengths), 4)
-    with steer(model, *as_interventions(interventions), prompt_lengths=lengths[:1]) as steering:
+    found = torch.empty(
+        len(lengths), 2 * len(prompts.letters) + 1 if prompts.by_letter else 1, dtype=torch.float32, device="cpu"
+    )
+    edits = [of_prompt(entry) for entry in as_interventions(interventions)]
+    with steer(model, *edits, prompt_lengths=prompts.lengths[:1]) as steering:
         for batch in track(batches, "scoring", len(batches), progress):
-            steering.set_prompt_lengths([lengths[index] for index in batch])
-            logits = logits_after(model, [prompts.rows[index] for index in batch], of=batch)
-            found[batch] = logits.read(lambda chunk, part, batch=batch: _letters(prompts, batch[part], chunk)).cpu()
+            steering.set_prompt_lengths([prompts.lengths[index] for index in batch])
+            if prompts.by_letter:
+                logits = logits_after(model, [prompts.rows[index] for index in batch], of=batch)
+                read = logits.read(lambda chunk, part, batch=batch: _letters(prompts, batch[part], chunk))
+            else:
+                read = log_likelihoods(model, prompts.rows, prompts.lengths, batch)[:, None]
+            found[batch] = read.cpu()
     return _scores(prompts, found)
 
 
@@ -255,48 +319,61 @@ def score_grid(
         options: batch size, reuse, checkpoint and progress bar; the defaults where absent.
 
     Returns:
-        The answers of each configuration, and those of the unhooked model, bit for bit what `score_prompts` gives.
+        The answers of each configuration, and those of the unhooked model, by letter bit for bit what `score_prompts`
+        gives.
 
     Raises:
         SteeringError: an intervention selects no token of any prompt, or a steering context is open.
     """
     require_unsteered(model, "a grid of configurations", "put its interventions first in every configuration")
-    meaning = f"letters {prompts.matching_tokens.tolist()} {prompts.other_tokens.tolist()}"
 
-    def read(rows: list[int], _tokens: GridTokens) -> Numbers:
+    def by_letter(rows: list[int], _tokens: GridTokens) -> Numbers:
         return lambda logits: _letters(prompts, rows, logits)
 
-    table = run_grid(model, prompts.rows, configurations, read, options, meaning=meaning)
+    def by_text(rows: list[int], tokens: GridTokens) -> Numbers:
+        following = [prompts.rows[row][place + 1] for row, place in zip(rows, tokens.positions, strict=True)]
+        return lambda logits: token_log_likelihoods(logits, torch.tensor(following, device="cpu"))
+
+    table = run_grid(
+        model,
+        prompts.rows,
+        configurations,
+        by_letter if prompts.by_letter else by_text,
+        options,
+        scored="last" if prompts.by_letter else "continuation",
+        meaning=prompts.meaning,
+        prompt_lengths=None if prompts.by_letter else prompts.lengths,
+    )
     unsteered, *steered = (_scores(prompts, numbers.float()) for numbers in (table.unsteered, *table.configurations))
     return GridScores(unsteered=unsteered, configurations=tuple(steered), path=table.path)
 
 
-def _letters(prompts: Prompts, rows: Sequence[int], logits: Float[Tensor, "n d_vocab"]) -> Float[Tensor, "n 4"]:
-    """Logits, then log-probabilities, of the matching and the other letter after some prompts."""
-    letters = torch.stack([prompts.matching_tokens[rows], prompts.other_tokens[rows]], dim=1).to(logits.device)
-    pair = logits.gather(1, letters)
-    return torch.cat([pair, pair - logits.logsumexp(dim=1, keepdim=True)], dim=1)
+def _letters(prompts: Prompts, rows: Sequence[int], logits: Float[Tensor, "n d_vocab"]) -> Float[Tensor, "n number"]:
+    """Logits, then log-probabilities, of the letters after some prompts; then whether another token is likelier."""
+    letters = prompts.tokens[rows].to(logits.device)
+    own = logits.gather(1, letters)
+    faulty = (logits.argmax(dim=1, keepdim=True) != letters).all(dim=1, keepdim=True)
+    return torch.cat([own, own - logits.logsumexp(dim=1, keepdim=True), faulty.to(own.dtype)], dim=1)
 
 
-def _scores(prompts: Prompts, letters: Float[Tensor, "n 4"]) -> ChoiceScores:
-    """The answers, of `_letters` of all prompts."""
-    columns = rearrange(letters, "(item order) number -> number item order", order=len(ORDERS))
+def _scores(prompts: Prompts, numbers: Float[Tensor, "row number"]) -> ChoiceScores:
+    """The answers, of the numbers of all rows."""
+    k = len(prompts.letters)
+    if prompts.by_letter:
+        table = rearrange(numbers, "(item order) number -> item order number", order=k)
+        scores, log_probs, faulty = table[..., :k], table[..., k : 2 * k], table[..., 2 * k] > 0
+    else:
+        normed = (numbers[:, 0] - prompts.priors) / prompts.units
+        scores, log_probs = (
+            rearrange(values, "(item option) -> item 1 option", option=k) for values in (normed, numbers[:, 0])
+        )
+        faulty = torch.zeros(scores.shape[:2], dtype=torch.bool, device="cpu")
     return ChoiceScores(
         items=prompts.items,
+        scoring=prompts.scoring,
         letters=prompts.letters,
-        logit_matching=columns[0],
-        logit_other=columns[1],
-        log_prob_matching=columns[2],
-        log_prob_other=columns[3],
+        options=prompts.options,
+        scores=scores,
+        log_probs=log_probs,
+        faulty=faulty,
     )
-
-
-def _letter_token(asked: tuple[ChoiceItem, bool], prompt: list[int], longer: list[int], letter: str) -> int:
-    """The one token by which prompt + letter is longer than the prompt."""
-    if longer[:-1] != prompt:
-        raise OptionTokenError(
-            f"item {asked[0].id!r}: the letter {letter!r} is not one token of its own after the prompt (the prompt has "
-            f"{len(prompt)} tokens, with the letter {len(longer)}, and the first {len(prompt)} must stay the "
-            "same); end the template's prompt with a character that does not merge with the letter, such as '('."
-        )
-    return longer[-1]

@@ -1,7 +1,7 @@
 """Configurations measured on behaviours and corpora: the one place in which studies score what they steer.
 
     configuration   interventions that act together, such as those of a `compose.Assignment`
-    m               logit(matching letter) - logit(other letter), of each item and option order    natural-log units
+    m               score(matching option) - score(other), of each item and option order           natural-log units
     change          mean over items of m under the configuration - m unsteered                     paired by item
     hit             the first letter is chosen where the matching option stands first              signal detection
     false alarm     the first letter is chosen where it stands second
@@ -17,45 +17,34 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 import torch
-from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from lens_steer.data.choices import ORDERS, ChoiceItem, ChoiceTemplate
+from lens_steer.data.choices import ChoiceItem
 from lens_steer.errors import DataError
-from lens_steer.evaluation.grid import Configuration, GridOptions, GridTokens, Numbers, run_grid
-from lens_steer.evaluation.score import prepare_choices
+from lens_steer.evaluation.grid import Configuration
+from lens_steer.evaluation.score import ChoiceScores, ScoringOptions, score_grid
 from lens_steer.evaluation.side_effects import SideEffects, side_effect_grid
 from lens_steer.hooks import require_unsteered
-from lens_steer.metrics.collapse import Collapse, collapse
-from lens_steer.metrics.detection import detection_of_choices
+from lens_steer.metrics.collapse import Collapse
 from lens_steer.metrics.statistics import bootstrap_mean
 from lens_steer.model import SteerableModel
-
-NUMBERS = ("logit_matching", "logit_other", "log_sum", "faulty")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answers:
-    """The answers to every behaviour's items, in both option orders (order 0: matching option first)."""
+    """The answers to the items of each behaviour."""
 
-    differences: Float[Tensor, "behaviour item order"]
-    answer_probability: Float[Tensor, "behaviour item order"]
-    faulty: Bool[Tensor, "behaviour item order"]
+    scores: tuple[ChoiceScores, ...]
 
     @property
-    def matches(self) -> Bool[Tensor, "behaviour item order"]:
-        """Whether the matching letter is preferred; a tie does not match."""
-        return self.differences > 0
-
-    @property
-    def chose_first(self) -> Bool[Tensor, "behaviour item order"]:
-        """Whether the first letter is the answer."""
-        return self.matches == torch.tensor(ORDERS)
+    def differences(self) -> Float[Tensor, "behaviour item order"]:
+        """Score of the matching option minus that of the other, nats."""
+        return torch.stack([scores.logit_differences for scores in self.scores]).double()
 
     def collapse(self, behaviour: int) -> Collapse:
         """The collapse rule's verdict on one behaviour's answers."""
-        return collapse(self.chose_first[behaviour], self.answer_probability[behaviour], self.faulty[behaviour])
+        return self.scores[behaviour].collapse
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,7 +78,7 @@ class Measurements:
         Returns:
             sum_b t_b change_b / sum_b |t_b| of the i-th items of all behaviours, nats.
         """
-        signs = torch.tensor([targets[name] for name in self.behaviours], dtype=torch.float64)
+        signs = torch.tensor([targets[name] for name in self.behaviours], dtype=torch.float64, device="cpu")
         return signs @ self.changes(configuration) / signs.abs().sum()
 
     def collapsed(self, configuration: int) -> bool:
@@ -111,8 +100,9 @@ class Measurements:
 
         Returns:
             Columns: configuration, behaviour, logit_difference, change with `_low` and `_high`, matching_rate with
-            `_low` and `_high`, hit_rate, false_alarm_rate, d_prime, criterion, modal_letter_share, answer_probability,
-            faulty_share, collapsed, reason; and of the whole configuration relative_top1, relative_perplexity, kl.
+            `_low` and `_high`, position_bias, hit_rate, false_alarm_rate, d_prime, criterion, modal_letter_share,
+            modal_text_share, answer_probability, faulty_share, collapsed, reason; and of the whole configuration
+            relative_top1, relative_perplexity, kl.
         """
         rows = [
             {
@@ -132,19 +122,20 @@ class Measurements:
 
     def _row(self, configuration: int, behaviour: int, resamples: int, seed: int) -> dict[str, object]:
         """One configuration and behaviour."""
-        answers, changes = self.configurations[configuration], self.changes(configuration)[behaviour]
-        verdict, detected = answers.collapse(behaviour), detection_of_choices(answers.chose_first[behaviour])
-        rates = answers.matches[behaviour].double().mean(dim=1)
+        scores, changes = self.configurations[configuration].scores[behaviour], self.changes(configuration)[behaviour]
+        verdict, detected = scores.collapse, scores.detection
         return {
-            "logit_difference": float(answers.differences[behaviour].mean()),
+            "logit_difference": float(scores.logit_differences.double().mean()),
             **with_interval("change", changes, resamples, seed),
-            **with_interval("matching_rate", rates, resamples, seed),
+            **with_interval("matching_rate", scores.matches.double().mean(dim=1), resamples, seed),
+            "position_bias": scores.position_bias,
             "hit_rate": detected.hit_rate,
             "false_alarm_rate": detected.false_alarm_rate,
             "d_prime": detected.d_prime,
             "criterion": detected.criterion,
             "modal_letter_share": verdict.modal_letter_share,
-            "answer_probability": verdict.mean_answer_probability,
+            "modal_text_share": verdict.modal_text_share,
+            "answer_probability": float(scores.answer_probability.double().mean()),
             "faulty_share": verdict.faulty_share,
             "collapsed": verdict.collapsed,
             "reason": verdict.reason,
@@ -165,8 +156,7 @@ class Evaluator:
     items: Mapping[str, Sequence[ChoiceItem]] = field(default_factory=dict)
     corpora: Mapping[str, Sequence[str]]
     neutral: str = "text"
-    template: ChoiceTemplate = field(default_factory=ChoiceTemplate)
-    options: GridOptions = field(default_factory=GridOptions)
+    options: ScoringOptions = field(default_factory=ScoringOptions)
     max_tokens: int | None = None
 
     def __post_init__(self) -> None:
@@ -204,15 +194,9 @@ class Evaluator:
         require_unsteered(self.model, "measuring configurations", "put its interventions first in every configuration")
         if not self.items:
             raise DataError("items of no behaviour; give each behaviour the same number, at least two.")
-        prompts = prepare_choices(self.model, [item for items in self.items.values() for item in items], self.template)
-        letters = torch.stack([prompts.matching_tokens, prompts.other_tokens], dim=1)
-
-        def read(rows: list[int], _tokens: GridTokens) -> Numbers:
-            return lambda logits: _numbers(logits, letters[rows].to(logits.device))
-
-        meaning = f"{' '.join(NUMBERS)} {letters.tolist()}"
-        table = run_grid(self.model, prompts.rows, configurations, read, self.options, meaning=meaning)
-        unsteered, *steered = (self._answers(numbers) for numbers in (table.unsteered, *table.configurations))
+        prompts = self.options.prepare(self.model, [item for items in self.items.values() for item in items])
+        table = score_grid(self.model, prompts, configurations, self.options)
+        unsteered, *steered = (self._answers(scores) for scores in (table.unsteered, *table.configurations))
         return Measurements(
             behaviours=tuple(self.items),
             unsteered=unsteered,
@@ -221,13 +205,10 @@ class Evaluator:
             path=table.path,
         )
 
-    def _answers(self, numbers: Float[Tensor, "n number"]) -> Answers:
-        """The numbers of all prompts as answers, behaviour by behaviour."""
-        axes = {"behaviour": len(self.items), "order": len(ORDERS)}
-        named = "(behaviour item order) number -> number behaviour item order"
-        matching, other, log_sum, faulty = rearrange(numbers.double(), named, **axes)
-        mass = (matching - log_sum).exp() + (other - log_sum).exp()
-        return Answers(differences=matching - other, answer_probability=mass, faulty=faulty > 0)
+    def _answers(self, scores: ChoiceScores) -> Answers:
+        """The answers to all items, behaviour by behaviour."""
+        n = len(next(iter(self.items.values())))
+        return Answers(scores=tuple(scores.part(n * index, n * (index + 1)) for index in range(len(self.items))))
 
 
 def with_interval(name: str, values: Float[Tensor, " item"], resamples: int, seed: int) -> dict[str, float]:
@@ -242,9 +223,3 @@ def with_interval(name: str, values: Float[Tensor, " item"], resamples: int, see
 def side_effect_columns(side_effect: SideEffects) -> dict[str, float]:
     """The side effects of a configuration in three numbers."""
     return {name: float(getattr(side_effect, name)) for name in ("relative_top1", "relative_perplexity", "kl")}
-
-
-def _numbers(logits: Float[Tensor, "n d_vocab"], letters: Tensor) -> Float[Tensor, "n number"]:
-    """`NUMBERS` of the logits right before each letter."""
-    faulty = (logits.argmax(dim=1, keepdim=True) != letters).all(dim=1, keepdim=True)
-    return torch.cat([logits.gather(1, letters), logits.logsumexp(1, keepdim=True), faulty.float()], dim=1)

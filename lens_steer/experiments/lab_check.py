@@ -163,7 +163,7 @@ def _mapping_accuracy(model: SteerableModel, prompts: Sequence[tuple[str, str]])
     """The share of prompts whose likeliest next token begins the right completion."""
     rows = tokenize(model, [prompt for prompt, _ in prompts])
     whole = tokenize(model, [prompt + answer for prompt, answer in prompts])
-    wanted = torch.tensor([full[len(row)] for row, full in zip(rows, whole, strict=True)])
+    wanted = torch.tensor([full[len(row)] for row, full in zip(rows, whole, strict=True)], device="cpu")
     likeliest = logits_after(model, rows).read(lambda logits, _: logits.argmax(-1)).cpu()
     return float((likeliest == wanted).double().mean())
 
@@ -179,7 +179,7 @@ class SteeredRates:
         """Each test item's slope, over strengths up to the chosen one."""
         site = self.test.sites[0]
         keep = [i for i, s in enumerate(self.test.strengths) if abs(s) <= self.strength]
-        strengths = torch.tensor([self.test.strengths[i] for i in keep])
+        strengths = torch.tensor([self.test.strengths[i] for i in keep], dtype=torch.float32, device="cpu")
         return steerability(self.test.differences(site)[:, keep], strengths)
 
 

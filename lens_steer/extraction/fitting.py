@@ -21,7 +21,6 @@ from lens_steer.extraction.record import Recording
 from lens_steer.extraction.sequences import Sequences
 from lens_steer.hooks.sites import Site
 
-MASSIVE = 10.0
 _CAPACITY = 32768
 _ALIKE = "the direction is zero, because both classes are alike there"
 
@@ -31,7 +30,7 @@ class RunningMedian:
 
     def __init__(self, capacity: int = _CAPACITY) -> None:
         self._capacity, self._stride, self._seen = capacity, 1, 0
-        self._kept = torch.empty(0)
+        self._kept = torch.empty(0, dtype=torch.float32, device="cpu")
 
     def update(self, values: Float[Tensor, " n"]) -> None:
         """Adds values; beyond the capacity, every second stored value is dropped and every second new one skipped."""
@@ -71,8 +70,7 @@ class Fitting:
         """
         recording.require_finite(self._sequences.label)
         positive = self._sequences.is_positive(recording.sequences)
-        norms = {site: recording.activations[site].norm(dim=-1) for site in self._sites}
-        kept = {site: self._keep(recording, site, norms[site], positive) for site in self._sites}
+        kept = {site: self._keep(recording, site, positive) for site in self._sites}
         for place, fitter in self._fitters.items():
             keep = torch.stack([kept[site] for site in place]).all(dim=0)
             rows = torch.cat([recording.activations[site] for site in place], dim=1)
@@ -80,7 +78,7 @@ class Fitting:
             fitter.update(rows[keep & positive], rows[keep & ~positive], groups)
             for site in place:
                 self._widths[site] = recording.activations[site].shape[1]
-                self._medians[site].update(norms[site][keep])
+                self._medians[site].update(recording.activations[site].norm(dim=-1)[keep])
                 self.dropped[site] += int((~keep).sum())
 
     def fit(self) -> tuple[dict[Site, Tensor], dict[str, dict[str, float | str]]]:
@@ -124,14 +122,10 @@ class Fitting:
         """The median norm of the kept activations at each site."""
         return {site: median.value() for site, median in self._medians.items()}
 
-    def _keep(
-        self, recording: Recording, site: Site, norms: Float[Tensor, " n"], positive: Bool[Tensor, " n"]
-    ) -> Bool[Tensor, " n"]:
+    def _keep(self, recording: Recording, site: Site, positive: Bool[Tensor, " n"]) -> Bool[Tensor, " n"]:
         """A mask of the rows of one site that are not massive; for a paired method, equal for both rows of a pair."""
-        if not recording.medians:
-            return torch.ones_like(positive)
-        keep = norms <= MASSIVE * recording.medians[site]
-        if self._method.paired:
+        keep = recording.ordinary(site)
+        if recording.medians and self._method.paired:
             both = keep[positive] & keep[~positive]
             keep[positive], keep[~positive] = both, both
         return keep
@@ -141,4 +135,4 @@ def _group_numbers(sequences: Sequences) -> Int[Tensor, " n"]:
     """A number for the group of each pair: its place among the groups' names in order."""
     groups = [pair.group for pair in getattr(sequences.source, "pairs", ())]
     numbers = {group: number for number, group in enumerate(sorted(set(groups)))}
-    return torch.tensor([numbers[group] for group in groups], dtype=torch.long)
+    return torch.tensor([numbers[group] for group in groups], dtype=torch.long, device="cpu")

@@ -136,7 +136,7 @@ def ask(model: SteerableModel, prompts: Sequence[InContextPrompt]) -> Asked:
                 f"answer {entry.answer!r} merges with the end of its prompt {entry.prompt[-20:]!r}, so it has no first "
                 "token; end the template's part before {y} with a space or a character that does not merge."
             )
-    answers = torch.tensor([longer[len(row)] for row, longer in zip(rows, whole, strict=True)])
+    answers = torch.tensor([longer[len(row)] for row, longer in zip(rows, whole, strict=True)], device="cpu")
     return Asked(rows=tuple(tuple(row) for row in rows), answers=answers)
 
 
@@ -157,7 +157,7 @@ def answer_probabilities(
     Raises:
         SteeringError: an intervention edited nothing.
     """
-    found = torch.empty(len(asked.rows))
+    found = torch.empty(len(asked.rows), dtype=torch.float32, device="cpu")
     lengths = [len(row) for row in asked.rows]
     with steer(model, *as_interventions(interventions), prompt_lengths=lengths[:1]) as steering:
         for batch in length_buckets(lengths, batch_size):
@@ -192,7 +192,7 @@ def head_effects(
     """
     n_layers, n_heads = means.shape[:2]
     base = answer_probabilities(model, corrupted, batch_size=batch_size)
-    patched = torch.empty(len(base), n_layers, n_heads)
+    patched = torch.empty(len(base), n_layers, n_heads, dtype=torch.float32, device="cpu")
     sites = parse_sites(f"{HEADS}@*", n_layers, n_heads)
     for site in track(sites, "patching each head", len(sites), progress):
         plan = Intervention.at(site, means[site.layer, site.head], positions="last", operator=Replace())
@@ -216,7 +216,7 @@ def _means(
     """Each head's mean output at the last token, and the median norm of the stream at the vector's site."""
     n_layers, n_heads = int(model.cfg.n_layers), int(model.cfg.n_heads)
     heads = parse_sites(f"{HEADS}@*", n_layers, n_heads)
-    total, norms = torch.zeros(n_layers, n_heads, int(model.cfg.d_head), dtype=torch.float64), []
+    total, norms = torch.zeros(n_layers, n_heads, int(model.cfg.d_head), dtype=torch.float64, device="cpu"), []
     texts = [entry.prompt for entry in prompts]
     for batch in record(model, texts, [*heads, site], "last", batch_size=batch_size):
         norms.append(batch.activations[site].norm(dim=-1))

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lens_steer._util.progress import track
+from lens_steer._util.torch_state import gradients_on
 from lens_steer.data.contrast import ContrastSet
 from lens_steer.errors import MethodError, PositionError
 from lens_steer.extraction.norms import activation_norms
@@ -80,6 +81,7 @@ class _Completion:
     prompt: int
 
 
+@gradients_on()
 def extract_optimised(
     model: SteerableModel,
     contrast_set: ContrastSet,
@@ -136,7 +138,6 @@ def extract_optimised(
     )
 
 
-@torch.enable_grad()
 def _descend(
     model: SteerableModel,
     batches: Iterable[Sequence[tuple[_Completion, ...]]],
@@ -146,7 +147,7 @@ def _descend(
 ) -> tuple[Float[Tensor, " width"], list[float]]:
     """The direction after one step per batch, and the loss before each step."""
     width = site.width(int(model.cfg.d_model), int(model.cfg.d_head)) or 0
-    start = torch.randn(width, generator=torch.Generator().manual_seed(descent.seed))
+    start = torch.randn(width, generator=torch.Generator().manual_seed(descent.seed), dtype=torch.float32, device="cpu")
     direction = (start * _START * bound / start.norm()).requires_grad_()
     adam, losses = torch.optim.Adam([direction], lr=descent.learning_rate * bound), []
     with frozen(model):
@@ -169,9 +170,9 @@ def _loss(
     lengths = [completion.prompt for completion in sides]
     tokens, mask = pad(model, [completion.row for completion in sides])
     with steer(model, intervention, prompt_lengths=lengths):
-        log_probs = sequence_log_probs(model, tokens, mask, torch.tensor(lengths))
+        log_probs = sequence_log_probs(model, tokens, mask, torch.tensor(lengths, device="cpu"))
         found = rearrange(log_probs, "(pair completion) -> pair completion", pair=len(batch))
-    sign = torch.tensor([1.0, -1.0][: found.shape[1]], device=found.device)
+    sign = torch.tensor([1.0, -1.0][: found.shape[1]], dtype=found.dtype, device=found.device)
     return -(found @ sign).mean()
 
 

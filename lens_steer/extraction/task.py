@@ -84,7 +84,7 @@ def prepare(
             f"{label}: position {str(rule)!r} selects more tokens on one side than on the other, and {method} works on "
             "pairs of activations; read at 'last', or choose a method for unpaired sides, such as 'mean_difference'."
         )
-    positive = sequences.is_positive(torch.arange(len(counts)))
+    positive = sequences.is_positive(torch.arange(len(counts), device="cpu"))
     n_positive, n_negative = int(counts[positive].sum()), int(counts[~positive].sum())
     widths = [site.width(int(model.cfg.d_model), int(model.cfg.d_head)) or 0 for site in sites]
     check_memory(method, n_positive, n_negative, widths, options.memory_limit)
@@ -161,7 +161,7 @@ def _why_not_shared(model: SteerableModel) -> str:
 
 def _counts(sequences: Sequences, reading: ReadSpec, plan: list[RowBatch]) -> Int[Tensor, " n"]:
     """The number of tokens read from each sequence; raises for a sequence without any."""
-    counts = torch.zeros(len(sequences.rows), dtype=torch.long)
+    counts = torch.zeros(len(sequences.rows), dtype=torch.long, device="cpu")
     for batch in plan:
         counts += torch.bincount(locate(sequences.rows, batch, reading)[0], minlength=len(counts))
     if not bool(counts.all()):

@@ -1,7 +1,8 @@
 """Figures from results: each function takes a tidy frame (or a result) and returns a matplotlib figure.
 
 Figures of a single study are in that study's folder of `experiments`. Nothing here shows a window or changes global
-matplotlib settings. `save_figure` writes PNG, PDF, the plotted data and a draft caption.
+matplotlib settings. `save_figure` writes PNG, PDF, the plotted data and a draft caption; `to_latex` makes a table for a
+paper of any frame.
 
 To add a figure: write a public function in a module here and import it below. Call `drawable` on each frame (and
 `of_one` where several vectors would overlap), draw under `mpl.rc_context(STYLE)` no wider than `DOUBLE_COLUMN`, and set
@@ -18,6 +19,9 @@ from lens_steer.figures.geometry import cosine_atlas_map as cosine_atlas_map
 from lens_steer.figures.geometry import energy_curves as energy_curves
 from lens_steer.figures.geometry import norm_curves as norm_curves
 from lens_steer.figures.geometry import plane_scatter as plane_scatter
+from lens_steer.figures.latex import table_caption as table_caption
+from lens_steer.figures.latex import to_latex as to_latex
+from lens_steer.figures.latex import write_latex as write_latex
 from lens_steer.figures.layers import layer_curves as layer_curves
 from lens_steer.figures.layers import quality_curves as quality_curves
 from lens_steer.figures.layers import step_curves as step_curves

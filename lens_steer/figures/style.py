@@ -47,8 +47,8 @@ SCREEN_DPI = 120
 class Caption:
     """The facts of a figure's caption; `text` joins them into a draft.
 
-    `shown`: what is drawn. `n`: the sample size. `interval`, `control`: which, or "none". `strength_scale`: the meaning
-    of strength 1, or "none".
+    `shown`: what is drawn. `n`: the sample size. `interval`, `control`: which, or none and why. `strength_scale`: the
+    meaning of strength 1, or none and why.
     """
 
     shown: str
@@ -201,6 +201,12 @@ def legend_entries(figure: Figure) -> dict[str, list[Any]]:
     """The `handles` and `labels` of all axes, each label once."""
     handles = {label: h for axis in figure.axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     return {"handles": list(handles.values()), "labels": list(handles)}
+
+
+def legend_above(figure: Figure) -> dict[str, Any]:
+    """The legend of all axes, each label once, above them."""
+    place = {"loc": "outside upper center", "frameon": False, "columnspacing": 1.0, "handletextpad": 0.5}
+    return {**legend_entries(figure), **place}
 
 
 def outer_labels(figure: Figure, axes: list[Axes], x: str, y: str) -> None:

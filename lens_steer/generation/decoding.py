@@ -90,5 +90,6 @@ class Decoding:
             shares = ordered.softmax(dim=-1)
             beyond = shares.cumsum(dim=-1) - shares >= self.top_p
             scores = scores.masked_fill(beyond.scatter(-1, places, beyond), -math.inf)
-        noise = torch.stack([torch.empty(logits.shape[-1]).exponential_(generator=one) for one in generators])
+        blank = torch.empty(logits.shape[-1], dtype=torch.float32, device="cpu")
+        noise = torch.stack([torch.empty_like(blank).exponential_(generator=one) for one in generators])
         return (scores - noise.log().to(scores.device)).argmax(dim=-1)

@@ -124,7 +124,7 @@ def continue_rows(
                 if on_token is not None:
                     text = row.writing.show(bool(row.ended))
                     on_token(Token(prompt=row.index, step=step, token=token, text=text))
-        alive = torch.tensor([not row.ended for row in batch])
+        alive = torch.tensor([not row.ended for row in batch], device="cpu")
         if not alive.any():
             break
         state.append(chosen, alive)

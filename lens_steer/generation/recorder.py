@@ -59,7 +59,7 @@ class Recorder:
             ends: where in the chunk each row's last real token stands.
             steering: what is paused for the unsteered pass; nothing is run where it holds no intervention.
         """
-        rows = torch.arange(len(ends))
+        rows = torch.arange(len(ends), device="cpu")
         step: dict[str, Tensor] = {}
         for number, entry in enumerate(self._watched):
             last = entry.site.read(self._seen[entry.site.hook_name])[rows, ends].float()

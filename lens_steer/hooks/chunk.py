@@ -137,12 +137,12 @@ def read_chunk(args: tuple[Any, ...], kwargs: Mapping[str, Any], tokenizer: Any)
     cached = _cached_length(kwargs.get("past_key_values"))
     mask = kwargs.get("attention_mask")
     if mask is None:
-        absolute = torch.arange(cached, cached + width).expand(batch, width)
+        absolute = torch.arange(cached, cached + width, device="cpu").expand(batch, width)
         start, end = _looks_padded(tokens, tokenizer) if not cached else (False, False)
         return Chunk(
             absolute=absolute,
-            valid=torch.ones(batch, width, dtype=torch.bool),
-            total_lengths=torch.full((batch,), cached + width),
+            valid=torch.ones(batch, width, dtype=torch.bool, device="cpu"),
+            total_lengths=torch.full((batch,), cached + width, device="cpu"),
             cached=cached,
             tokens=ids,
             unsafe_start=start,
@@ -178,7 +178,7 @@ def lengths_of(given: Lengths) -> Int[Tensor, " length"] | None:
     """
     if given is None:
         return None
-    lengths = torch.tensor([given] if isinstance(given, int) else [int(length) for length in given])
+    lengths = torch.tensor([given] if isinstance(given, int) else [int(length) for length in given], device="cpu")
     if lengths.numel() == 0 or int(lengths.min()) < 1:
         raise PositionError(f"prompt_lengths {lengths.tolist()}; give at least one length, each 1 or more.")
     return lengths

@@ -187,7 +187,7 @@ class Intervention:
         """
         return cls(
             site=Site.parse(site),
-            direction=torch.as_tensor(direction),
+            direction=direction if isinstance(direction, Tensor) else torch.as_tensor(direction, dtype=torch.float32),
             strength=_number(strength),
             positions=Positions.parse(positions),
             operator=operator or Add(),

@@ -133,7 +133,7 @@ def preflight(model: SteerableModel, seed: int = 0) -> Preflight:
     generator = torch.Generator().manual_seed(seed)
     vocabulary = vocabulary_size(model)
     n_heads = int(model.cfg.n_heads)
-    tokens = torch.randint(vocabulary, (1, max(TOKENS, n_heads)), generator=generator)
+    tokens = torch.randint(vocabulary, (1, max(TOKENS, n_heads)), generator=generator, device="cpu")
     tokens, tolerance = tokens.to(next(model.original_model.parameters()).device), allowed_error(model)
     checks: list[SiteCheck] = []
     for layer in range(int(model.cfg.n_layers)):
@@ -235,7 +235,7 @@ def _heads(
 
 def _direction(activation: Float[Tensor, "pos width"], generator: torch.Generator) -> Float[Tensor, " width"]:
     """A random direction as long as the longest activation."""
-    v = torch.randn(activation.shape[-1], generator=generator)
+    v = torch.randn(activation.shape[-1], generator=generator, dtype=torch.float32, device="cpu")
     return v * activation.norm(dim=-1).max().clamp(min=1e-3) / v.norm()
 
 

@@ -92,6 +92,6 @@ def batches(
     weigher = Weigher(tokenizer)
     for group in groups:
         tokens = torch.nn.utils.rnn.pad_sequence(
-            [torch.tensor(row) for row in group], batch_first=True, padding_value=tokenizer.pad_token_id
+            [torch.tensor(row, device="cpu") for row in group], batch_first=True, padding_value=tokenizer.pad_token_id
         )
         yield TrainingBatch(tokens, *weigher(tokens, tokenizer.pad_token_id))

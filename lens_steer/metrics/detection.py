@@ -9,10 +9,11 @@ d' and c always use the log-linear correction (Hautus 1995, Behav. Res. Methods 
 alarms and 1 to the trials of each kind, so that rates of 0 and 1 stay finite. The rates are not corrected. A matching
 rate (H + 1 - F) / 2 of 0.5 can mean an unbiased model without sensitivity or a single answer to every item: d' is 0 in
 both cases, c differs. From published counts, TP = (matches - N + yes) / 2 and FP = yes - TP, where P items have the
-first option (yes) as matching answer and N the second; faulty answers must be removed first.
+first option (yes) as matching answer and N the second. This holds only where every item got one of the two options.
 """
 
 from dataclasses import dataclass
+from math import nan
 from statistics import NormalDist
 
 from jaxtyping import Bool
@@ -33,6 +34,10 @@ class Detection:
     criterion: float
     n_signal: int
     n_noise: int
+
+
+NOT_DETECTABLE = Detection(hit_rate=nan, false_alarm_rate=nan, d_prime=nan, criterion=nan, n_signal=0, n_noise=0)
+"""Where answers have no common first option."""
 
 
 def detection(hits: int, n_signal: int, false_alarms: int, n_noise: int) -> Detection:
@@ -92,27 +97,36 @@ def detection_of_choices(chose_first: Bool[Tensor, "item order"]) -> Detection:
     return detection(int(chose_first[:, 0].sum()), n, int(chose_first[:, 1].sum()), n)
 
 
-def detection_of_counts(matches: int, chose_first: int, n_signal: int, n_noise: int) -> Detection:
+def detection_of_counts(matches: int, chose_first: int, n_signal: int, n_noise: int, *, faulty: int) -> Detection:
     """Signal detection from stored counts: the matching answers, and the answers with the first option.
 
         hits = (matches - n_noise + chose_first) / 2        false alarms = chose_first - hits
+
+    With f faulty answers to items whose matching answer is the second option, the first formula is f / 2 too low, and
+    totals do not tell f: counts with faulty answers are refused.
 
     Args:
         matches: answers that match the behaviour.
         chose_first: answers that are the first option ("Yes", "A").
         n_signal: items whose matching answer is the first option.
         n_noise: items whose matching answer is the second option.
+        faulty: answers that are neither option.
 
     Returns:
         As `detection`.
 
     Raises:
-        ScoreError: the counts are inconsistent, for example because faulty answers are included.
+        ScoreError: there are faulty answers, or the counts are inconsistent.
     """
+    if faulty:
+        raise ScoreError(
+            f"{faulty} faulty answers among {n_signal + n_noise}: totals do not tell which items they answer, so hits "
+            "and false alarms are unknown. Count both from the single answers, and give them to detection()."
+        )
     twice = matches - n_noise + chose_first
     if twice % 2 or not 0 <= twice // 2 <= n_signal or not 0 <= chose_first - twice // 2 <= n_noise:
         raise ScoreError(
             f"{matches} matches and {chose_first} first options of {n_signal} + {n_noise} items: these counts are "
-            "inconsistent. Count every item once, and leave out items with faulty answers."
+            "inconsistent. Count every item once; are there faulty answers among them?"
         )
     return detection(twice // 2, n_signal, chose_first - twice // 2, n_noise)

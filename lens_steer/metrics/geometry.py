@@ -74,7 +74,10 @@ def unrelated_directions(
     if len(rows) < 2 or not bool(rows.isfinite().all()) or bool((rows == rows[0]).all()):
         raise ScoreError(f"rows of shape {tuple(rows.shape)}; give two or more, finite and not all equal.")
     spread = rows.detach().cpu().float() - rows.mean(dim=0).cpu()
-    mixed = torch.randn(draws, len(rows), generator=torch.Generator().manual_seed(seed)) @ spread
+    mixed = (
+        torch.randn(draws, len(rows), generator=torch.Generator().manual_seed(seed), dtype=torch.float32, device="cpu")
+        @ spread
+    )
     return mixed / mixed.norm(dim=1, keepdim=True)
 
 

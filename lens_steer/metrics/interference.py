@@ -3,6 +3,8 @@
     measured_ij   mean over items of behaviour j of the change in logit difference when behaviour i is steered     nats
     predicted_ij  A_ij measured_jj      A_ij = <v_i, v_j> / ||v_j||^2: projected strength on j of strength 1 of i
     agreement     Pearson and Spearman correlation of the two over i != j
+    without geometry    the same with A_ij = 1: the effect of a behaviour's own vector, whatever is steered
+    p             share of the relabellings of behaviours in A, the true one among them, that agree as well
 
 The interval (percentile bootstrap) resamples the items of each behaviour and recomputes prediction and measurement. It
 generalises to other items, not to other behaviours: n behaviours give only n (n - 1) pairs, which share vectors. A
@@ -11,6 +13,7 @@ correlation is NaN where prediction or measurement is constant; such resamples a
 """
 
 import math
+from itertools import chain, permutations
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,10 @@ from torch import Tensor
 
 from lens_steer.errors import ScoreError
 from lens_steer.metrics.statistics import Interval
+
+STATISTICS = ("pearson", "spearman")
+MOST_EXACT, RELABELLINGS = 7, 5039
+"""Of more behaviours than these, that many relabellings are drawn beside the true one."""
 
 
 def predicted_interference(
@@ -78,11 +85,48 @@ def agreement(
         drawn.append(_correlations(projected, _mean(changes.gather(2, chosen))))
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     found = {}
-    for place, name in enumerate(("pearson", "spearman")):
+    for place, name in enumerate(STATISTICS):
         low, high = np.nanquantile([pair[place] for pair in drawn], tails) if drawn else (math.nan, math.nan)
         bounds = {"low": float(min(low, whole[place])), "high": float(max(high, whole[place]))}
         found[name] = Interval(value=whole[place], **bounds, confidence=confidence, n=n * (n - 1))
     return found
+
+
+def agreement_without_geometry(measured: Float[Tensor, "behaviour behaviour"]) -> dict[str, float]:
+    """The agreement of a prediction that knows only the effect of each behaviour's own vector.
+
+    Args:
+        measured: as for `predicted_interference`.
+
+    Returns:
+        `pearson` and `spearman`: what `agreement` owes to columns that differ in their own effect.
+    """
+    return dict(zip(STATISTICS, _correlations(torch.ones_like(measured), measured), strict=True))
+
+
+def permutation_p(
+    projected: Float[Tensor, "behaviour behaviour"], measured: Float[Tensor, "behaviour behaviour"], seed: int = 0
+) -> dict[str, float]:
+    """Whether the geometry predicts better than that of the same vectors with their names exchanged.
+
+    Behaviours are exchanged in the rows and columns of `projected` together, and keep their own effects, so that pairs
+    which share a vector are not taken for independent ones.
+
+    Args:
+        projected: as for `predicted_interference`.
+        measured: as for `predicted_interference`.
+        seed: of the permutations where there are more than 5040 (8 behaviours); below, all are counted.
+
+    Returns:
+        `pearson` and `spearman`: one-sided p, at least 1 / the number of permutations; NaN without a correlation.
+    """
+    n, rng = len(projected), np.random.default_rng(seed)
+    drawn = permutations(range(n)) if n <= MOST_EXACT else (rng.permutation(n).tolist() for _ in range(RELABELLINGS))
+    true = _correlations(projected, measured)
+    orders = chain([range(n)], drawn) if n > MOST_EXACT else drawn
+    found = np.array([_correlations(projected[list(order)][:, list(order)], measured) for order in orders])
+    as_well = (found >= np.array(true) - 1e-12).sum(axis=0) / (~np.isnan(found)).sum(axis=0).clip(min=1)
+    return {name: math.nan if math.isnan(t) else float(p) for name, t, p in zip(STATISTICS, true, as_well, strict=True)}
 
 
 def _mean(changes: Float[Tensor, "behaviour other item"]) -> Float[Tensor, "behaviour other"]:
@@ -92,7 +136,7 @@ def _mean(changes: Float[Tensor, "behaviour other item"]) -> Float[Tensor, "beha
 
 def _correlations(projected: Tensor, measured: Tensor) -> tuple[float, float]:
     """Pearson's and Spearman's correlation over pairs of different behaviours."""
-    apart = ~torch.eye(len(projected), dtype=torch.bool)
+    apart = ~torch.eye(len(projected), dtype=torch.bool, device="cpu")
     x, y = (matrix[apart].numpy() for matrix in (predicted_interference(projected, measured), measured))
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return math.nan, math.nan

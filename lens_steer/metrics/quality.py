@@ -263,8 +263,8 @@ def _check_sides(pos: Tensor, neg: Tensor, minimum: int, paired: bool = False) -
 
 def _shuffled(n_pos: int, n_neg: int, generator: torch.Generator, paired: bool) -> tuple[Tensor, Tensor]:
     """A random order of the positive and negative rows; the same one where they are paired."""
-    up = torch.randperm(n_pos, generator=generator)
-    return up, up if paired else torch.randperm(n_neg, generator=generator)
+    up = torch.randperm(n_pos, generator=generator, device="cpu")
+    return up, up if paired else torch.randperm(n_neg, generator=generator, device="cpu")
 
 
 def _cosine(v: Tensor, w: Tensor) -> float:

@@ -100,8 +100,11 @@ def selectivity(
     Raises:
         ScoreError: as `retained_at`.
     """
-    grid = torch.tensor(strengths, dtype=torch.float64)
-    value, other = (_relative(counts, torch.ones(1, counts.shape[1])) for counts in (target, text))
+    grid = torch.tensor(strengths, dtype=torch.float64, device="cpu")
+    value, other = (
+        _relative(counts, torch.ones(1, counts.shape[1], dtype=torch.float32, device="cpu"))
+        for counts in (target, text)
+    )
     rng = np.random.default_rng(seed)
     drawn, others = (_relative(counts, _weights(rng, resamples, counts.shape[1])) for counts in (target, text))
     rows = []
@@ -136,13 +139,16 @@ def selectivity_difference(
     Raises:
         ScoreError: as `retained_at`.
     """
-    grid, rng = torch.tensor(strengths, dtype=torch.float64), np.random.default_rng(seed)
+    grid, rng = torch.tensor(strengths, dtype=torch.float64, device="cpu"), np.random.default_rng(seed)
     weights = [_weights(rng, resamples, counts.shape[1]) for counts in (*targets, texts[0])]
     rows = []
     for level in levels:
         found = []
         for counts, drawn, text in zip(targets, weights, texts, strict=False):
-            fallen, stayed = (_relative(table, torch.ones(1, table.shape[1])) for table in (counts, text))
+            fallen, stayed = (
+                _relative(table, torch.ones(1, table.shape[1], dtype=torch.float32, device="cpu"))
+                for table in (counts, text)
+            )
             at, retained = retained_at(grid, fallen, stayed, level)
             resampled = retained_at(grid, _relative(counts, drawn), _relative(text, weights[2]), level)[1]
             found.append((float(at), float(retained), resampled))

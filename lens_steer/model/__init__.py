@@ -13,6 +13,7 @@ from lens_steer.model.fast_forward import may_fast_forward as may_fast_forward
 from lens_steer.model.fingerprint import IDENTITY as IDENTITY
 from lens_steer.model.fingerprint import Fingerprint as Fingerprint
 from lens_steer.model.fingerprint import fingerprint as fingerprint
+from lens_steer.model.fingerprint import held as held
 from lens_steer.model.fingerprint import require_same_model as require_same_model
 from lens_steer.model.fingerprint import versions as versions
 from lens_steer.model.folders import LAB_FOLDER as LAB_FOLDER

@@ -47,7 +47,7 @@ class DecodingState:
         self._rows, self._of = [list(row) for row in rows], list(range(len(rows)) if of is None else of)
         self._tokens, self._mask = pad(model, rows, side="left")
         self._fast = FastForward(model) if self._cache is not None and may_fast_forward(model) else None
-        self.ends = torch.full((len(self._rows),), -1)
+        self.ends = torch.full((len(self._rows),), -1, device="cpu")
 
     def read(self) -> Float[Tensor, "batch d_vocab"]:
         """Forwards what has not been forwarded yet.
@@ -59,7 +59,7 @@ class DecodingState:
             LogitError: they are NaN or infinite.
         """
         if self._cache is None:
-            self.ends = torch.tensor([len(row) - 1 for row in self._rows])
+            self.ends = torch.tensor([len(row) - 1 for row in self._rows], device="cpu")
             return logits_after(self._model, self._rows, of=self._of).whole().float()
         if self._fast is None:
             wanted = torch.zeros_like(self._tokens, dtype=torch.bool)
@@ -67,7 +67,9 @@ class DecodingState:
             return pass_logits(self._model, self._tokens, self._mask, wanted, self._cache, of=self._of).whole().float()
         with torch.no_grad():
             logits = self._fast.logits(self._tokens, self._mask, self._cache)[:, -1]
-        return Logits(self._model, logits, torch.tensor(self._of), self._mask.sum(dim=1) - 1).whole().float()
+        return (
+            Logits(self._model, logits, torch.tensor(self._of, device="cpu"), self._mask.sum(dim=1) - 1).whole().float()
+        )
 
     def append(self, tokens: Int[Tensor, " batch"], alive: Bool[Tensor, " batch"]) -> None:
         """Appends one token to every row that has not ended.

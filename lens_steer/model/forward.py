@@ -36,12 +36,19 @@ def pad(
         Tokens and attention mask (1 = a real token), on the model's device.
 
     Raises:
-        ArgumentError: the model is in training mode.
+        ArgumentError: the model is in training mode, or autocast is on.
         DataError: no rows, an empty row, or a row longer than the model's context.
     """
     if model.original_model.training:
         raise ArgumentError(
             "the model is in training mode, in which dropout makes every number random; call model.eval() first."
+        )
+    device = _device(model)
+    if torch.is_autocast_enabled(device.type):
+        raise ArgumentError(
+            f"torch.autocast is on for {device.type}: a part of a pass would be in another dtype than the model, and "
+            "its numbers would depend on how a batch is padded. End it, and load the model in the dtype that is "
+            "wanted: load_model(name, dtype='bfloat16')."
         )
     lengths = [len(row) for row in rows]
     if not lengths or min(lengths) == 0:
@@ -50,11 +57,14 @@ def pad(
     if context is not None and max(lengths) > context:
         raise DataError(f"a sequence has {max(lengths)} tokens; the model's context is {context}. Shorten the text.")
     filler = getattr(model.tokenizer, "pad_token_id", None) or 0
-    width, device = max(lengths), _device(model)
-    tokens, mask = torch.full((len(rows), width), filler), torch.zeros(len(rows), width, dtype=torch.long)
+    width = max(lengths)
+    tokens, mask = (
+        torch.full((len(rows), width), filler, device="cpu"),
+        torch.zeros(len(rows), width, dtype=torch.long, device="cpu"),
+    )
     for index, row in enumerate(rows):
         span = slice(0, len(row)) if side == "right" else slice(width - len(row), width)
-        tokens[index, span], mask[index, span] = torch.tensor(row), 1
+        tokens[index, span], mask[index, span] = torch.tensor(row, device="cpu"), 1
     return tokens.to(device), mask.to(device)
 
 

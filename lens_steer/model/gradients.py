@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lens_steer.errors import ArgumentError
 from lens_steer.model.logits import pass_logits
 from lens_steer.model.protocol import SteerableModel
 
@@ -24,8 +25,16 @@ def frozen(model: SteerableModel) -> Iterator[None]:
 
     Returns:
         A context manager; when it ends, each weight's `requires_grad` is what it was.
+
+    Raises:
+        ArgumentError: the weights were made in inference mode, and no gradient passes them.
     """
     parameters = list(model.original_model.parameters())
+    if any(parameter.is_inference() for parameter in parameters):
+        raise ArgumentError(
+            "the model's weights were made inside torch.inference_mode(), and no gradient passes such tensors; load or "
+            "make the model outside of it."
+        )
     wanted = [parameter.requires_grad for parameter in parameters]
     try:
         for parameter in parameters:

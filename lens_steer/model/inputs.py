@@ -76,7 +76,7 @@ def _by_head(
     """One of attention's maps, a head each; none where there is no attention."""
     heads, shape = int(model.cfg.n_heads), (int(model.cfg.d_model), int(model.cfg.d_head))
     if attention is None:
-        return torch.zeros(0, *shape)
+        return torch.zeros(0, *shape, dtype=torch.float32, device="cpu")
     try:
         weight = getattr(attention, name, None)
     except (NotImplementedError, ValueError):  # TransformerLens: latent attention, heads of several widths

@@ -6,6 +6,8 @@ wraps is refused:
 
     || bridge(tokens) - modules(tokens) ||  <=  1e-3 || modules(tokens) ||        0.05 in half precision
 
+Default dtype and device, autocast and inference mode count for nothing here: a model is what its arguments say.
+
 Loading installs nothing: where TransformerLens would install torchvision for an image processor, a multimodal model is
 loaded without that processor, and takes text. Whatever goes wrong becomes an error that says what was asked, what
 happened and what to do.
@@ -20,6 +22,7 @@ from typing import Any
 
 import torch
 
+from lens_steer._util.torch_state import initial_torch
 from lens_steer.errors import ArgumentError, ModelFolderError, ModelNotFoundError
 from lens_steer.model.causes import first_line
 from lens_steer.model.fast_forward import wrapping_error
@@ -38,6 +41,7 @@ _TOLERANCE = {torch.float64: 1e-3, torch.float32: 1e-3}
 _FAILURES = (OSError, ValueError, KeyError, RuntimeError, ImportError)
 
 
+@initial_torch()
 def load_model(
     name: str | Path | SteerableModel | Any,
     device: str = "cpu",
@@ -272,7 +276,7 @@ def _check_placement(device: str, device_map: object) -> None:
             raise ArgumentError(f"both device {device!r} and device_map {device_map!r} were given; give one of them.")
         return
     try:
-        torch.empty(0, device=device)
+        torch.empty(0, device=device, dtype=torch.float32)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         found = {"cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
         there = ["cpu", *(name for name, is_there in found.items() if is_there)]

@@ -190,7 +190,7 @@ def pass_logits(
         else:
             stream = head.stream(lambda: model(tokens, attention_mask=mask, **extra), chosen)
     absolute = (mask.cumsum(dim=1) - 1)[:, -tokens.shape[1] :]
-    names = torch.arange(len(tokens)) if of is None else torch.tensor(list(of))
+    names = torch.arange(len(tokens), device="cpu") if of is None else torch.tensor(list(of), device="cpu")
     rows = names.to(tokens.device)[:, None].expand(tokens.shape)
     return Logits(model, stream, rows[chosen].cpu(), absolute[chosen].cpu(), head)
 

@@ -166,8 +166,8 @@ def forked_caches(cache: Any, starts: Int[Tensor, " batch"], copies: int) -> tup
     from lens_steer.model.forked_cache import ForkedCache
 
     width = int(starts.max())
-    place = torch.arange(width) - (width - starts[:, None])
-    rows, index = torch.arange(len(starts))[:, None], place.clamp_min(0)
+    place = torch.arange(width, device="cpu") - (width - starts[:, None])
+    rows, index = torch.arange(len(starts), device="cpu")[:, None], place.clamp_min(0)
 
     def past(states: Tensor) -> Tensor:
         if bool((starts == width).all()):

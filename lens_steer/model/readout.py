@@ -128,5 +128,5 @@ def norm_gain(model: SteerableModel, norm: Any) -> Float[Tensor, " d_model"]:
     """
     weight = getattr(norm, "weight", None)
     if not isinstance(weight, Tensor):
-        return torch.ones(int(model.cfg.d_model))
+        return torch.ones(int(model.cfg.d_model), dtype=torch.float32, device="cpu")
     return weight.detach().float() + (1.0 if getattr(model.cfg, "rmsnorm_uses_offset", False) else 0.0)

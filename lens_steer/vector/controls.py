@@ -23,7 +23,7 @@ def random_like(vector: SteeringVector, seed: int) -> SteeringVector:
     generator = torch.Generator().manual_seed(seed)
     directions = {}
     for site, direction in vector.directions.items():
-        noise = torch.randn(direction.shape, generator=generator)
+        noise = torch.randn(direction.shape, generator=generator, dtype=torch.float32, device="cpu")
         directions[site] = noise * (direction.norm() / noise.norm())
     options = {"seed": seed, "norms_of": vector.name}
     return vector.replaced(f"random {seed}", directions, method="random", options=options)

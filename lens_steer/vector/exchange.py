@@ -124,7 +124,7 @@ def import_gguf(
     try:
         reader = gguf.GGUFReader(path)
         facts = {key: field.contents() for key, field in reader.fields.items()}
-        rows = {tensor.name: torch.tensor(tensor.data) for tensor in reader.tensors}
+        rows = {tensor.name: torch.tensor(tensor.data, device="cpu") for tensor in reader.tensors}
     except _DAMAGED as error:
         raise FormatError(f"{path}: truncated, or not a GGUF file ({error}); export the vector again.") from error
     if facts.get("general.architecture") != _ARCHITECTURE:

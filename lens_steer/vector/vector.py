@@ -370,7 +370,9 @@ class SteeringVector:
 
 def _checked(direction: Tensor, width: int | None, where: str) -> Tensor:
     """A copy of a direction as float32 on the CPU; raises with the site's name where it is invalid."""
-    kept = torch.as_tensor(direction).detach().to(device="cpu", dtype=torch.float32, copy=True).contiguous()
+    given = torch.as_tensor(direction, dtype=torch.float32, device="cpu")
+    with torch.inference_mode(False):  # a vector outlives the mode that it was made in
+        kept = given.detach().clone(memory_format=torch.contiguous_format)
     if kept.shape != (width,):
         raise DirectionError(f"{where}: shape {tuple(kept.shape)}; expected ({width},), the width of the site.")
     if not bool(kept.isfinite().all()):

@@ -150,12 +150,21 @@ def our_choices(model: Any, n: int) -> None:
     """`score_prompts` of prepared prompts."""
     import torch
 
-    from lens_steer.evaluation.score import Prompts, score_prompts
+    from lens_steer.evaluation.prompts import Prompts
+    from lens_steer.evaluation.score import score_prompts
 
-    letters = torch.full((2 * n,), 301)
     rows = tuple(map(tuple, token_rows(2 * n, TOKENS // 2)))
-    items = tuple(map(str, range(n)))
-    prompts = Prompts(items=items, letters=("A", "B"), rows=rows, matching_tokens=letters, other_tokens=letters + 1)
+    prompts = Prompts(
+        items=tuple(map(str, range(n))),
+        scoring="letter",
+        letters=("A", "B"),
+        options=(("one", "two"),) * n,
+        rows=rows,
+        lengths=tuple(map(len, rows)),
+        tokens=torch.tensor([[301, 302]]).expand(2 * n, 2),
+        units=torch.ones(2 * n),
+        priors=torch.zeros(2 * n),
+    )
     score_prompts(model, prompts, [edit(model)])
 
 

@@ -89,6 +89,8 @@ def test_reproduce_writes_figures_their_data_and_full_provenance(once: Path) -> 
     assert len(BroadSkillResult.load(once / "broad").points) == 8
     written = {path.relative_to(once).as_posix() for path in once.rglob("*") if path.is_file()}
     assert written == {*record["written"], "run.json"}
+    tables = {name for name in written if name.endswith(".csv")}
+    assert len(tables) > 20 and {name.replace(".csv", ".tex") for name in tables} <= written
 
 
 @pytest.mark.slow
@@ -105,6 +107,7 @@ def test_files_of_the_published_format_run_on_a_local_model_folder(
     files = [write_items(tmp_path / "my-own.jsonl", 12), write_items(tmp_path / "other.jsonl", 30)]
     result = reproduce(ModelSource(str(llama_folder)), files, tmp_path / "out", limit=12)
     assert list(result.points) == ["my_own", "other"]
+    assert {path.stem for path in tmp_path.rglob("*.csv")} == {path.stem for path in tmp_path.rglob("*.tex")}
     sizes = json.loads((tmp_path / "out" / "run.json").read_text())["data"]["other"]
     assert sum(sizes[split] for split in ("train", "validation", "test")) == 12
 

@@ -187,7 +187,9 @@ def test_bad_data_and_vectors_are_refused_before_the_model_is_loaded(
         runs.sweep_to_folder(model, tmp_path / "half.safetensors", str(files["data"]), tmp_path / "out")
 
 
-def test_every_command_with_a_model_takes_device_dtype_and_device_map(files: dict[str, Path], tmp_path: Path) -> None:
+def test_every_command_with_a_model_takes_device_dtype_device_map_and_bos(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
     arguments = ["extract", "--model", files["model"], "--data", files["data"], "--out", tmp_path / "v"]
     with pytest.raises(LensSteerError, match="dtype 'int4' is not one"):
         invoke(*arguments, "--dtype", "int4")
@@ -195,8 +197,11 @@ def test_every_command_with_a_model_takes_device_dtype_and_device_map(files: dic
         invoke(*arguments, "--device", "cuda:9")
     assert invoke(*arguments, "--dtype", "bfloat16", "--device-map", "auto").exit_code == 0
     assert load_vector(tmp_path / "v").fingerprint.dtype == "bfloat16"
+    assert load_vector(tmp_path / "v").fingerprint.prepend_bos is True  # as the tokenizer does it
+    assert invoke(*arguments, "--no-prepend-bos").exit_code == 0
+    assert load_vector(tmp_path / "v").fingerprint.prepend_bos is False
     top: Any = typer.main.get_command(cli.app)
     commands = [*top.commands.values(), *top.commands["lab"].commands.values()]
     for command in commands:
         options = {option.name for option in command.params}
-        assert "model" not in options or {"device", "dtype", "device_map"} <= options, command.name
+        assert "model" not in options or {"device", "dtype", "device_map", "prepend_bos"} <= options, command.name

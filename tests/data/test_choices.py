@@ -33,7 +33,7 @@ def test_two_equal_options_are_refused() -> None:
 
 
 def test_a_template_with_wrong_placeholders_or_letters_is_refused() -> None:
-    with pytest.raises(DataError, match=r"it needs exactly \{first\}, \{second\}, \{stem\}"):
+    with pytest.raises(DataError, match=r"it needs exactly \{options\}, \{stem\} or \{first\}, \{second\}, \{stem\}"):
         ChoiceTemplate(prompt="{stem} {first}")
     with pytest.raises(DataError, match="cannot be read"):
         ChoiceTemplate(prompt="{stem} {first} {second} {")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lens_steer.data.corpora import Corpus, split_documents
+from lens_steer.data.corpora import SPLITS, Corpus, join_corpora, passage, split_documents
 from lens_steer.data.documents import hub_documents, read_documents
 from lens_steer.errors import DataError
 
@@ -116,3 +116,52 @@ def test_near_duplicates_of_a_document_never_stand_in_two_splits() -> None:
     with pytest.raises(DataError, match="40 near duplicates are left out"):
         split_documents("t", [*texts, *copies], (10, 5, 6))
     assert len(split_documents("t", [*texts, *copies], (30, 10, 20), near=None).train) == 30
+
+
+def files(n: int) -> list[str]:
+    """Source files that all open with the same licence, as long as what follows."""
+    licence = "# Permission is hereby granted, free of charge, to any person\n" * 20
+    return [licence + "".join(f"value_{i}_{line} = call({i}, {line})\n" for line in range(40)) for i in range(n)]
+
+
+def test_a_passage_is_as_long_as_asked_begins_with_a_line_and_is_drawn_from_all_of_the_document() -> None:
+    document = "".join(f"line {i}\n" for i in range(1000))
+    found = [passage(document, 60, seed) for seed in range(40)]
+    starts = [document.index(text) for text in found]
+    assert all(len(text) == 60 and text.startswith("line ") for text in found)
+    assert min(starts) < len(document) / 4 < 3 * len(document) / 4 < max(starts)
+    assert passage(document, 60, 3) == found[3] and passage("a short one", 60) == "a short one"
+    words = " ".join(f"word{i}" for i in range(1000))
+    begun = [passage(words, 60, seed) for seed in range(20)]
+    assert all(text.startswith("word") for text in begun) and len(set(begun)) > 10
+    with pytest.raises(DataError, match="passages of 0 characters; give at least one"):
+        passage(document, 0)
+
+
+def test_passages_are_cut_after_the_split_so_that_no_file_is_in_two_splits() -> None:
+    texts = files(30)
+    corpus = split_documents("code", texts, (8, 4, 6), near=None, characters=400)
+    of = {
+        name: {next(t for t in texts if p in t and "value" in p) for p in getattr(corpus, name) if "value" in p}
+        for name in SPLITS
+    }
+    assert all(of.values()) and not of["train"] & of["test"] and not of["train"] & of["validation"]
+    assert all(len(text) == 400 for text in (*corpus.train, *corpus.test))
+
+
+def test_passages_of_one_licence_are_near_duplicates_though_their_files_are_not() -> None:
+    corpus = split_documents("code", files(30), (8, 2, 2), characters=200)
+    found = [*corpus.train, *corpus.validation, *corpus.test]
+    assert sum("Permission" in text and "value" not in text for text in found) <= 1 <= corpus.near_duplicates
+
+
+def test_corpora_are_joined_split_by_split_and_refused_where_one_trains_on_what_another_tests() -> None:
+    first, second = (split_documents(name, [f"{name} {i}" for i in range(6)], (3, 1, 2)) for name in ("c", "perl"))
+    joint = join_corpora("code", [first, second])
+    assert joint.name == "code" and joint.train == (*first.train, *second.train)
+    assert joint.test == (*first.test, *second.test) and len(joint.validation) == 2
+    crossed = Corpus(name="x", train=first.test, validation=("v",), test=("t",))
+    with pytest.raises(DataError, match="corpus 'code': test document 0 repeats train document 3"):
+        join_corpora("code", [first, crossed])
+    with pytest.raises(DataError, match="the train split has no documents"):
+        join_corpora("code", [])

@@ -208,6 +208,15 @@ def test_a_folder_of_source_code_is_read_by_a_pattern_and_lists_what_is_no_text(
     found = read(tmp_path, pattern="**/*.py")
     assert [(one.id, one.text) for one in found.entries] == [("a.py", "a = 1\n"), ("deep/b.py", "b = 2\n")]  # type: ignore[union-attr]
     assert found.skipped_by_reason == {"empty": 1, "not a text": 1}
+    (tmp_path / "deep" / "c.sh").write_bytes(b"ls\n")
+    several = read(tmp_path, pattern=("**/*.py", "**/*.sh", "*.py"))
+    assert [(one.id, one.group) for one in several.entries] == [
+        ("a.py", ".py"),
+        ("deep/b.py", ".py"),
+        ("deep/c.sh", ".sh"),
+    ]  # type: ignore[union-attr]
+    assert read(tmp_path, pattern=("**/*.py", "!deep")).texts() == ("a = 1\n",)
+    assert read(tmp_path, pattern=("**/*.*", "!**/*.py")).texts() == ("ls\n",)
     with pytest.raises(DataError, match="it is a folder; give one of its files, or a pattern"):
         read(tmp_path)
     with pytest.raises(DataError, match=r"no file matches '\*\.rs'"):

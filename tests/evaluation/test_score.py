@@ -1,6 +1,7 @@
 """Scoring choice items."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -49,29 +50,27 @@ def test_an_intervention_moves_the_scores_and_leaves_the_model_as_it_was(
     steered = score_choices(model, items, [Intervention.at("resid_post@0", V, 3, "last")])
     assert (steered.logit_differences - plain.logit_differences).abs().min() > 1e-4
     again = score_choices(model, items)
-    assert torch.equal(again.logit_matching, plain.logit_matching) and count_hooks(model) == 0
+    assert torch.equal(again.scores, plain.scores) and count_hooks(model) == 0
 
 
 def test_strength_zero_is_bit_identical_to_no_intervention(model: Any, items: Items) -> None:
     plain = score_choices(model, items)
     zero = score_choices(model, items, [Intervention.at("resid_post@0", V, 0)])
-    assert torch.equal(zero.logit_matching, plain.logit_matching)
-    assert torch.equal(zero.log_prob_other, plain.log_prob_other)
+    assert torch.equal(zero.scores, plain.scores)
+    assert torch.equal(zero.log_probs, plain.log_probs)
 
 
 def test_a_model_that_always_says_one_letter_is_seen_as_collapsed_and_half_matching(llama: Any, items: Items) -> None:
     scores = score_choices(llama, items)
-    always = type(scores)(
-        items=scores.items,
-        letters=scores.letters,
-        logit_matching=torch.tensor([[5.0, 0.0]]).expand(6, 2),
-        logit_other=torch.tensor([[0.0, 5.0]]).expand(6, 2),
-        log_prob_matching=torch.tensor([[-0.01, -5.01]]).expand(6, 2),
-        log_prob_other=torch.tensor([[-5.01, -0.01]]).expand(6, 2),
+    always = replace(
+        scores,
+        scores=torch.tensor([[5.0, 0.0], [0.0, 5.0]]).expand(6, 2, 2),
+        log_probs=torch.tensor([[-0.01, -5.01], [-5.01, -0.01]]).expand(6, 2, 2),
+        faulty=torch.zeros(6, 2, dtype=torch.bool),
     )
     assert always.collapse.collapsed and always.collapse.modal_letter_share == 1
     assert always.matches.double().mean() == 0.5
-    assert always.item_differences.tolist() == [0.0] * 6
+    assert always.item_differences.tolist() == [0.0] * 6 and always.position_bias == 5.0
     assert set(always.to_frame()["chosen_letter"]) == {"A"}
 
 
@@ -86,12 +85,12 @@ def test_letters_that_the_tokenizer_does_not_tell_apart_are_refused(llama: Any, 
 def test_letters_that_become_the_same_token_are_refused(
     llama: Any, items: Items, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lens_steer.evaluation import score
+    from lens_steer.evaluation import prompts
 
     def folded(model: Any, texts: list[str]) -> list[list[int]]:
         return tokenize(model, [text[:-1] + "A" if text.endswith("(B") else text for text in texts])
 
-    monkeypatch.setattr(score, "tokenize", folded)
+    monkeypatch.setattr(prompts, "tokenize", folded)
     with pytest.raises(OptionTokenError, match=r"both letters \('A', 'B'\) become token \d+ after the prompt"):
         score_choices(llama, items)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from lens_steer.experiments.van_der_weij_2024.alignment_tax import ALIGNMENT_TAX
 from lens_steer.experiments.van_der_weij_2024.behaviours import COMBINED, INDIVIDUAL, SEARCH, SIMULTANEOUS
 from lens_steer.experiments.van_der_weij_2024.skills import RUNS
 from lens_steer.experiments.van_der_weij_2024.vectors import BEHAVIOUR_FILES, HOLDERS, MEANS
@@ -120,6 +121,17 @@ def write_skills(folder: Path, rng: random.Random) -> None:
         (folder / "results" / "coding" / f"v_{run.version}.json").write_text(json.dumps(content))
 
 
+def write_alignment_tax(folder: Path, rng: random.Random) -> None:
+    content: dict[str, Any] = {"all": {}, "meta": {"note": ""}}
+    for strength in reversed(SCALARS):
+        n = rng.randrange(3, 6)
+        content["all"][f"injection_coefficients_{strength}"] = {
+            "top1_acc": [rng.uniform(0.5, 0.7) - 0.05 * strength**2 for _ in range(n)],
+            "total_encoded_tokens": [rng.randrange(1, 4096) for _ in range(n)],
+        }
+    (folder / "results" / "coding" / ALIGNMENT_TAX).write_text(json.dumps(content))
+
+
 def pickled(path: Path, holder: str, **attributes: Any) -> None:
     """Writes an object of a class that exists only while it is written, as the paper's own scripts did."""
     module, _, name = holder.rpartition(".")
@@ -159,5 +171,6 @@ def write_checkout(folder: Path) -> Path:
     write_datasets(folder, rng)
     write_answers(folder, rng)
     write_skills(folder, rng)
+    write_alignment_tax(folder, rng)
     write_vectors(folder)
     return folder

@@ -1,14 +1,16 @@
 """Collapse of one vector: valid without steering, collapsed when steered hard, with onsets between."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from judged_texts import BAD, GOOD
 
 from lens_steer.data.contrast import contrast_from_choices
-from lens_steer.errors import ScoreError
+from lens_steer.errors import FormatError, ScoreError
 from lens_steer.experiments.collapse_check import CollapseCheck, CollapseResult, check_collapse
 from lens_steer.extraction import extract
 from lens_steer.generation import Decoding, generate
@@ -16,10 +18,12 @@ from lens_steer.hooks import Intervention
 from lens_steer.lab.corpora import lab_corpus
 from lens_steer.lab.items import open_items
 from lens_steer.metrics.collapse import generation_collapse
-from lens_steer.model import load_model
-from lens_steer.vector import SteeringVector
+from lens_steer.model import load_model, tokenize
+from lens_steer.vector import SteeringVector, random_like
 
-SETTINGS = CollapseCheck(site="resid_post@0", strengths=(-6, -0.25, 0, 0.25, 6), new_tokens=16, resamples=99)
+SETTINGS = CollapseCheck(
+    site="resid_post@0", strengths=(-6, -0.25, 0, 0.25, 6), new_tokens=16, n_random=1, resamples=99
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,21 +48,28 @@ def result(lab: Any, steering: SteeringVector, prompts: list[str]) -> CollapseRe
     return check_collapse(lab, steering, open_items("sycophancy", 12, split="test"), prompts, SETTINGS)
 
 
+def of(result: CollapseResult, vector: str) -> Any:
+    """The rows of one vector, by strength."""
+    return result.strengths[result.strengths["vector"] == vector].set_index("strength")
+
+
 def test_answers_and_text_are_valid_without_steering_and_collapse_when_steered_hard(result: CollapseResult) -> None:
-    rows: Any = result.strengths.set_index("strength")
+    rows: Any = of(result, "steering")
     for rule in ("answers", "generation"):
         assert rows[f"{rule}_collapsed"].loc[[-6, 6]].all(), rows.T.to_string()
         assert not rows.loc[0, f"{rule}_collapsed"], rows.T.to_string()
-    assert rows.loc[6, "looping_share"] > 0.5 > rows.loc[0, "looping_share"]
+    assert rows.loc[6, "collapsed_share"] > 0.5 > rows.loc[0, "collapsed_share"]
     assert rows.loc[6, "distinct_n"] < rows.loc[0, "distinct_n"]
     assert (rows["gold_entropy"] == 1).all() and rows.loc[0, "faulty_share"] == 0
 
 
 def test_thresholds_lie_between_the_last_valid_and_the_first_collapsed_strength(result: CollapseResult) -> None:
-    rows: Any = result.strengths.set_index("strength")
-    assert len(result.thresholds) == 4 and not result.thresholds["censored"].any()
-    columns = ["rule", "direction", "strength", "low", "high"]
-    for rule, direction, strength, low, high in result.thresholds[columns].itertuples(index=False, name=None):
+    assert len(result.thresholds) == 8 and set(result.thresholds["vector"]) == {"steering", "random 0"}
+    found = result.thresholds[~result.thresholds["censored"]]
+    assert (found["vector"] == "steering").sum() == 4
+    columns = ["vector", "rule", "direction", "strength", "low", "high"]
+    for vector, rule, direction, strength, low, high in found[columns].itertuples(index=False, name=None):
+        rows: Any = of(result, vector)
         sign = 1 if direction == "adding" else -1
         flags = [bool(rows.loc[sign * size, f"{rule}_collapsed"]) for size in (0, 0.25, 6)]
         first = flags.index(True)
@@ -69,16 +80,33 @@ def test_thresholds_lie_between_the_last_valid_and_the_first_collapsed_strength(
 def test_the_generated_side_is_measured_on_greedy_continuations_under_steering(
     lab: Any, steering: SteeringVector, prompts: list[str], result: CollapseResult
 ) -> None:
-    decoding = Decoding(max_new_tokens=SETTINGS.new_tokens, stop_at_eos=False)
-    tokens = [entry.tokens for entry in generate(lab, prompts, [], decoding).continuations]
-    edit = Intervention.of(steering, "resid_post@0", 6.0)
-    steered = [entry.tokens for entry in generate(lab, prompts, [edit], decoding).continuations]
-    rows: Any = result.strengths.set_index("strength")
-    for strength, written in ((0, tokens), (6, steered)):
-        found = generation_collapse(written, SETTINGS.n)
-        assert rows.loc[strength, "distinct_n"] == found.distinct_n and tokens != steered
-        assert rows.loc[strength, "looping_share"] == found.looping_share
-    assert rows.loc[6, "step_entropy"] != pytest.approx(rows.loc[0, "step_entropy"], rel=0.05)
+    decoding = Decoding(max_new_tokens=SETTINGS.new_tokens)
+    control = random_like(steering, SETTINGS.seed)
+    for name, vector in (("steering", steering), ("random 0", control)):
+        rows: Any = of(result, name)
+        for strength in (0, 6):
+            edits = [Intervention.of(vector, "resid_post@0", strength)] if strength else []
+            written = generate(lab, prompts, edits, decoding).continuations
+            assert all((entry.ended == "eos") == (len(entry.tokens) < 16) for entry in written)
+            found = generation_collapse([entry.tokens for entry in written], [entry.text for entry in written])
+            for number in ("distinct_n", "collapsed_share", "cross_prompt_similarity", "compression_ratio"):
+                np.testing.assert_equal(rows.loc[strength, number], getattr(found, number))
+    assert of(result, "steering").loc[6, "distinct_n"] != of(result, "random 0").loc[6, "distinct_n"]
+    assert of(result, "steering").loc[6, "step_entropy"] != pytest.approx(
+        of(result, "steering").loc[0, "step_entropy"], rel=0.05
+    )
+
+
+def test_an_end_of_sequence_token_is_no_part_of_a_continuation_and_one_at_once_is_empty_text(
+    lab: Any, prompts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = generate(lab, prompts, [], Decoding(max_new_tokens=1)).continuations
+    ending = frozenset({entry.tokens[0] for entry in first})
+    monkeypatch.setattr("lens_steer.generation.loop.eos_tokens", lambda _: ending)
+    settings = CollapseCheck(site="resid_post@0", strengths=(0, 1), new_tokens=3, n_random=0, resamples=9)
+    vector = extract(lab, ["I want it now."], ["I can wait for it."], paired=True, sites="resid_post@0")
+    row = check_collapse(lab, vector, [], prompts, settings).strengths.set_index("strength").loc[0]
+    assert (row["empty_share"], row["mean_tokens"], row["generation_collapsed"]) == (1, 0, True)
 
 
 def test_a_result_is_read_back_as_it_was_written(result: CollapseResult, tmp_path: Path) -> None:
@@ -86,7 +114,25 @@ def test_a_result_is_read_back_as_it_was_written(result: CollapseResult, tmp_pat
     again = CollapseResult.load(tmp_path)
     pd.testing.assert_frame_equal(again.strengths, result.strengths, check_exact=True)
     pd.testing.assert_frame_equal(again.thresholds, result.thresholds, check_exact=True)
-    assert np.isfinite(again.thresholds["strength"]).all()
+    assert np.isfinite(again.thresholds["strength"]).any()
+
+
+def test_a_result_of_the_earlier_rule_is_refused_with_what_changed(result: CollapseResult, tmp_path: Path) -> None:
+    earlier = result.strengths.drop(columns=["vector", "collapsed_share"])
+    CollapseResult(strengths=earlier, thresholds=result.thresholds, facts=result.facts).save(tmp_path)
+    with pytest.raises(FormatError, match="judged by an earlier rule, more than half of them ending in a loop"):
+        CollapseResult.load(tmp_path)
+
+
+def test_text_alone_is_looked_at_where_there_are_no_items(
+    lab: Any, steering: SteeringVector, prompts: list[str], result: CollapseResult
+) -> None:
+    settings = replace(SETTINGS, strengths=(0, 6), n_random=0)
+    alone = check_collapse(lab, steering, [], [tokenize(lab, text)[0] for text in prompts], settings)
+    assert alone.thresholds[["rule", "direction", "n"]].values.tolist() == [["generation", "adding", len(prompts)]]
+    assert not [name for name in map(str, alone.strengths) if name.startswith(("answer", "modal", "faulty"))]
+    both: Any = of(result, "steering").loc[[0, 6], list(alone.strengths.columns.drop(["strength"]))]
+    pd.testing.assert_frame_equal(of(alone, "steering"), both)
 
 
 def test_a_grid_without_0_too_few_items_or_a_prompt_twice_is_refused(
@@ -94,8 +140,25 @@ def test_a_grid_without_0_too_few_items_or_a_prompt_twice_is_refused(
 ) -> None:
     for strengths, asked, prompts in (
         ((1.0,), items, ["a", "b"]),
-        ((0.0,), items[:1], ["a", "b"]),
-        ((0.0,), items, ["a", "a"]),
+        ((0.0,), items, ["a", "b"]),
+        ((0.0, 1.0), items[:1], ["a", "b"]),
+        ((0.0, 1.0), items, ["a", "a"]),
+        ((0.0, 1.0), items, ["a"]),
     ):
-        with pytest.raises(ScoreError, match="at least two of each, no prompt twice"):
+        with pytest.raises(ScoreError, match="no items or at least two, and at least two prompts, none twice"):
             check_collapse(llama, vector, asked, prompts, CollapseCheck(site="resid_post@1", strengths=strengths))
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_the_text_of_a_real_model_collapses_between_two_strengths_and_not_without_steering(smollm2: Any) -> None:
+    vector = extract(smollm2, list(GOOD), list(BAD), paired=True, sites="resid_post@15")
+    asked = ("What is a good breakfast?", "How do birds fly?", "Describe a small town.", "How was the film?")
+    chats = [[{"role": "user", "content": question}] for question in asked]
+    settings = CollapseCheck(
+        site="resid_post@15", strengths=(0, 0.5, 2), scale="relative", new_tokens=24, n_random=0, resamples=99
+    )
+    found = check_collapse(smollm2, vector, [], chats, settings)
+    assert of(found, "steering")["generation_collapsed"].to_dict() == {0: False, 0.5: False, 2: True}
+    (onset,) = found.thresholds.to_dict("records")
+    assert 0.5 <= onset["strength"] <= 2 and onset["low"] <= onset["strength"] <= onset["high"]

@@ -72,7 +72,7 @@ def test_faulty_answers_are_those_whose_likeliest_token_is_no_letter(
         best = next_logits(llama, tokenize(llama, texts)).argmax(-1)
     letters = {llama.tokenizer.convert_tokens_to_ids(letter) for letter in "AB"}
     wanted = torch.tensor([int(token) not in letters for token in best]).reshape(-1, 2)
-    assert torch.equal(measured.configurations[0].faulty[1], wanted)
+    assert torch.equal(measured.configurations[0].scores[1].faulty, wanted)
 
 
 def test_a_configuration_without_interventions_changes_nothing_and_does_no_side_effect(

@@ -1,5 +1,6 @@
 """Individual steering end to end, on the lab model."""
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -9,7 +10,7 @@ import torch
 from lens_steer.data.splits import Splits
 from lens_steer.errors import ScoreError
 from lens_steer.evaluation.score import score_choices
-from lens_steer.experiments.individual_steering import Individual, IndividualResult, individual_steering
+from lens_steer.experiments.individual_steering import Individual, IndividualResult, individual_steering, p_value
 from lens_steer.hooks import Intervention
 from lens_steer.lab.items import open_items
 from lens_steer.model import load_model
@@ -86,3 +87,42 @@ def test_random_directions_have_the_norms_of_the_vector_and_depend_on_the_seed_a
 def test_no_behaviours_is_refused(lab: Any) -> None:
     with pytest.raises(ScoreError, match="no behaviours"):
         individual_steering(lab, {})
+
+
+def test_random_directions_go_through_the_same_choice_and_none_goes_as_far(result: IndividualResult) -> None:
+    for name, rows in result.chosen.groupby("behaviour"):
+        assert list(rows["vector"]) == ["steering", "random 0", "random 1", "random 2"], name
+        assert set(rows["strength"]) <= {1.0} and p_value(pd.DataFrame(rows)) == 0.25
+    row: Any = result.summary().set_index("behaviour").loc["sycophancy"]
+    steering: Any = result.chosen.query("behaviour == 'sycophancy' and vector == 'steering'").iloc[0]
+    assert row["effect"] == steering["effect"] == pytest.approx(steering["excess"] + steering["band"])
+    answers = result.answers[result.answers["behaviour"] == "sycophancy"]
+    means: Any = answers.groupby("strength")["logit_difference"].mean()
+    assert row["effect"] == pytest.approx((means.loc[1.0] - means.loc[-1.0]) / 2)
+
+
+def test_the_controls_have_a_rate_at_every_strength_of_the_curve(result: IndividualResult) -> None:
+    counts = result.curves.groupby(["behaviour", "strength"])["vector"].nunique()
+    assert set(counts) == {4} and set(counts.index.get_level_values("strength")) == {-1.0, 0.0, 1.0}
+
+
+def test_a_vector_that_is_a_random_direction_is_exchangeable_with_its_controls(lab: Any) -> None:
+    splits = behaviours()["sycophancy"]
+    vector = individual_steering(lab, {"sycophancy": splits}, SETTINGS).vectors["sycophancy"]
+    found = individual_steering(lab, {"sycophancy": splits}, SETTINGS, vectors={"sycophancy": random_like(vector, 99)})
+    assert found.summary()["effect"].abs().item() < 0.3
+    assert found.chosen["excess"].abs().max() < 0.3
+
+
+def test_p_counts_the_vector_itself_and_leaves_invalid_controls_out() -> None:
+    rows = [("steering", True, 1.0), ("random 0", True, 1.0), ("random 1", True, 0.5), ("random 2", False, 2.0)]
+    chosen = pd.DataFrame(rows, columns=["vector", "valid", "excess"])
+    assert p_value(chosen) == 2 / 4
+    assert p_value(chosen.assign(valid=[False, True, True, True])) == 1.0
+
+
+@pytest.mark.parametrize("screening", ["exact", "first_order"])
+def test_screening_leaves_as_many_places_as_wanted(lab: Any, screening: Any) -> None:
+    few = replace(SETTINGS, places=1, screening=screening, mapped=False, positions=("all",))
+    found = individual_steering(lab, {"sycophancy": behaviours()["sycophancy"]}, few)
+    assert set(found.validation["site"]) == {"resid_post@0"} and set(found.chosen["site"]) == {"resid_post@0"}

@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.container import BarContainer, ErrorbarContainer
+from matplotlib.patches import Rectangle
 from small_frames import joint_configurations, joint_pairs, joint_points
 
 from lens_steer.experiments.joint_steering import figures
@@ -45,8 +46,23 @@ def test_a_scheme_that_collapses_answers_is_crossed_and_individual_comes_first()
 
 
 def test_both_matrices_share_one_scale_and_what_is_not_sure_has_a_dot() -> None:
-    predicted, measured, _ = figures.interference_matrices(*joint_pairs()).axes
+    predicted, measured, *_ = figures.interference_matrices(*joint_pairs()).axes
     scales = {axis.images[0].get_clim() for axis in (predicted, measured)}
     assert scales == {(-1.2, 1.2)}
     dots = [line for line in measured.lines if line.get_marker() == "."]
     assert len(dots) == 3 and not predicted.lines
+
+
+def test_own_effects_are_framed_and_each_pair_is_drawn_with_its_interval_beside_the_baseline_and_its_p() -> None:
+    pairs, agreement = joint_pairs()
+    figure = figures.interference_matrices(pairs, agreement)
+    predicted, measured, *_, scatter = figure.axes
+    for axis in (predicted, measured):
+        frames = [patch for patch in axis.patches if isinstance(patch, Rectangle)]
+        assert [frame.get_xy()[0] == frame.get_xy()[1] for frame in frames] == [True] * 3
+    others, own = (box for box in scatter.containers if isinstance(box, ErrorbarContainer))
+    assert np.size(others.lines[0].get_xdata()) == 6 and np.size(own.lines[0].get_xdata()) == 3
+    (bars,) = others.lines[2]
+    assert {tuple(np.round(segment[:, 1], 9)) for segment in bars.get_segments()} == {(-0.5, 0.1), (-0.5, -0.2)}
+    assert "without geometry 0.30; p = 0.2" in scatter.get_title() and figure.caption is not None
+    assert "without geometry, from each behaviour's own effect alone, 0.30; p = 0.2 by perm" in figure.caption.shown

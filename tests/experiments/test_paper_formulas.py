@@ -17,7 +17,7 @@ from lens_steer.data.corpora import Corpus
 from lens_steer.data.readers.model_written import read_model_written
 from lens_steer.evaluation.side_effects import side_effect_grid
 from lens_steer.experiments.broad_skill import BroadSkill, broad_skill
-from lens_steer.experiments.broad_skill.vectors import last_token_means, permuted_control, skill_vector
+from lens_steer.experiments.broad_skill.vectors import mean_activations, permuted_control, skill_vector
 from lens_steer.experiments.van_der_weij_2024.answers import judged
 from lens_steer.extraction import extract
 from lens_steer.generation import Decoding, generate
@@ -100,7 +100,7 @@ def test_a_broad_vector_is_the_difference_of_running_means_of_last_tokens_after_
         found = skill_vector(llama, text, code, sites, "as_published", cut, batch_size=2)
         for layer, site in enumerate(sites):
             torch.testing.assert_close(found.at(site), acts[layer], rtol=1e-4, atol=1e-5)
-        means = last_token_means(llama, text.train, sites, cut, batch_size=3)
+        means = mean_activations(llama, text.train, sites, "as_published", cut, batch_size=3)
         torch.testing.assert_close(means[sites[1]].float(), literal_means(llama, text.train, cut)[1])
         corrected = skill_vector(llama, text, code, sites, "corrected", cut)
         assert not torch.allclose(corrected.at(sites[1]), acts[1], atol=1e-2), "another reading is another vector"

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -14,18 +15,30 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from published_checkout import DIRECTIONS, SCALARS, STRENGTHS, literal_split, pickled, write_checkout, write_vectors
+from published_checkout import (
+    DIRECTIONS,
+    SCALARS,
+    STRENGTHS,
+    both,
+    literal_split,
+    pickled,
+    write_checkout,
+    write_vectors,
+)
+from scipy.stats import norm
 from torch import Tensor
 
 from lens_steer.errors import DataError, FormatError, MismatchError
 from lens_steer.experiments.van_der_weij_2024 import (
     PublishedTables,
+    published_alignment_tax,
     published_behaviours,
     published_skills,
     published_tables,
     published_vector,
     published_vectors,
 )
+from lens_steer.experiments.van_der_weij_2024.alignment_tax import ALIGNMENT_TAX
 from lens_steer.experiments.van_der_weij_2024.answers import judged
 from lens_steer.experiments.van_der_weij_2024.behaviours import COMBINED, INDIVIDUAL, SEARCH, SIMULTANEOUS
 from lens_steer.experiments.van_der_weij_2024.skills import RUNS
@@ -154,6 +167,89 @@ def test_published_counts_give_the_published_scores_and_collapse(
     row = judged(cell, behaviour, None, "a cell")
     assert (row["paper_collapsed"], row["collapsed"]) == (collapsed, collapsed)
     assert row["matching_score"] == pytest.approx(score, abs=5e-4) and np.isnan(row["gold_entropy"])
+
+
+def test_d_prime_is_that_of_the_single_answers_and_of_the_counts_where_only_they_were_stored(
+    checkout: Path, tables: PublishedTables
+) -> None:
+    def z(k: int, n: int) -> float:
+        return float(norm.ppf((k + 0.5) / (n + 1)))
+
+    datasets, found = literal_split(checkout), tables.behaviours
+    stored = json.loads((checkout / "results" / "multi_steering" / INDIVIDUAL).read_text())
+    for row in found.individual.to_dict("records"):
+        first, layer = both(row["behaviour"])[0], "layer_" + row["site"].split("@")[1]
+        m = DIRECTIONS[layer][["default", "subtract", "add"].index(row["direction"])]
+        responses = stored[layer][row["behaviour"]][f"m_{m}"]["responses"]
+        gold = [item["answer_matching_behavior"] for item in datasets[row["behaviour"]][700:]]
+        said = Counter(zip([answer == first for answer in gold], [text == first for text in responses], strict=True))
+        d = z(said[True, True], sum(g == first for g in gold)) - z(said[False, True], sum(g != first for g in gold))
+        assert row["d_prime"] == pytest.approx(d) and row["chose_first"] == responses.count(first)
+    counted = found.simultaneous
+    assert (counted["d_prime"].isna() == (counted["faulty"] > 0)).all() and counted["d_prime"].notna().sum() == 10
+    assert (counted.query("strength == 0")["d_prime"].abs() < 0.2).all(), "one answer to every item"
+    assert (counted["chose_first"] <= counted["total"] - counted["faulty"]).all()
+
+
+def test_faulty_answers_are_left_out_of_d_prime_where_single_answers_were_stored() -> None:
+    gold, responses = ["A"] * 4 + ["B"] * 4, ["A", "A", "B", "?", "A", "B", "B", "?"]
+    cell = {"total": 8, "matches": 4, "faulty": 2}
+    row = judged({**cell, "responses": responses}, "myopic", gold, "a cell")
+    d = norm.ppf(2.5 / 4) - norm.ppf(1.5 / 4)
+    assert row["d_prime"] == pytest.approx(float(d)) and row["chose_first"] == 3
+    assert np.isnan(judged({**cell, "response_dist": Counter(responses)}, "myopic", gold, "a cell")["d_prime"])
+    only_noise = {"total": 2, "matches": 1, "faulty": 1, "responses": ["?", "B"]}
+    assert np.isnan(judged(only_noise, "myopic", ["A", "B"], "a cell")["d_prime"])
+    with pytest.raises(DataError, match="a cell: 5 matches and 4 first options of 4 \\+ 4 items"):
+        judged({"total": 8, "matches": 5, "faulty": 0, "response_dist": {"A": 4, "B": 4}}, "myopic", gold, "a cell")
+
+
+def test_the_alignment_tax_is_the_weighted_average_and_relative_to_strength_0(
+    checkout: Path, tables: PublishedTables
+) -> None:
+    content = json.loads((checkout / "results" / "coding" / ALIGNMENT_TAX).read_text())["all"]
+    tax = tables.alignment_tax
+    assert list(tax["strength"]) == [-2.0, 0.0, 1.95], "in order, and rounded to what it was meant to be"
+    cells = [content[f"injection_coefficients_{scalar}"] for scalar in SCALARS]
+    scores = [np.average(cell["top1_acc"], weights=cell["total_encoded_tokens"]) for cell in cells]
+    np.testing.assert_allclose(tax["top1"], scores)
+    np.testing.assert_allclose(tax["relative_top1"], [score / scores[1] for score in scores])
+    assert list(tax["tokens"]) == [sum(cell["total_encoded_tokens"]) for cell in cells]
+    assert tax["top1"][0] != pytest.approx(np.mean(cells[0]["top1_acc"]), rel=1e-6), "documents differ in length"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "error", "words"),
+    [
+        (["all"], {}, FormatError, r"v_10\.02\.json: no strength 0 among \[\]"),
+        (["all", "injection_coefficients_one"], {}, FormatError, "'injection_coefficients_one' is not injection_coeff"),
+        (["all", "injection_coefficients_-2.0", "top1_acc"], [0.5], DataError, "all at -2: top1_acc has 1 numbers"),
+        (["all", f"injection_coefficients_{SCALARS[1]}", "top1_acc"], None, FormatError, "must be a list of finite"),
+        (["meta"], {}, None, ""),
+    ],
+)
+def test_a_changed_alignment_tax_is_refused(
+    changed: Change, path: list[str], value: Any, error: type[Exception] | None, words: str
+) -> None:
+    def edit(content: Any) -> None:
+        for key in path[:-1]:
+            content = content[key]
+        content[path[-1]] = value
+
+    folder = changed(ALIGNMENT_TAX, edit)
+    with pytest.raises(error, match=words) if error else nullcontext():
+        published_alignment_tax(folder)
+
+
+@pytest.mark.parametrize(
+    "read", [published_tables, published_behaviours, published_skills, published_vectors, published_alignment_tax]
+)
+def test_a_missing_folder_is_called_missing(read: Callable[[Path], object], tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"nowhere: there is no such folder; expected a checkout of github\.com/Teun"):
+        read(tmp_path / "nowhere")
+    (tmp_path / "results").mkdir()
+    with pytest.raises(FormatError, match="below results or data, its folder data is missing; give a whole checkout"):
+        read(tmp_path)
 
 
 def test_the_search_is_scored_on_validation_items_and_its_default_on_all_that_were_held_out(

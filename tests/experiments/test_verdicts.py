@@ -34,21 +34,29 @@ def test_a_vector_beyond_all_random_directions_steers_and_one_within_them_does_n
     assert found["fallen"].verdict == "steers both ways, but answers collapse" and found["fallen"].holds is False
     words = found["wealth seeking"].words.replace("\N{NO-BREAK SPACE}", " ")
     assert "Unsteered the matching rate is 50 % on 30 test items in both option orders." in words
-    assert "Added, it is 90 % [85, 95] (20 random directions: 31 to 69 %, 0 of them as far)" in words
+    assert "Half the change from subtracting to adding is +1.20 nats [+1.00, +1.40]" in words
+    assert "p = 0.048 beside 20 random directions chosen in the same way" in words
+    assert "Added, it is 90 % [85, 95] (random: 31 to 69 %)" in words
     assert "subtracted, it is 10 % [5, 15]" in words and "resid_post@1, tokens all, strength 2 (raw)" in words
     assert found["all behaviours"].verdict == "1 of 3 both ways"
 
 
-def test_one_of_twenty_random_directions_that_goes_as_far_takes_the_verdict_away(results: Path) -> None:
-    curves = results / "steering_curves.csv"
-    edit(curves, "", "vector == 'random 3' and strength == 2 and behaviour == 'wealth_seeking'", matching_rate=0.9)
+def test_a_random_direction_that_goes_as_far_takes_the_verdict_away(results: Path) -> None:
+    edit(results / "summary.csv", "", "behaviour == 'wealth_seeking'", p=2 / 21)
     found = said(results, "Individual")["wealth seeking"]
-    assert found.verdict == "lowers; raising not shown beyond random" and "1 of them as far" in found.words
+    assert found.verdict == "not shown beyond random" and found.holds is False
 
 
-def test_an_interval_that_holds_the_unsteered_rate_is_no_effect(results: Path) -> None:
+def test_an_interval_of_the_effect_that_holds_0_is_no_effect(results: Path) -> None:
+    edit(results / "summary.csv", "", "behaviour == 'wealth_seeking'", effect_low=-0.1)
+    assert said(results, "Individual")["wealth seeking"].verdict == "not shown beyond random"
+
+
+def test_a_rate_whose_interval_holds_the_unsteered_one_is_not_said_to_change(results: Path) -> None:
     edit(results / "steering_curves.csv", "", "vector == 'steering' and strength == -2", rate_high=0.5)
-    assert said(results, "Individual")["wealth seeking"].verdict == "raises; lowering not shown beyond random"
+    assert said(results, "Individual")["wealth seeking"].verdict == "raises; lowering not shown"
+    edit(results / "steering_curves.csv", "", "vector == 'steering' and strength == 2", rate_low=0.5)
+    assert said(results, "Individual")["wealth seeking"].verdict == "moves logits; answers not shown to change"
 
 
 def test_a_curve_without_the_chosen_strength_is_said_and_does_not_end_the_report(results: Path) -> None:
@@ -57,7 +65,7 @@ def test_a_curve_without_the_chosen_strength_is_said_and_does_not_end_the_report
 
 
 def test_few_random_directions_decide_nothing(results: Path) -> None:
-    path = results / "steering_curves.csv"
+    path = results / "chosen.csv"
     frame: Any = pd.read_csv(path)
     frame[~frame["vector"].str.match(r"random \d\d|random [2-9]")].to_csv(path, index=False)
     found = said(results, "Individual")["wealth seeking"]
@@ -82,6 +90,38 @@ def test_a_skill_is_selective_only_beyond_its_level_and_its_random_directions(re
     )
     found = said(results, "Broad skills: how")["code (corrected)"]
     assert found.verdict == "selective, but so are random directions" and found.holds is False
+
+
+@pytest.mark.parametrize(
+    ("query", "values", "verdict", "holds"),
+    [
+        ("vector == 'random 0'", {"retained": 0.91}, "selective, but so are random directions", False),
+        ("vector == 'random 0'", {"retained": 0.89}, "selective", True),
+        ("vector == 'steering'", {"low": 0.49}, "not selective", False),
+        ("vector == 'steering'", {"low": float("nan")}, "no interval to tell by", None),
+        ("vector != 'steering'", {"vector": "permuted 0"}, "selective; no random directions to compare with", None),
+    ],
+)
+def test_a_skill_is_selective_by_the_lower_end_of_its_interval(
+    results: Path, query: str, values: dict[str, Any], verdict: str, holds: bool | None
+) -> None:
+    edit(results / "broad" / "retained.csv", "broad_skill retained", f"target == 'code' and {query}", **values)
+    found = said(results, "Broad skills: how")["code (corrected)"]
+    assert found.verdict == verdict and found.holds is holds
+
+
+def test_what_further_skills_retain_at_the_chosen_point_is_said(results: Path) -> None:
+    place = {"target": "code", "reading": "corrected"}
+    shares = {"text": 0.92, "code": 0.45, "german": 0.51}
+    rows = [
+        place | {"skill": skill, "relative_top1": v, "relative_top1_low": v - 0.05, "relative_top1_high": v + 0.03}
+        for skill, v in shares.items()
+    ]
+    _ = save_table(results / "broad" / "others.csv", "broad_skill others", pd.DataFrame(rows), {})
+    found = said(results, "Broad skills: how")
+    words = found["code (corrected)"].words.replace("\N{NO-BREAK SPACE}", " ")
+    assert words.endswith("There german retains 51 % [46, 54].")
+    assert "There" not in found["python (corrected)"].words
 
 
 def test_a_level_that_is_not_reached_is_said(results: Path) -> None:
@@ -110,6 +150,9 @@ def test_onsets_are_told_with_their_interval_and_what_is_censored_as_such(result
     adding = found["answers, adding"]
     assert adding.verdict == "from 1.12 on" and "interval [0.90, 1.30]; strengths were tried up to 2" in adding.words
     assert "vector of sycophancy" in adding.words and "Unsteered, they are not collapsed (30 items)" in adding.words
+    assert (
+        "Of 2 random directions of the same norm, 2 collapse on this grid, from 1.40 to 1.80 in size." in adding.words
+    )
     assert found["answers, subtracting"].verdict == "not up to -2"
     already = found["generation, adding"].words
     assert "are collapsed already (13 prompts)" in already and "beyond the grid" in already
@@ -211,7 +254,7 @@ def test_the_optimiser_is_held_against_random_directions_of_which_few_decide_not
     assert "against random directions" not in said(results, title)
 
 
-@pytest.mark.parametrize("missing", ["summary.csv", "steering_curves.csv"])
+@pytest.mark.parametrize("missing", ["summary.csv", "chosen.csv", "steering_curves.csv"])
 def test_a_question_without_its_tables_is_left_out(results: Path, missing: str) -> None:
     (results / missing).unlink()
     assert not said(results, "Individual") and said(results, "Collapse")

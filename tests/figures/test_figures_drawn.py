@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import re
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -102,6 +103,7 @@ def test_a_figure_is_written_twice_the_same_with_its_data_and_caption_and_leaves
     page, text = written[0][1].read_bytes(), written[0][3].read_text(encoding="utf-8")
     assert b"/FontFile2" in page and b"/Type3" not in page, "fonts that a journal takes: TrueType, type 42"
     assert all(f"{word}: " in text for word in ("N", "Interval", "Control", "Strength")) and " nan" not in text
+    assert "not in the data" not in text and not re.search(r"(: |[Nn]ot |[Nn]one( drawn)?)\.", text), "none, and why"
 
 
 @by_figure

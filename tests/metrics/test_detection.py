@@ -28,7 +28,7 @@ def formulas(hits: int, n_signal: int, alarms: int, n_noise: int) -> tuple[float
 def test_the_published_counts_split_as_the_reference_says(
     rate: float, first: int, n_signal: int, n_noise: int, hit: float, alarm: float, d_prime: float
 ) -> None:
-    found = detection_of_counts(round(rate * (n_signal + n_noise)), first, n_signal, n_noise)
+    found = detection_of_counts(round(rate * (n_signal + n_noise)), first, n_signal, n_noise, faulty=0)
     assert round(found.hit_rate, 2) == hit and round(found.false_alarm_rate, 2) == alarm
     assert round(found.d_prime, 1) == d_prime
 
@@ -36,9 +36,22 @@ def test_the_published_counts_split_as_the_reference_says(
 def test_counts_give_back_hits_and_false_alarms_and_the_formulas_hold() -> None:
     for hits, alarms in product(range(6), range(9)):
         matches, first = hits + (8 - alarms), hits + alarms
-        found = detection_of_counts(matches, first, 5, 8)
+        found = detection_of_counts(matches, first, 5, 8, faulty=0)
         assert (found.hit_rate, found.false_alarm_rate) == (hits / 5, alarms / 8)
         assert (found.d_prime, found.criterion) == pytest.approx(formulas(hits, 5, alarms, 8))
+
+
+def test_totals_with_faulty_answers_are_refused_because_they_fit_several_hit_rates() -> None:
+    # 4 + 4 items, none faulty, or two faulty answers to noise items: totals agree, hits and false alarms do not.
+    def totals(hits: int, alarms: int, rejections: int) -> tuple[int, int]:
+        return hits + rejections, hits + alarms
+
+    none_faulty, two_faulty = totals(hits=2, alarms=2, rejections=2), totals(hits=3, alarms=1, rejections=1)
+    assert none_faulty == two_faulty == (4, 4)
+    assert detection_of_counts(*none_faulty, 4, 4, faulty=0).hit_rate == 2 / 4
+    for faulty in (1, 2, 8):
+        with pytest.raises(ScoreError, match=rf"{faulty} faulty answers among 8: .* give them to detection\(\)"):
+            detection_of_counts(*two_faulty, 4, 4, faulty=faulty)
 
 
 def test_one_answer_to_everything_has_no_sensitivity_and_a_criterion_and_content_the_other_way_round() -> None:
@@ -64,6 +77,6 @@ def test_one_label_only_and_impossible_counts_are_refused() -> None:
     with pytest.raises(ScoreError, match="6 of 5 trials in which the first option matches"):
         detection(6, 5, 0, 5)
     with pytest.raises(ScoreError, match="these counts are inconsistent"):
-        detection_of_counts(5, 5, 5, 5)
+        detection_of_counts(5, 5, 5, 5, faulty=0)
     with pytest.raises(ScoreError, match="both option orders"):
         detection_of_choices(torch.ones(3, 1, dtype=torch.bool))

@@ -71,10 +71,10 @@ def test_a_fingerprint_tells_weights_dtypes_and_processing_apart(
     llama_folder: Path, llama: Any, other_llama: Any, gpt2: Any
 ) -> None:
     mine = fingerprint(llama)
-    assert mine.differences(fingerprint(other_llama)) == ("weight_hash",)
+    assert mine.differences(fingerprint(other_llama)) == ("weight_hash", "content_hash")
     assert {"config_hash", "n_layers"} <= set(mine.differences(fingerprint(gpt2)))
     half = load_model(llama_folder, dtype=torch.bfloat16)
-    assert set(mine.differences(fingerprint(half))) == {"weight_hash", "dtype"}
+    assert set(mine.differences(fingerprint(half))) == {"weight_hash", "content_hash", "dtype"}
 
 
 def test_a_fingerprint_is_remembered_until_the_weights_change(llama_folder: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_fingerprint_is_remembered_until_the_weights_change(llama_folder: Path
     assert fingerprint(model) is first
     with torch.no_grad():
         next(model.original_model.parameters()).mul_(2)
-    assert fingerprint(model).differences(first) == ("weight_hash",)
+    assert fingerprint(model).differences(first) == ("weight_hash", "content_hash")
 
 
 def test_compatibility_mode_is_another_identity(llama_folder: Path) -> None:

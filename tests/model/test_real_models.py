@@ -100,7 +100,7 @@ def test_a_published_file_is_swept_exactly_as_by_plain_passes(smollm2: Any) -> N
     grid = (smollm2, vector, splits.validation[:4], [8, 16], [-2, 2], "last")
     exact, naive = (sweep(*grid, options=lens_steer.ScoringOptions(reuse=reuse)) for reuse in (True, False))
     assert (exact.path, naive.path.split(":")[0]) == ("reused", "naive")
-    columns = ["logit_matching", "logit_other", "log_prob_matching", "log_prob_other"]
+    columns = ["score_matching", "score_other", "log_prob_matching", "log_prob_other"]
     pd.testing.assert_frame_equal(exact.frame[columns], naive.frame[columns], atol=1e-3, rtol=1e-4)
 
 

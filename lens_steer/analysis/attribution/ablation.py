@@ -109,7 +109,7 @@ def ablate_heads(
     generator = torch.Generator().manual_seed(seed)
     sets = [(INTACT, ()), (FOUND, chosen)]
     for number in range(controls):
-        places = torch.randperm(len(pool), generator=generator)[: len(chosen)].tolist()
+        places = torch.randperm(len(pool), generator=generator, device="cpu")[: len(chosen)].tolist()
         sets.append((f"random {number}", tuple(sorted(pool[place] for place in places))))
     wanted = sorted({site for _, members in sets for site in members})
     ablations = dict(zip(wanted, mean_ablations(model, asked, wanted, batch_size), strict=True))
@@ -138,7 +138,7 @@ def mean_ablations(
     Raises:
         SiteError: the model has no such head.
     """
-    total, count = {site: torch.zeros(int(model.cfg.d_head), dtype=torch.float64) for site in heads}, 0
+    total, count = {site: torch.zeros(int(model.cfg.d_head), dtype=torch.float64, device="cpu") for site in heads}, 0
     for batch in record(model, asked.rows, list(heads), batch_size=batch_size):
         count += len(batch.sequences)
         for site in heads:

@@ -17,7 +17,7 @@ from lens_steer._util.shown import shown
 from lens_steer.analysis.tokens import one_token
 from lens_steer.data.choices import ChoiceItem, ChoiceTemplate
 from lens_steer.errors import DataError
-from lens_steer.evaluation.score import prepare_choices
+from lens_steer.evaluation.prompts import prepare_choices
 from lens_steer.model import Logits, Prompts, SteerableModel, as_prompts, tokenize
 
 
@@ -112,10 +112,10 @@ def token_contrast(
     """
     texts, rows = as_prompts(model, prompts)
     rows, first = rows or tokenize(model, texts), one_token(model, raised)
-    second = None if lowered is None else torch.full((len(rows),), one_token(model, lowered))
+    second = None if lowered is None else torch.full((len(rows),), one_token(model, lowered), device="cpu")
     return TokenContrast(
         items=tuple(f"prompt {index}" for index in range(len(rows))),
         rows=tuple(map(tuple, rows)),
-        raised=torch.full((len(rows),), first),
+        raised=torch.full((len(rows),), first, device="cpu"),
         lowered=second,
     )

@@ -127,7 +127,7 @@ class Contributions:
     def _by_item(self) -> tuple[Tensor, Tensor]:
         """Values and wholes, averaged over the prompts of each item."""
         names = list(dict.fromkeys(self.items))
-        place = torch.tensor([names.index(item) for item in self.items])
+        place = torch.tensor([names.index(item) for item in self.items], device="cpu")
         share = torch.nn.functional.one_hot(place, len(names)).double()
         share = share / share.sum(dim=0)
         values = einsum(share, self.values.double(), "n item, n component -> item component")

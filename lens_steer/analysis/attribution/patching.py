@@ -27,7 +27,7 @@ from lens_steer.errors import AttributionError, SteeringError
 from lens_steer.hooks import Intervention, Interventions, as_interventions, hooked, steer
 from lens_steer.hooks.positions import Positions
 from lens_steer.hooks.sites import Site, by_hook_name, check_site, site_fault
-from lens_steer.model import SteerableModel, logits_after
+from lens_steer.model import SteerableModel, held, logits_after
 from lens_steer.model.batching import length_buckets
 
 QUANTITY = "effect that needs the component (nats)"
@@ -73,17 +73,18 @@ def patch_back(
             raise AttributionError(f"{site} is not one component's output; give heads, attn_out or mlp_out.")
         check_site(model, site)
     rule, lengths = Positions.parse(positions), asked.lengths
-    values = torch.empty(len(lengths), len(sites), dtype=torch.float64)
-    measured = torch.empty(len(lengths), dtype=torch.float64)
+    values = torch.empty(len(lengths), len(sites), dtype=torch.float64, device="cpu")
+    measured = torch.empty(len(lengths), dtype=torch.float64, device="cpu")
     batches = length_buckets(lengths, batch_size)
-    for batch in track(batches, "patching back", len(batches), progress):
-        unsteered, kept = _unsteered(model, asked, batch, sites)
-        steered = _steered(model, asked, batch, interventions)
-        measured[batch] = steered - unsteered
-        mask = _mask(rule, [lengths[index] for index in batch])
-        for place, site in enumerate(sites):
-            restored = {site.hook_name: _restore(site, kept[site.hook_name], mask)}
-            values[batch, place] = steered - _steered(model, asked, batch, interventions, restored)
+    with held(model):
+        for batch in track(batches, "patching back", len(batches), progress):
+            unsteered, kept = _unsteered(model, asked, batch, sites)
+            steered = _steered(model, asked, batch, interventions)
+            measured[batch] = steered - unsteered
+            mask = _mask(rule, [lengths[index] for index in batch])
+            for place, site in enumerate(sites):
+                restored = {site.hook_name: _restore(site, kept[site.hook_name], mask)}
+                values[batch, place] = steered - _steered(model, asked, batch, interventions, restored)
     names = tuple(Component.at(site) for site in sites)
     return Contributions(
         quantity=QUANTITY, items=asked.items, components=names, values=values, measured=measured, additive=False
@@ -152,6 +153,6 @@ def _restore(site: Site, whole: Tensor, mask: Bool[Tensor, "batch pos"]) -> Call
 
 def _mask(rule: Positions, lengths: Sequence[int]) -> Bool[Tensor, "batch pos"]:
     """The tokens of a right-padded batch of prompts that a rule selects."""
-    ends = torch.tensor(lengths)
-    absolute = torch.arange(int(ends.max())).expand(len(lengths), -1)
+    ends = torch.tensor(lengths, device="cpu")
+    absolute = torch.arange(int(ends.max()), device="cpu").expand(len(lengths), -1)
     return rule.resolve(absolute, absolute < ends[:, None], ends, ends)

@@ -110,8 +110,8 @@ def attribute_reading(
     rows = rows / rows.norm(dim=1, keepdim=True)
     answer = None
     if toward is not None:
-        lowered = None if toward[1] is None else torch.tensor([one_token(model, toward[1])])
-        answer = read_out(model).directions(torch.tensor([one_token(model, toward[0])]), lowered)[0]
+        lowered = None if toward[1] is None else torch.tensor([one_token(model, toward[1])], device="cpu")
+        answer = read_out(model).directions(torch.tensor([one_token(model, toward[0])], device="cpu"), lowered)[0]
     found = []
     for maps in proved_maps(model, sorted({entry.layer for entry in components})):
         for component, measure, values in _of_layer(maps, rows, answer):
@@ -163,4 +163,4 @@ def _row(component: Site, measure: str, values: Float[Tensor, " n"]) -> Mapping[
 
 
 def _random(width: int, n: int, seed: int) -> Float[Tensor, "n d_model"]:
-    return torch.randn(n, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(n, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64, device="cpu")

@@ -65,7 +65,7 @@ def run(
         check_site(model, site)
     lengths = asked.lengths
     batches = length_buckets(lengths, batch_size)
-    read, seen, largest = torch.empty(len(lengths), dtype=torch.float64), _Seen(interventions), 0.0
+    read, seen, largest = torch.empty(len(lengths), dtype=torch.float64, device="cpu"), _Seen(interventions), 0.0
     functions = {name: seen.look(here) for name, here in by_hook_name(tuple(sites)).items()}
     with steer(model, *interventions, prompt_lengths=lengths[:1]) as steering, hooked(model, functions):
         steering.watcher = seen.note
@@ -76,7 +76,7 @@ def run(
             read[batch] = asked.read(logits, batch)
             sizes = logits.read(lambda rows, _part: rows.masked_fill(rows.isinf(), 0).abs().amax(dim=1))
             largest = max(largest, float(sizes.max()))
-    back = torch.argsort(torch.tensor([index for batch in batches for index in batch]))
+    back = torch.argsort(torch.tensor([index for batch in batches for index in batch], device="cpu"))
     activations = {site: torch.cat(parts)[back] for site, parts in seen.activations.items()}
     edits: dict[Site, Tensor] = {}
     for entry, parts in zip(interventions, seen.edits, strict=True):
@@ -97,7 +97,7 @@ class _Seen:
         """Begins a batch, whose rows end there; an edit that none of its rows gets is zero."""
         self._ends = ends
         for parts, width in zip(self.edits, self._widths, strict=True):
-            parts.append(torch.zeros(len(ends), width))
+            parts.append(torch.zeros(len(ends), width, dtype=torch.float32, device="cpu"))
 
     def look(self, sites: Sequence[Site]) -> Callable[[Tensor], None]:
         """A hook that keeps the last token of each row at some sites."""

@@ -52,9 +52,9 @@ def half_directions(
     generator, count = torch.Generator().manual_seed(seed), lengths.pop() // block
     found: dict[Site, list[Tensor]] = {site: [] for site in sides}
     for _ in range(splits):
-        order = torch.randperm(count, generator=generator)[: count // 2 * 2]
+        order = torch.randperm(count, generator=generator, device="cpu")[: count // 2 * 2]
         starts = block * rearrange(order, "(half n) -> half n 1", half=2)
-        rows = rearrange(starts + torch.arange(block), "half n block -> half (n block)")
+        rows = rearrange(starts + torch.arange(block, device="cpu"), "half n block -> half (n block)")
         for site, (pos, neg) in sides.items():
             found[site].append(torch.stack([method(pos[half], neg[half]).detach() for half in rows]))
     return {site: torch.stack(directions) for site, directions in found.items()}

@@ -63,7 +63,7 @@ def activation_plane(
         classes = (frame["behaviour"] + " " + frame["side"]).tolist()
         plane = lda_plane(rows, classes, ~held_out)
     elif kind == "pca":
-        plane, held_out = pca_plane(rows), torch.ones(len(rows), dtype=torch.bool)
+        plane, held_out = pca_plane(rows), torch.ones(len(rows), dtype=torch.bool, device="cpu")
     else:
         raise ScoreError(f"kind {kind!r}; expected 'pca' or 'lda'.")
     x, y = plane.coordinates.T.tolist()

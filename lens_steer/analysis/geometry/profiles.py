@@ -77,7 +77,9 @@ def energy_profile(vectors: Mapping[str, SteeringVector], draws: int = 200, seed
             width = len(direction)
             grid = _grid(width)
             if width not in nulls:
-                noise = torch.randn(draws, width, generator=torch.Generator().manual_seed(seed))
+                noise = torch.randn(
+                    draws, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float32, device="cpu"
+                )
                 shares = [[*energy_shares(v, grid).shares.values()] for v in noise]
                 nulls[width] = np.quantile(np.array(shares), BAND, axis=0)
             found = energy_shares(direction, grid)

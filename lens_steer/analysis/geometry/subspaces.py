@@ -120,6 +120,6 @@ def _null(
     generator = torch.Generator().manual_seed(seed)
     found = []
     for _ in range(draws):
-        sets = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+        sets = [torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu") for shape in shapes]
         found.append(measure([rows / rows.norm(dim=1, keepdim=True) for rows in sets]))
     return np.quantile(np.stack(found), BAND, axis=0)

@@ -76,7 +76,7 @@ def contextual_reading(
     ]
     before = unsteered or context_logits(model, contexts)
     steered = [context_logits(model, contexts, [edit]) for edit in edits]
-    total, kept = torch.zeros((), dtype=torch.float64), []
+    total, kept = torch.zeros((), dtype=torch.float64, device="cpu"), []
     for plain, *both in zip(before, *steered, strict=True):
         for part in plain.parts():
             base, moved = plain.at(part).log_softmax(dim=-1), []

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lens_steer._util.shown import shown
+from lens_steer._util.torch_state import initial_torch
 from lens_steer.analysis.lens.stream import in_stream
 from lens_steer.errors import DataError, MismatchError, SiteError
 from lens_steer.hooks.sites import Site, SiteLike
@@ -88,6 +89,7 @@ def static_readings(model: SteerableModel, vector: SteeringVector, site: SiteLik
     )
 
 
+@initial_torch()
 def jacobian_reading(model: SteerableModel, vector: SteeringVector, site: SiteLike, lens: Any) -> LensReading:
     """A direction mapped to the last layer by the mean Jacobian, then read like `folded`.
 
@@ -110,8 +112,8 @@ def jacobian_reading(model: SteerableModel, vector: SteeringVector, site: SiteLi
         lens.validate_model(model)
     except (TypeError, ValueError) as error:
         raise MismatchError(f"the Jacobian lens does not belong to this model: {error}") from error
-    weights = lens.metadata.get(_OWN)
-    if weights is not None and weights != fingerprint(model).weight_hash:
+    weights, known = lens.metadata.get(_OWN), fingerprint(model)
+    if weights not in (None, known.content_hash, known.weight_hash):
         raise MismatchError(
             "the Jacobian lens was fitted on a model of the same name with other weights; fit it again."
         )
@@ -133,6 +135,7 @@ def jacobian_reading(model: SteerableModel, vector: SteeringVector, site: SiteLi
     )
 
 
+@initial_torch()
 def fit_jacobian_lens(
     model: SteerableModel,
     texts: Sequence[str],
@@ -169,6 +172,7 @@ def fit_jacobian_lens(
     shortest = min((len(row) for row in tokenize(model, texts)), default=0)
     if shortest <= skip + 1:
         raise DataError(f"{len(texts)} texts, the shortest of {shortest} tokens; give texts of more than {skip + 1}.")
+    known = fingerprint(model)
     try:
         return JacobianLens.fit(
             model,
@@ -179,12 +183,13 @@ def fit_jacobian_lens(
             max_seq_len=max_tokens,
             skip_first_positions=skip,
             show_progress=False,
-            metadata={_OWN: fingerprint(model).weight_hash},
+            metadata={_OWN: known.content_hash or known.weight_hash},
         )
     except (TypeError, ValueError) as error:
         raise MismatchError(f"no Jacobian lens of this model: {error}") from error
 
 
+@initial_torch()
 def _literal(model: SteerableModel, direction: Float[Tensor, " d_model"]) -> Float[Tensor, " d_vocab"]:
     """TransformerLens' own reading of a direction."""
     from transformer_lens.tools.analysis import logit_readout
@@ -195,6 +200,7 @@ def _literal(model: SteerableModel, direction: Float[Tensor, " d_model"]) -> Flo
         raise SiteError(f"the unembedding of this model cannot read a direction: {error}") from error
 
 
+@initial_torch()
 def _folded(model: Any, direction: Float[Tensor, " d_model"]) -> Float[Tensor, " d_vocab"]:
     """A direction through the final norm's centring and gain, without its scale and bias, and the unembedding."""
     moved = direction.to(model.W_U)
@@ -208,6 +214,7 @@ def _folded(model: Any, direction: Float[Tensor, " d_model"]) -> Float[Tensor, "
     return _unembedded(model, moved)
 
 
+@initial_torch()
 def _unembedded(model: Any, direction: Float[Tensor, " d_model"]) -> Float[Tensor, " d_vocab"]:
     """f v W_U, in float32 on the CPU."""
     weight, factor = model.W_U.detach(), logit_factor(model)

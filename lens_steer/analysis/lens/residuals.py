@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lens_steer._util.torch_state import initial_torch
 from lens_steer.analysis.lens.contextual import over_contexts
 from lens_steer.analysis.tokens import one_token, token_label
 from lens_steer.errors import DataError, ScoreError
@@ -76,6 +77,7 @@ def residual_lens(
     return pd.DataFrame(rows)
 
 
+@initial_torch()
 def _read(
     model: SteerableModel, rows: Sequence[Sequence[int]], sites: Sequence[Site], ids: Sequence[int]
 ) -> Float[Tensor, "n layer k 2"]:
@@ -93,6 +95,7 @@ def _read(
     return torch.stack([found.values.double().cpu(), found.target_ranks.double().cpu() + 1], dim=-1)
 
 
+@initial_torch()
 def _prove(model: SteerableModel, row: Sequence[int]) -> None:
     """Raises for a model whose output is not the logit lens of its final residual stream."""
     from transformer_lens.tools.analysis import logit_lens

@@ -3,7 +3,8 @@
     individual steering of every behaviour, and on the lab's data every further study of `experiments.registry`
 
 The folder gets each figure as PNG and PDF with its tidy data, the test answers, the vectors, the tables of each study
-in a folder of its own, and `run.json`: command, settings, model, data, library versions, and the sha256 of every file.
+in a folder of its own, each table as LaTeX beside its CSV, and `run.json`: command, settings, model, data, library
+versions, and the sha256 of every file.
 The same seed gives the same bytes in every table.
 """
 
@@ -22,6 +23,7 @@ from lens_steer._util.files import write_whole
 from lens_steer.cli.data import file_behaviours, lab_behaviours
 from lens_steer.cli.source import ModelSource
 from lens_steer.data.splits import SPLITS, Splits
+from lens_steer.data.tables import Tables
 from lens_steer.experiments.individual_steering import Individual, IndividualResult, individual_steering
 from lens_steer.experiments.individual_steering.study import STUDY as INDIVIDUAL
 from lens_steer.experiments.method_comparison import effect_table
@@ -67,7 +69,7 @@ def reproduce(
         if data or study.run is None:
             continue
         found = study.run(context)
-        written += [*found.save(out / study.name), *_draw(study, found, out)]
+        written += [*_write_tables(study, found, out), *_draw(study, found, out)]
         titles.append(study.title)
         further[study.name] = {key: value for key, value in found.facts.items() if key not in ("model", "versions")}
     record = {
@@ -101,28 +103,47 @@ def reproduce_methods(out: Path, *, progress: bool = False) -> tuple[pd.DataFram
     rows, tasks = lab_method_table(model, progress), function_vector_table(model, progress)
     table = effect_table(rows)
     _draw(METHODS, rows, out)
-    _write_table(out / "function_vectors.csv", tasks)
+    _write_table(out / "function_vectors.csv", tasks, "Function vectors: probability of the right answer")
     return table, tasks
 
 
 def _write_individual(result: IndividualResult, out: Path) -> list[Path]:
     """Figures with their data, tables and vectors."""
     written = _draw(INDIVIDUAL, result, out)
-    written += [
-        _write_table(out / "test_answers.csv", result.answers),
-        _write_table(out / "summary.csv", result.summary()),
-    ]
+    chosen = "each behaviour steered alone, at the point chosen on validation items"
+    tables = {
+        "test_answers": (result.answers, f"Answers to test items, {chosen}"),
+        "summary": (result.summary(), f"Matching rate on test items, {chosen}"),
+        "chosen": (result.chosen, "Operating points chosen for each behaviour, of its vector and of random directions"),
+    }
+    for name, (frame, title) in tables.items():
+        written += _write_table(out / f"{name}.csv", frame, title)
     return written + [vector.save(out / "vectors" / f"{name}.safetensors") for name, vector in result.vectors.items()]
 
 
 def _draw(study: Study, result: object, out: Path) -> list[Path]:
-    """Every figure of a study with its data."""
-    drawn = study.drawn(result).items()
-    return [path for name, (figure, data) in drawn for path in figures.save_figure(figure, data, out, name)]
+    """Every figure of a study with its data, as CSV and as LaTeX."""
+    written = []
+    for name, (figure, data) in study.drawn(result).items():
+        written += figures.save_figure(figure, data, out, name)
+        caption = figure.caption or figures.table_caption(study.title, data)
+        written.append(figures.write_latex(out / f"{name}.csv", data, caption))
+    return written
 
 
-def _write_table(path: Path, frame: pd.DataFrame) -> Path:
-    return write_whole(path, frame.to_csv(index=False, float_format="%.6g").encode())
+def _write_tables(study: Study, result: Tables, out: Path) -> list[Path]:
+    """Every table of a study, as CSV and as LaTeX."""
+    written = result.save(out / study.name)
+    for path in tuple(written):
+        frame, caption = getattr(result, path.stem), f"{study.title}: {path.stem.replace('_', ' ')}"
+        if len(frame):
+            written.append(figures.write_latex(path, frame, figures.table_caption(caption, frame)))
+    return written
+
+
+def _write_table(path: Path, frame: pd.DataFrame, title: str) -> list[Path]:
+    written = write_whole(path, frame.to_csv(index=False, float_format="%.6g").encode())
+    return [written, figures.write_latex(path, frame, figures.table_caption(title, frame))]
 
 
 def _chosen(result: IndividualResult) -> Mapping[str, Mapping[str, object]]:

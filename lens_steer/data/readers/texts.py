@@ -2,12 +2,14 @@
 
     open-ended questions (CAA), prompts, labelled texts    text, question, prompt, content, ...; label
     plain text                                             one document a file, or one a line
-    folders of prose or source code                        pattern="**/*.py"
+    folders of prose or source code                        pattern="**/*.py", or ("**/*.py", "!**/tests")
 
-Files of a folder that are empty or not text are skipped and listed; hidden files are ignored.
+A pattern that begins with ! leaves out files, and folders with all that is in them. Files of a folder that are empty or
+not text are skipped and listed; hidden files are ignored.
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from lens_steer.data.files import Record, Rows, Skipped, decode, lines, read_bytes, with_plain_ends
@@ -36,12 +38,12 @@ def plain_rows(text: str, each: str) -> Rows:
     return Rows("lines of text", tuple(Record(number, number, line) for number, line in found))
 
 
-def folder(path: Path, pattern: str) -> tuple[tuple[Document, ...], tuple[Skipped, ...], str]:
+def folder(path: Path, patterns: Sequence[str]) -> tuple[tuple[Document, ...], tuple[Skipped, ...], str]:
     """The texts of a folder's files, the skipped files, and a hash of the contents.
 
     Args:
         path: the folder.
-        pattern: which files, such as `"**/*.py"`.
+        patterns: which files, such as `"**/*.py"`; `"!**/tests"` leaves files or folders out.
 
     Returns:
         One document a file, in the order of their names, grouped by suffix; skipped files have line 0.
@@ -49,13 +51,17 @@ def folder(path: Path, pattern: str) -> tuple[tuple[Document, ...], tuple[Skippe
     Raises:
         DataError: no file matches, or none is a text.
     """
+    left_out = {file for one in patterns if one.startswith("!") for file in path.glob(one[1:])}
     files = sorted(
         file
-        for file in path.glob(pattern)
-        if file.is_file() and not any(name.startswith(".") for name in file.relative_to(path).parts)
+        for file in {file for one in patterns if not one.startswith("!") for file in path.glob(one)} - left_out
+        if file.is_file()
+        and left_out.isdisjoint(file.parents)
+        and not any(name.startswith(".") for name in file.relative_to(path).parts)
     )
     if not files:
-        raise DataError(f"{path}: no file matches {pattern!r}; give another pattern, such as '**/*.txt'.")
+        given = ", ".join(map(repr, patterns))
+        raise DataError(f"{path}: no file matches {given}; give another pattern, such as '**/*.txt'.")
     found, skipped, digest = [], [], hashlib.sha256()
     for file in files:
         name = file.relative_to(path).as_posix()

@@ -1,6 +1,7 @@
 """Many steered runs of the same sequences, exactly: what does not change between them is forwarded once."""
 
 from lens_steer.evaluation.grid.plan import Configuration as Configuration
+from lens_steer.evaluation.grid.plan import of_prompt as of_prompt
 from lens_steer.evaluation.grid.run import GridOptions as GridOptions
 from lens_steer.evaluation.grid.run import GridTable as GridTable
 from lens_steer.evaluation.grid.run import GridTokens as GridTokens

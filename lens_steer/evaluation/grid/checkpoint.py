@@ -79,7 +79,7 @@ class Checkpoint:
         if not line.endswith(b"\n") or not isinstance(content, dict) or not is_whole(content):
             return False
         place = content["batch"], tuple(content["configurations"])
-        values = torch.tensor(content["values"], dtype=torch.float64)
+        values = torch.tensor(content["values"], dtype=torch.float64, device="cpu")
         if not bool(values.isfinite().all()):
             return False
         self._done[place] = values

@@ -14,14 +14,13 @@ from itertools import groupby
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lens_steer._util.shown import shown
 from lens_steer.evaluation.grid.plan import GridBatch, Scored, SharedPass
 from lens_steer.hooks import Intervention, kept_outputs, replayed, steer
 from lens_steer.hooks.operators import Operator
-from lens_steer.hooks.positions import Positions
 from lens_steer.model import Logits, SteerableModel, forked_caches, last_logits, pad, pass_logits, whole_cache
 
 
@@ -59,7 +58,7 @@ def forward_unsteered(
     cache = whole_cache() if reuse and any(max(one_pass.starts) for one_pass in batch.passes) else None
     layers = {one_pass.skipped - 1 for one_pass in batch.passes if one_pass.skipped} if reuse else ()
     with kept_outputs(model, layers) as outputs:
-        logits = _logits(model, tokens, mask, scored, batch.rows, cache)
+        logits = _logits(model, tokens, mask, _Wanted(scored, batch.prompts), batch.rows, cache)
     return UnsteeredPass(
         rows=here, tokens=tokens, mask=mask, scored=scored, logits=logits, cache=cache, outputs=outputs
     )
@@ -79,12 +78,12 @@ def plain_passes(
     Returns:
         An iterator over the passes with the logits of each of their configurations.
     """
-    lengths = [len(row) for row in unsteered.rows]
+    wanted = _Wanted(unsteered.scored, batch.prompts)
     for one_pass in passes:
         found = []
         for number in one_pass.configurations:
-            with steer(model, *batch.active[number], prompt_lengths=lengths):
-                found.append(_logits(model, unsteered.tokens, unsteered.mask, unsteered.scored, batch.rows))
+            with steer(model, *batch.active[number], prompt_lengths=list(batch.prompts)):
+                found.append(_logits(model, unsteered.tokens, unsteered.mask, wanted, batch.rows))
         yield one_pass, found
 
 
@@ -103,7 +102,7 @@ def reused_passes(
         An iterator over the passes with the logits of each of their configurations.
     """
     for begin, group in groupby(passes, key=lambda one_pass: one_pass.starts):
-        sharing, starts = list(group), torch.tensor(begin)
+        sharing, starts = list(group), torch.tensor(begin, device="cpu")
         tokens, mask = pad(model, [row[start:] for row, start in zip(unsteered.rows, begin, strict=True)])
         copies = max(len(one_pass.configurations) for one_pass in sharing)
         cache, past = forked_caches(unsteered.cache, starts, copies) if max(begin) else (None, mask[:, :0])
@@ -114,13 +113,13 @@ def reused_passes(
             edits = [
                 edit for place, number in enumerate(one_pass.configurations) for edit in _edits(batch, number, place, n)
             ]
-            lengths = [len(row) for row in unsteered.rows] * n
+            wanted = _Wanted(unsteered.scored, batch.prompts * n, begin * n)
             with (
                 replayed(model, one_pass.skipped - 1, output.repeat(n, 1, 1), length),
-                steer(model, *edits, prompt_lengths=lengths),
+                steer(model, *edits, prompt_lengths=list(wanted.prompts)),
             ):
                 rows = (tokens.repeat(n, 1), whole_mask.repeat(n, 1))
-                logits = _logits(model, *rows, unsteered.scored, list(batch.rows) * n, cache)
+                logits = _logits(model, *rows, wanted, list(batch.rows) * n, cache)
             yield one_pass, logits.cut(n)
 
 
@@ -146,37 +145,43 @@ class _Share:
 def _edits(batch: GridBatch, number: int, place: int, n: int) -> list[Intervention]:
     """One configuration's interventions, on its share of the rows."""
     return [
-        replace(
-            entry,
-            operator=_Share(entry.operator, place, n) if n > 1 else entry.operator,
-            positions=_of_prompt(entry.positions),
-        )
-        for entry in batch.active[number]
+        replace(entry, operator=_Share(entry.operator, place, n)) if n > 1 else entry for entry in batch.active[number]
     ]
-
-
-def _of_prompt(rule: Positions) -> Positions:
-    """The rule with `last`, which a continued pass cannot tell, by its other name: a sequence is all prompt."""
-    if rule.rule == "last":
-        return Positions("last_prompt")
-    return replace(rule, parts=tuple(_of_prompt(part) for part in rule.parts))
 
 
 def _from(unsteered: UnsteeredPass, layer: int, starts: Int[Tensor, " batch"], width: int) -> tuple[Tensor, int]:
     """What left a block at the tokens from each row's start on, and the length of the tuple in which it left it."""
     if layer < 0:
-        return torch.empty(1, 1, 1), 0
+        return torch.empty(1, 1, 1, dtype=torch.float32, device="cpu"), 0
     left = unsteered.outputs[layer]
     stream, length = (left[0], len(left)) if isinstance(left, tuple) else (left, 0)
-    place = (starts[:, None] + torch.arange(width)).clamp_max(stream.shape[1] - 1)
-    return stream[torch.arange(len(starts))[:, None], place], length
+    place = (starts[:, None] + torch.arange(width, device="cpu")).clamp_max(stream.shape[1] - 1)
+    return stream[torch.arange(len(starts), device="cpu")[:, None], place], length
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Which tokens' logits are wanted, of rows with these prompts that begin at these tokens of their sequences."""
+
+    scored: Scored
+    prompts: tuple[int, ...]
+    begin: tuple[int, ...] = ()
+
+    def tokens(self, mask: Int[Tensor, "batch new"]) -> Bool[Tensor, "batch new"]:
+        """Those that another token follows; of continuations, from the last token of the prompt on."""
+        followed = torch.nn.functional.pad(mask[:, 1:], (0, 1)).bool()
+        if self.scored == "all":
+            return followed
+        first = (
+            torch.tensor(self.prompts, device="cpu") - 1 - (torch.tensor(self.begin, device="cpu") if self.begin else 0)
+        )
+        return followed & (torch.arange(mask.shape[1], device="cpu") >= first[:, None]).to(mask.device)
 
 
 def _logits(
-    model: SteerableModel, tokens: Tensor, mask: Tensor, scored: Scored, sequences: Sequence[int], cache: Any = None
+    model: SteerableModel, tokens: Tensor, mask: Tensor, wanted: _Wanted, sequences: Sequence[int], cache: Any = None
 ) -> Logits:
-    """Of each row's last token, or of all tokens that another one follows."""
-    if scored == "last":
+    """Of each row's last token, or of all that are wanted; the mask covers the cached tokens too."""
+    if wanted.scored == "last":
         return last_logits(model, tokens, mask, cache, of=sequences)
-    followed = torch.nn.functional.pad(mask[:, 1:], (0, 1)).bool()
-    return pass_logits(model, tokens, mask, followed, cache, of=sequences)
+    return pass_logits(model, tokens, mask, wanted.tokens(mask[:, -tokens.shape[1] :]), cache, of=sequences)

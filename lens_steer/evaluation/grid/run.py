@@ -24,7 +24,7 @@ from lens_steer.evaluation.grid.passes import forward_unsteered, plain_passes, r
 from lens_steer.evaluation.grid.plan import GridBatch, Scored, plan_grid
 from lens_steer.evaluation.grid.trial import why_not_reused
 from lens_steer.hooks import Interventions, as_interventions, named
-from lens_steer.model import Logits, SteerableModel
+from lens_steer.model import Logits, SteerableModel, held
 from lens_steer.model.logits import CHUNK
 
 _UNSTEERED = -1
@@ -88,17 +88,21 @@ def run_grid(
     options: GridOptions | None = None,
     scored: Scored = "last",
     meaning: str = "",
+    prompt_lengths: Sequence[int] | None = None,
 ) -> GridTable:
     """Forwards the same sequences unsteered and under each configuration.
 
     Args:
         model: a loaded model.
-        rows: token ids of each sequence, BOS included; a sequence is all prompt.
-        configurations: what steers, point by point; one without interventions is unsteered.
+        rows: token ids of each sequence, BOS included.
+        configurations: what steers, point by point; one without interventions is unsteered. `last` is the last token of
+            the prompt.
         reduce: what makes numbers of logits; asked once a chunk and some configurations.
         options: how; the defaults where absent.
-        scored: where logits are wanted: of each sequence's last token, or of all tokens that another one follows.
+        scored: where logits are wanted: of each sequence's last token, of all tokens that another one follows, or of
+            those that a token of the continuation follows.
         meaning: what the numbers are; a checkpoint tells them apart from others by it, and by the content of `reduce`.
+        prompt_lengths: of each sequence, where continuations are scored; otherwise a sequence is all prompt.
 
     Returns:
         The numbers, in float64: of a sequence, the sums over its tokens. The unsteered ones are those of the model as
@@ -112,19 +116,20 @@ def run_grid(
         DataError: a sequence is empty or too long.
     """
     options, configurations = options or GridOptions(), [as_interventions(entry) for entry in configurations]
-    plan = plan_grid(model, rows, configurations, options.batch_size, scored)
+    plan = plan_grid(model, rows, configurations, options.batch_size, scored, prompt_lengths)
     reason = why_not_reused(model, configurations) if options.reuse else "reuse was switched off"
     path = f"naive: {reason}" if reason else "reused"
-    about = (rows, configurations, scored, options.batch_size, meaning, reduce, path)
+    about = (rows, configurations, scored, prompt_lengths, options.batch_size, meaning, reduce, path)
     done = Checkpoint.open(options.checkpoint, model, about)
     ways = _Ways(reduce=reduce, scored=scored, reuse=not reason)
     found: dict[int, list[Tensor]] = {number: [] for number in range(_UNSTEERED, len(configurations))}
     steps = (step for number, batch in enumerate(plan) for step in _steps(model, rows, number, batch, ways, done))
     total = sum(1 + len(batch.passes) for batch in plan)
-    for members, values in track(steps, "sweeping", total, options.progress):
-        for member, numbers in zip(members, values, strict=True):
-            found[member].append(numbers)
-    order = torch.tensor([index for batch in plan for index in batch.rows]).argsort()
+    with held(model):
+        for members, values in track(steps, "sweeping", total, options.progress):
+            for member, numbers in zip(members, values, strict=True):
+                found[member].append(numbers)
+    order = torch.tensor([index for batch in plan for index in batch.rows], device="cpu").argsort()
     unsteered, *steered = (torch.cat(found[number])[order] for number in found)
     return GridTable(unsteered=unsteered, configurations=tuple(steered), path=path)
 
@@ -177,7 +182,7 @@ def _numbers(group: Sequence[_Entry], unsteered: Logits, batch: GridBatch, reduc
     """The numbers of the sequences of a batch, (configuration, sequence, number), in some passes, chunk after chunk."""
     place = {sequence: row for row, sequence in enumerate(batch.rows)}
     sequences = unsteered.of.tolist()
-    owner = torch.tensor([place[sequence] for sequence in sequences])
+    owner = torch.tensor([place[sequence] for sequence in sequences], device="cpu")
     found: list[list[list[Tensor]]] = [[[] for _ in members] for members, _ in group]
     for part in unsteered.parts():
         tokens = GridTokens(unsteered, part)

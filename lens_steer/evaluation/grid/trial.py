@@ -85,7 +85,7 @@ def _trial_configurations(model: SteerableModel) -> list[Configuration]:
     generator, n = torch.Generator().manual_seed(0), int(model.cfg.n_layers)
 
     def edit(site: str, positions: str) -> Configuration:
-        direction = torch.randn(int(model.cfg.d_model), generator=generator)
+        direction = torch.randn(int(model.cfg.d_model), generator=generator, dtype=torch.float32, device="cpu")
         return [Intervention.at(site, direction, positions=positions)]
 
     places = [("resid_post@0", "1:3"), (f"resid_pre@{n // 2}", "last")]

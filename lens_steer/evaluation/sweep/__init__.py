@@ -5,4 +5,5 @@ from lens_steer.evaluation.sweep.first_order import rank_agreement as rank_agree
 from lens_steer.evaluation.sweep.result import SweepResult as SweepResult
 from lens_steer.evaluation.sweep.sweep import STRENGTHS as STRENGTHS
 from lens_steer.evaluation.sweep.sweep import sweep as sweep
+from lens_steer.evaluation.sweep.sweep import sweep_each as sweep_each
 from lens_steer.evaluation.sweep.sweep import sweep_together as sweep_together

@@ -1,6 +1,6 @@
 """The first-order sweep: how fast each item's answer begins to move, at every site, for every vector, from one pass.
 
-    d m / d strength at 0  =  sum over edited tokens t of  grad_h[t] m . v          m = logit(matching) - logit(other)
+    d m / d strength at 0  =  sum over edited tokens t of  grad_h[t] m . v          m = score(matching) - score(other)
 
 One forward and one backward a batch of prompts give the gradient at all sites at once; it is averaged over the two
 option orders. It is the slope of addition at strength 0, of the unsteered model or of one that is steered already
@@ -14,14 +14,17 @@ from typing import Any
 
 import pandas as pd
 import torch
-from einops import reduce
+from einops import rearrange, reduce
 from jaxtyping import Float
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from lens_steer._util.torch_state import gradients_on
 from lens_steer.data.choices import ChoiceItem
 from lens_steer.errors import ActivationError, ScoreError
-from lens_steer.evaluation.score import Prompts, ScoringOptions, prepare_choices
+from lens_steer.evaluation.grid import of_prompt
+from lens_steer.evaluation.prompts import Prompts, log_likelihoods
+from lens_steer.evaluation.score import ScoringOptions
 from lens_steer.evaluation.sweep.result import SweepResult
 from lens_steer.hooks import (
     Intervention,
@@ -41,6 +44,7 @@ from lens_steer.model.batching import length_buckets
 from lens_steer.vector import SteeringVector
 
 
+@gradients_on()
 def first_order(
     model: SteerableModel,
     vectors: Sequence[SteeringVector],
@@ -56,7 +60,7 @@ def first_order(
     Args:
         model: the vectors' model.
         vectors: what would be added.
-        items: the questions, each in both option orders.
+        items: two-choice questions, by letter each in both option orders.
         sites: as `parse_sites` reads them; every vector must have them. All sites of the first vector where absent.
         positions: which tokens of the prompt would be edited.
         scale: what strength 1 means, as in `Intervention.of`.
@@ -83,19 +87,24 @@ def first_order(
     if not vectors:
         raise ScoreError("no vectors; give at least one.")
     wanted = sites_of(model, vectors[0].sites if sites is None else sites)
-    edits = [Intervention.of(vector, site, 1.0, scale, positions) for vector in vectors for site in wanted]
+    edits = [of_prompt(Intervention.of(vector, site, 1.0, scale, positions)) for vector in vectors for site in wanted]
     for vector in vectors:
         require_same_model(vector.fingerprint, fingerprint(model), f"vector {vector.name!r} and the model")
     for site in wanted:
         check_site(model, site)
-    prompts = prepare_choices(model, items, options.template)
-    slopes = torch.empty(len(edits), len(prompts.rows))
-    lengths = [len(row) for row in prompts.rows]
-    with steer(model, *as_interventions(around), prompt_lengths=lengths[:1]) as steering:
-        for batch in length_buckets(lengths, options.batch_size):
-            steering.set_prompt_lengths([lengths[index] for index in batch])
+    prompts = options.prepare(model, items)
+    slopes = torch.empty(len(edits), len(prompts.rows), dtype=torch.float32, device="cpu")
+    if len(prompts.letters) != 2:
+        raise ScoreError(f"items with {len(prompts.letters)} options; the first-order sweep takes two-choice items.")
+    with steer(model, *map(of_prompt, as_interventions(around)), prompt_lengths=prompts.lengths[:1]) as steering:
+        for batch in length_buckets([len(row) for row in prompts.rows], options.batch_size):
+            steering.set_prompt_lengths([prompts.lengths[index] for index in batch])
             slopes[:, batch] = _slopes(model, prompts, batch, edits)
-    means = reduce(slopes, "edit (item order) -> edit item", "mean", order=2)
+    if prompts.by_letter:
+        means = reduce(slopes, "edit (item order) -> edit item", "mean", order=2)
+    else:
+        matching, other = rearrange(slopes / prompts.units, "edit (item option) -> option edit item", option=2)
+        means = matching - other
     rows = []
     for edit, values in zip(edits, means.tolist(), strict=True):
         place = {"vector": edit.name, "site": str(edit.site), "kind": edit.site.kind, "layer": edit.site.layer}
@@ -122,29 +131,31 @@ def rank_agreement(slopes: pd.DataFrame, result: SweepResult, most: float | None
     sites = [site for site in result.sites if str(site) in ours]
     if len(sites) < 3:
         raise ScoreError(f"{len(sites)} sites of vector {result.vector!r} are in both; a rank correlation needs three.")
-    grid = torch.tensor(result.strengths)
+    grid = torch.tensor(result.strengths, dtype=torch.float32, device="cpu")
     kept = grid.abs() <= (float("inf") if most is None else most)
     exact = [dataset_steerability(steerability(result.differences(site)[:, kept], grid[kept])) for site in sites]
     found: Any = spearmanr([ours[str(site)] for site in sites], exact)
     return float(found.statistic)
 
 
-@torch.enable_grad()
 def _slopes(
     model: SteerableModel, prompts: Prompts, batch: Sequence[int], edits: Sequence[Intervention]
 ) -> Float[Tensor, "site batch"]:
-    """The slope of each edit and prompt of a batch, from one forward and one backward pass."""
+    """The slope of each edit and row of a batch, of what is read of the row, from one forward and one backward pass."""
     rows = [prompts.rows[index] for index in batch]
     tokens, mask = pad(model, rows)
     chunk = read_chunk((tokens,), {"attention_mask": mask}, model.tokenizer)
-    lengths = torch.tensor([len(row) for row in rows])
+    lengths = torch.tensor([prompts.lengths[index] for index in batch], device="cpu")
     leaves: dict[str, Tensor] = {}
     hooks = {name: _leaf(name, leaves) for name in {edit.site.write_name for edit in edits}}
     with frozen(model), hooked(model, hooks):
-        logits = last_logits(model, tokens, mask, gradient=True, of=batch)
-        letters = torch.stack([prompts.matching_tokens[batch], prompts.other_tokens[batch]], dim=1).to(tokens.device)
-        matching, other = logits.read(lambda chunk, part: chunk.gather(1, letters[part])).T
-        found = torch.autograd.grad((matching - other).sum(), list(leaves.values()))
+        if prompts.by_letter:
+            logits, letters = last_logits(model, tokens, mask, gradient=True, of=batch), prompts.tokens[batch]
+            matching, other = logits.read(lambda chunk, part: chunk.gather(1, letters.to(chunk.device)[part])).T
+            read = matching - other
+        else:
+            read = log_likelihoods(model, prompts.rows, prompts.lengths, batch, gradient=True)
+        found = torch.autograd.grad(read.sum(), list(leaves.values()))
     gradients = dict(zip(leaves, found, strict=True))
     found, dtype = [], dtype_of(model)
     for edit in edits:

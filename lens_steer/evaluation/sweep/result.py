@@ -22,11 +22,11 @@ from lens_steer._util.shown import shown
 from lens_steer.data.tables import load_table, save_table
 from lens_steer.errors import SiteError
 from lens_steer.hooks.sites import Site, SiteLike
-from lens_steer.metrics.collapse import collapse
+from lens_steer.metrics.collapse import Collapse, collapse
 from lens_steer.metrics.statistics import cluster_bootstrap_mean
 
 KIND = "sweep"
-_FACTS = ("vector", "model", "method", "scale", "positions", "path")
+_FACTS = ("vector", "model", "method", "scale", "positions", "path", "scoring")
 
 
 @shown("summary")
@@ -34,6 +34,7 @@ _FACTS = ("vector", "model", "method", "scale", "positions", "path")
 class SweepResult:
     """The answers at every site and strength; `frame` holds one row for each item and option order.
 
+    `scoring` says what was scored, as `ScoringOptions` takes it.
     `path` says how they were computed: `reused` (what does not change between points was forwarded once), or `naive`
     and why; the answers are the same within 1e-4.
     """
@@ -47,6 +48,7 @@ class SweepResult:
     sites: tuple[Site, ...]
     strengths: tuple[float, ...]
     frame: pd.DataFrame
+    scoring: str = "letter"
 
     def to_frame(self) -> pd.DataFrame:
         """One tidy row for each site, strength, item and option order; a copy."""
@@ -65,8 +67,9 @@ class SweepResult:
             SiteError: the sweep has no such site.
         """
         rows = self._at(site)
-        values = torch.tensor(rows["logit_difference"].to_numpy(dtype=float))
-        return reduce(values, "(strength item order) -> item strength", "mean", strength=len(self.strengths), order=2)
+        values = torch.tensor(rows["logit_difference"].to_numpy(dtype=float), device="cpu")
+        axes = {"strength": len(self.strengths), "order": self.frame["order"].nunique()}
+        return reduce(values, "(strength item order) -> item strength", "mean", **axes)
 
     def summary(self, confidence: float | None = 0.95, seed: int = 0) -> pd.DataFrame:
         """One row for each site and strength, with intervals over items and the collapse rule's verdict.
@@ -77,7 +80,8 @@ class SweepResult:
 
         Returns:
             Columns: site, kind, layer, strength, mean logit difference with `low` and `high`, matching rate with
-            `rate_low` and `rate_high`, answer probability, modal letter share, collapsed, reason, n (items). Intervals
+            `rate_low` and `rate_high`, answer probability, position bias (nats; the part of the difference that follows
+            the order), modal letter share, modal text share, collapsed, reason, n (items). Intervals
             resample items, both orders of an item together; they are NaN where there is one item. Where a file's
             scores are not finite, rate and intervals are NaN. The rule of collapse is meant for steered answers: at
             strength 0 `collapsed` is False, and `reason` says what the rule found (`unsteered answers are one-sided:
@@ -97,17 +101,13 @@ class SweepResult:
     ) -> dict[str, object]:
         """One site and strength."""
         mass, matches, differences = (
-            rearrange(torch.tensor(group[name].to_numpy(dtype=float)), "(item order) -> item order", order=2)
-            for name in ("answer_probability", "matches", "logit_difference")
+            self._by_item(group[name]) for name in ("answer_probability", "matches", "logit_difference")
         )
         matches = torch.where(differences.isfinite(), matches, torch.nan)
-        letter = group["matching_letter"].iloc[0]
-        chose_first = torch.tensor(group["chosen_letter"].eq(letter).to_numpy(dtype=bool))
-        first = rearrange(chose_first, "(item order) -> item order", order=2)
-        verdict = collapse(first, mass)
+        verdict = self._collapse(group, mass)
         collapsed, reason = verdict.collapsed, verdict.reason
         if strength == 0 and collapsed:
-            found = "unsteered answers are one-sided" if reason.startswith("one letter") else "unsteered"
+            found = "unsteered answers are one-sided" if reason.startswith("one ") else "unsteered"
             collapsed, reason = False, f"{found}: {reason}"
         low, high = _interval(differences, confidence, seed)
         rate_low, rate_high = _interval(matches, confidence, seed)
@@ -122,12 +122,39 @@ class SweepResult:
             "matching_rate": float(matches.mean()),
             "rate_low": rate_low,
             "rate_high": rate_high,
-            "answer_probability": verdict.mean_answer_probability,
+            "answer_probability": float(mass.mean()),
+            "position_bias": self._position_bias(differences),
             "modal_letter_share": verdict.modal_letter_share,
+            "modal_text_share": verdict.modal_text_share,
             "collapsed": collapsed,
             "reason": reason,
             "n": len(mass),
         }
+
+    def _by_item(self, column: pd.Series) -> Float[Tensor, "item order"]:
+        """A column of one site and strength."""
+        orders = self.frame["order"].nunique()
+        values = torch.tensor(column.to_numpy(dtype=float), device="cpu")
+        return rearrange(values, "(item order) -> item order", order=orders)
+
+    def _collapse(self, group: pd.DataFrame, mass: Float[Tensor, "item order"]) -> Collapse:
+        """The collapse rule's verdict on one site and strength."""
+        columns = [group[name] for name in ("chosen_text", "matching_text") if name in group.columns]
+        texts = (list(columns[0]), list(columns[1])) if columns and columns[0].iloc[0] else None
+        if self.scoring != "letter":
+            return collapse(None, None, None, texts)
+        letters = list(dict.fromkeys(group["matching_letter"]))
+        places = torch.tensor([letters.index(letter) for letter in group["chosen_letter"]], device="cpu")
+        faulty = self._by_item(group["faulty"]) > 0 if "faulty" in group.columns else None
+        return collapse(self._by_item(pd.Series(places.numpy())).long(), mass, faulty, texts)
+
+    def _position_bias(self, differences: Float[Tensor, "item order"]) -> float:
+        """The part of the differences that follows the order, nats; NaN of more than two orders, 0 of one."""
+        if differences.shape[1] == 1:
+            return 0.0
+        if differences.shape[1] > 2:
+            return math.nan
+        return float((differences[:, 0] - differences[:, 1]).mean() / 2)
 
     def figure_frame(self) -> pd.DataFrame:
         """The summary with the vector, the position rule and the scale: what figures of sweeps are drawn from."""
@@ -152,7 +179,8 @@ class SweepResult:
         """
         frame, facts = load_table(path, KIND)
         return cls(
-            **{name: facts.get(name, "unknown") for name in _FACTS},
+            **{name: facts.get(name, "unknown") for name in _FACTS if name != "scoring"},
+            scoring=facts.get("scoring", "letter"),
             sites=tuple(Site.parse(site) for site in facts["sites"]),
             strengths=tuple(facts["strengths"]),
             frame=frame,

@@ -27,7 +27,7 @@ import pandas as pd
 
 from lens_steer.data.choices import ChoiceItem
 from lens_steer.errors import ScoreError, SteeringWarning
-from lens_steer.evaluation.score import ScoringOptions, prepare_choices, score_grid
+from lens_steer.evaluation.score import ScoringOptions, score_grid
 from lens_steer.evaluation.sweep.result import SweepResult
 from lens_steer.hooks import Intervention, Scale, require_unsteered
 from lens_steer.hooks.positions import Positions
@@ -73,23 +73,63 @@ def sweep(
         SteeringError: the position rule selects nothing in the prompts, or a steering context is open, which would
             steer strength 0 too.
     """
-    options = options or ScoringOptions()
     require_model(model, "sweep(model, vector, items, sites, strengths)", vector, items, sites)
+    return sweep_each(model, [vector], items, sites, strengths, positions, scale, options)[0]
+
+
+def sweep_each(
+    model: SteerableModel,
+    vectors: Sequence[SteeringVector],
+    items: Sequence[ChoiceItem],
+    sites: Sites,
+    strengths: Sequence[float | int],
+    positions: str | int | Sequence[int] | Positions = "all",
+    scale: Scale = "raw",
+    options: ScoringOptions | None = None,
+) -> tuple[SweepResult, ...]:
+    """Sweeps several vectors, such as one and its random controls, each alone, over the same items in one grid.
+
+    Args:
+        model: the vectors' model.
+        vectors: what is added, one at a time; each must have the sites.
+        items, sites, strengths, positions, scale, options: as `sweep` takes them.
+
+    Returns:
+        What `sweep` gives of each vector; the items are asked unsteered once.
+
+    Raises:
+        ScoreError: no vectors.
+        SiteError, OptionTokenError, MismatchError, SteeringError: as `sweep`.
+    """
+    options = options or ScoringOptions()
     require_unsteered(model, "sweep", "sweep both vectors: sweep_together(model, vectors, items, sites, strengths)")
-    wanted, grid = _with_direction(vector, sites_of(model, sites)), _grid(strengths)
-    points = [(site, strength) for site in wanted for strength in grid if strength != 0]
-    configurations = [[Intervention.of(vector, *point, scale, positions)] for point in points]
-    scores = score_grid(model, prepare_choices(model, items, options.template), configurations, options)
+    if not vectors:
+        raise ScoreError("no vectors to sweep; give at least one.")
+    wanted, grid = _with_direction(vectors[0], sites_of(model, sites)), _grid(strengths)
+    points = [
+        (number, site, strength)
+        for number in range(len(vectors))
+        for site in wanted
+        for strength in grid
+        if strength != 0
+    ]
+    configurations = [
+        [Intervention.of(vectors[number], site, strength, scale, positions)] for number, site, strength in points
+    ]
+    scores = score_grid(model, options.prepare(model, items), configurations, options)
     scored = dict(zip(points, scores.configurations, strict=True))
-    facts = {"model": fingerprint(model).name, "vector": vector.name, "scale": str(scale)}
-    facts["positions"] = str(Positions.parse(positions))
-    frames = []
-    for site in wanted:
-        for strength in grid:
-            point = {**facts, "site": str(site), "kind": site.kind, "layer": site.layer, "strength": strength}
-            frames.append(_behind(point, scored.get((site, strength), scores.unsteered).to_frame()))
-    frame = pd.concat(frames, ignore_index=True)
-    return SweepResult(**facts, method=vector.method, path=scores.path, sites=wanted, strengths=grid, frame=frame)
+    found, about = [], (fingerprint(model).name, str(scale), str(Positions.parse(positions)))
+    for number, vector in enumerate(vectors):
+        facts = dict(zip(("model", "vector", "scale", "positions"), (about[0], vector.name, *about[1:]), strict=True))
+        frames = []
+        for site in wanted:
+            for strength in grid:
+                point = {**facts, "site": str(site), "kind": site.kind, "layer": site.layer, "strength": strength}
+                frames.append(_behind(point, scored.get((number, site, strength), scores.unsteered).to_frame()))
+        frame = pd.concat(frames, ignore_index=True)
+        whole = {**facts, "method": vector.method, "path": scores.path, "scoring": options.scoring}
+        found.append(SweepResult(**whole, sites=wanted, strengths=grid, frame=frame))
+    return tuple(found)
 
 
 def sweep_together(
@@ -138,7 +178,7 @@ def sweep_together(
         ]
         for point in points
     ]
-    scores = score_grid(model, prepare_choices(model, items, options.template), configurations, options)
+    scores = score_grid(model, options.prepare(model, items), configurations, options)
     frames = [
         _behind(dict(zip(names, point, strict=True)), found.to_frame())
         for point, found in zip(points, scores.configurations, strict=True)
@@ -157,7 +197,7 @@ def _with_direction(vector: SteeringVector, sites: Sequence[Site]) -> tuple[Site
         f"vector {vector.name!r} has no direction at {', '.join(map(str, missing))}, which the sweep leaves out: "
         f"{vector.left_out[missing[0]]}.",
         SteeringWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
     return tuple(site for site in sites if site not in missing)
 

@@ -5,5 +5,5 @@ from lens_steer.experiments.broad_skill.experiment import BroadSkillResult as Br
 from lens_steer.experiments.broad_skill.experiment import broad_skill as broad_skill
 from lens_steer.experiments.broad_skill.experiment import skill_vectors as skill_vectors
 from lens_steer.experiments.broad_skill.vectors import ReadingRule as ReadingRule
-from lens_steer.experiments.broad_skill.vectors import last_token_means as last_token_means
+from lens_steer.experiments.broad_skill.vectors import mean_activations as mean_activations
 from lens_steer.experiments.broad_skill.vectors import permuted_control as permuted_control

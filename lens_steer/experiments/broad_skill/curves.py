@@ -2,14 +2,21 @@
 
     curve       vector, place (one site, or several at once), strengths
     measured    the side effects of each strength on each document of the target, and of the text that should stay
+    add         h <- h + strength v
+    match       h <- h + strength (m - h . u) u,      u = v / ||v||,  m = u . mean over text of h
+
+Matching sets the component along the vector to text's (affine concept editing, Marshall et al. 2024, arXiv
+2411.09003): tokens that have it already are hardly changed, and the length of the vector does not matter. Along a
+random direction text and skill are alike, so that matching there changes little and seldom reaches a level.
 
 All curves of a call are measured on the same documents in one pass over them.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -19,11 +26,30 @@ from lens_steer.errors import ScoreError
 from lens_steer.evaluation.side_effects import SideEffects
 from lens_steer.experiments.evaluator import Evaluator
 from lens_steer.hooks import Intervention, Scale
+from lens_steer.hooks.operators import Ablate
 from lens_steer.hooks.sites import Site
 from lens_steer.metrics.selectivity import Retained, selectivity
 from lens_steer.vector import SteeringVector
 
 STEERING = "steering"
+Write = Literal["add", "match"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Writing:
+    """How the vectors of all curves are written: at which tokens, and added unless there are `means` to match.
+
+    `means` are text's mean activations by site.
+    """
+
+    scale: Scale = "raw"
+    positions: str = "all"
+    means: Mapping[Site, Float[Tensor, " width"]] | None = None
+
+    def edit(self, vector: SteeringVector, site: Site, strength: float) -> Intervention:
+        """The intervention at one site."""
+        operator = None if self.means is None else Ablate(mean=self.means[site].float())
+        return Intervention.of(vector, site, strength, self.scale, self.positions, operator)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +66,9 @@ class SkillCurve:
         """The place in words: its sites, joined by +."""
         return " + ".join(map(str, self.place))
 
-    def edits(self, strength: float, scale: Scale) -> list[Intervention]:
+    def edits(self, strength: float, writing: Writing) -> list[Intervention]:
         """The interventions at one strength; none at 0."""
-        return [Intervention.of(self.vector, site, strength, scale) for site in self.place] if strength else []
+        return [writing.edit(self.vector, site, strength) for site in self.place] if strength else []
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,10 +96,10 @@ class MeasuredCurve:
 
 
 def measure_curves(
-    evaluator: Evaluator, curves: Sequence[SkillCurve], target: str, scale: Scale
+    evaluator: Evaluator, curves: Sequence[SkillCurve], target: str, writing: Writing
 ) -> list[MeasuredCurve]:
     """Every strength of every curve, on the evaluator's documents of the target and of the neutral text."""
-    configurations = [curve.edits(strength, scale) for curve in curves for strength in curve.strengths]
+    configurations = [curve.edits(strength, writing) for curve in curves for strength in curve.strengths]
     both = [iter(evaluator.side_effects(configurations, skill)) for skill in (target, evaluator.neutral)]
     return [MeasuredCurve(curve, *(list(islice(found, len(curve.strengths))) for found in both)) for curve in curves]
 

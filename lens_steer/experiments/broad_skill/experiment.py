@@ -1,6 +1,6 @@
 """Steering a broad skill away: does code fall faster than text, and is a narrow skill easier to single out?
 
-    vector    text minus code, text minus Python; added at all tokens of one site, or of several at once
+    vector    text minus code, text minus Python; written at all tokens of one site, or of several at once
     curve     relative top-1 of the target against relative top-1 of text, over strengths, on fixed documents
     retained  relative text accuracy where the target has fallen to 95, 90, 80, 50, 20 %
 
@@ -16,16 +16,19 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
 from lens_steer._util.progress import track
 from lens_steer.data.corpora import SPLITS, Corpus
 from lens_steer.data.tables import Tables
 from lens_steer.errors import DataError, ScoreError
-from lens_steer.evaluation.grid import GridOptions
+from lens_steer.evaluation.score import ScoringOptions
 from lens_steer.experiments.broad_skill.curves import (
     STEERING,
     MeasuredCurve,
     SkillCurve,
+    Write,
+    Writing,
     curve_rows,
     measure_curves,
     retained_rows,
@@ -41,7 +44,7 @@ from lens_steer.experiments.broad_skill.points import (
 )
 from lens_steer.experiments.broad_skill.vectors import (
     ReadingRule,
-    last_token_means,
+    mean_activations,
     permuted_control,
     skill_vector,
     vector_geometry,
@@ -62,7 +65,9 @@ class BroadSkill:
     """How skills are steered away: at the `sites` one by one, and at each group of `joint_sites` at once.
 
     `level` is the relative accuracy to which the target should fall: sites and reading rules are compared by the text
-    retained there. `strengths` hold 0; as in the paper they multiply the vector as extracted (`raw`).
+    retained there. `strengths` hold 0; as in the paper the vector is added, at all tokens, and they multiply it as
+    extracted (`raw`). With `write="match"` the component along the vector is set to text's instead: strength 1 is all
+    the way, and `scale` changes nothing. `positions="content"` leaves out the first token, an attention sink.
     """
 
     targets: tuple[str, ...] = ("code", "python")
@@ -71,6 +76,8 @@ class BroadSkill:
     joint_sites: tuple[tuple[str, ...], ...] = ()
     strengths: tuple[float | int, ...] = (-2, -1, -0.5, 0, 0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
     scale: Scale = "raw"
+    positions: str = "all"
+    write: Write = "add"
     readings: tuple[ReadingRule, ...] = ("as_published", "corrected")
     level: float = 0.5
     levels: tuple[float, ...] = LEVELS
@@ -182,7 +189,7 @@ def _evaluator(model: SteerableModel, corpora: Mapping[str, Corpus], split: str,
         model=model,
         corpora={name: getattr(corpus, split) for name, corpus in corpora.items()},
         neutral=settings.neutral,
-        options=GridOptions(batch_size=settings.batch_size),
+        options=ScoringOptions(batch_size=settings.batch_size),
         max_tokens=settings.max_tokens,
     )
 
@@ -198,10 +205,11 @@ def _one_vector(
     """Validation, choice, test and controls of one vector, as rows of each table; and its test curve at the choice."""
     grid = tuple(sorted(float(strength) for strength in settings.strengths))
     curves = [SkillCurve(vector, STEERING, place, grid) for place in places]
-    validated = measure_curves(evaluators["validation"], curves, target, settings.scale)
+    writing = _writing(evaluators["train"], vector, reading, settings)
+    validated = measure_curves(evaluators["validation"], curves, target, writing)
     lower, raised = choose_lower(validated, settings.level), choose_raise(validated)
     controls = _controls(evaluators["train"], vector, target, reading, lower, raised, settings)
-    tested = measure_curves(evaluators["test"], [*curves, *controls], target, settings.scale)
+    tested = measure_curves(evaluators["test"], [*curves, *controls], target, writing)
     rows: dict[str, list[dict[str, object]]] = {name: [] for name in OF_ONE_VECTOR}
     for split, found in (("validation", validated), ("test", tested)):
         rows["curves"] += [{"split": split, **row} for row in curve_rows(found, settings.resamples, settings.seed)]
@@ -213,7 +221,7 @@ def _one_vector(
             rows["points"].append({"direction": direction, **row})
     curve = SkillCurve(vector, STEERING, lower[0], (lower[1],))
     for skill in evaluators["test"].corpora:
-        (side_effects,) = evaluators["test"].side_effects([curve.edits(lower[1], settings.scale)], skill)
+        (side_effects,) = evaluators["test"].side_effects([curve.edits(lower[1], writing)], skill)
         row = side_effect_row(side_effects, settings.resamples, settings.seed)
         rows["others"].append({"site": curve.site, "strength": lower[1], "skill": skill, **row})
     return rows, next(found for found in tested if found.curve.place == lower[0])
@@ -236,12 +244,24 @@ def _controls(
         curves.append(SkillCurve(random, f"random {k}", lower[0], upward))
         curves += [SkillCurve(random, f"random {k}", raised[0], (raised[1],))] if raised is not None else []
     if reading == "as_published" and settings.n_permuted:
-        read = [train.corpora[name] for name in (settings.neutral, target)]
-        cut, batch = settings.max_tokens, settings.batch_size
-        text, skill = (last_token_means(train.model, texts, vector.sites, cut, batch) for texts in read)
+        text, skill = (_means(train, name, vector, reading, settings) for name in (settings.neutral, target))
         permuted = (permuted_control(vector, text, skill, settings.seed + k) for k in range(settings.n_permuted))
         curves += [SkillCurve(control, f"permuted {k}", lower[0], upward) for k, control in enumerate(permuted)]
     return curves
+
+
+def _writing(train: Evaluator, vector: SteeringVector, reading: ReadingRule, settings: BroadSkill) -> Writing:
+    """How the settings have a vector written."""
+    means = _means(train, settings.neutral, vector, reading, settings) if settings.write == "match" else None
+    return Writing(scale=settings.scale, positions=settings.positions, means=means)
+
+
+def _means(
+    train: Evaluator, name: str, vector: SteeringVector, reading: ReadingRule, settings: BroadSkill
+) -> dict[Site, Tensor]:
+    """The mean activations of one corpus's training documents at the sites of a vector."""
+    cut, batch = settings.max_tokens, settings.batch_size
+    return mean_activations(train.model, train.corpora[name], vector.sites, reading, cut, batch)
 
 
 def _places(model: SteerableModel, settings: BroadSkill) -> list[tuple[Site, ...]]:

@@ -102,6 +102,6 @@ def compare_targets(
 
 
 def preferred(points: pd.DataFrame) -> pd.DataFrame:
-    """Marks, of each target and direction, the reading with the best validation number."""
+    """Marks, of each target and direction, the reading with the best validation number; all where none has one."""
     best = points.groupby(["target", "direction"])["validation"].transform("max")
-    return points.assign(chosen=points["validation"] == best)
+    return points.assign(chosen=(points["validation"] == best) | best.isna())

@@ -62,16 +62,36 @@ def skill_vector(
     return extract(model, source, sites=sites, position=position, batch_size=batch_size, options=options)
 
 
-def last_token_means(
-    model: SteerableModel, documents: Sequence[str], sites: Sequence[Site], max_tokens: int | None, batch_size: int = 32
+def mean_activations(
+    model: SteerableModel,
+    documents: Sequence[str],
+    sites: Sequence[Site],
+    reading: ReadingRule,
+    max_tokens: int | None,
+    batch_size: int = 32,
 ) -> dict[Site, Float[Tensor, " width"]]:
-    """The mean activation of the last token of each document, in float64; documents count alike."""
+    """The mean activation over the tokens that a reading rule takes of documents, in float64; tokens count alike.
+
+    Args:
+        model: a loaded model.
+        documents: of one skill.
+        sites: where.
+        reading: which tokens are read.
+        max_tokens: documents are cut to their first tokens, BOS included.
+        batch_size: documents in one forward pass.
+
+    Returns:
+        The mean at each site; `skill_vector` is the difference of two.
+    """
+    position, drop = READINGS[reading]
     rows = [row[:max_tokens] for row in tokenize(model, documents)]
-    sums: dict[Site, Tensor] = {}
-    for batch in record(model, rows, list(sites), "last", batch_size=batch_size):
+    sums, counts = dict.fromkeys(sites, torch.zeros((), dtype=torch.float32, device="cpu")), dict.fromkeys(sites, 0)
+    for batch in record(model, rows, list(sites), position, batch_size=batch_size, medians=drop):
         for site in sites:
-            sums[site] = sums.get(site, 0) + batch.activations[site].double().sum(dim=0)
-    return {site: total / len(rows) for site, total in sums.items()}
+            read = batch.activations[site][batch.ordinary(site)]
+            sums[site] = sums[site] + read.double().sum(dim=0)
+            counts[site] += len(read)
+    return {site: total / counts[site] for site, total in sums.items()}
 
 
 def permuted_control(
@@ -91,7 +111,7 @@ def permuted_control(
     generator = torch.Generator().manual_seed(seed)
     directions = {}
     for site in vector.sites:
-        first, second = (torch.randperm(len(text[site]), generator=generator) for _ in range(2))
+        first, second = (torch.randperm(len(text[site]), generator=generator, device="cpu") for _ in range(2))
         directions[site] = (text[site][first] - skill[site][second]).float()
     return vector.replaced(f"permuted {seed}", directions, method="permuted", options={"seed": seed})
 

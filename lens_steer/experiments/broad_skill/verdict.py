@@ -1,7 +1,7 @@
 """Broad skills: does text retain its accuracy where a skill is steered away, and is a broad skill harder to single out?
 
 selective    where the target has fallen to the level, the interval of what text retains lies above the level
-beyond       there text retains more than under any random direction that reaches the level
+beyond       there that interval also lies above what text retains under any random direction that reaches the level
 """
 
 import math
@@ -20,9 +20,14 @@ DEFAULT_LEVEL = 0.5
 def find(results: ResultFolder) -> list[Finding]:
     """One finding for each target, under the reading rule that is best on validation."""
     points, retained = (results.tables[name].frame for name in NEEDS)
-    level, scale = _level(results), results.tables["broad/points.csv"].facts.get("settings", {}).get("scale", "raw")
+    level, settings = _level(results), results.tables["broad/points.csv"].facts.get("settings", {})
+    scale = "of the way to text" if settings.get("write") == "match" else settings.get("scale", "raw")
     chosen = points[points["chosen"] & (points["direction"] == "lower")]
-    return [_finding(row, retained, level, str(scale)) for row in chosen.to_dict("records")]
+    others = results.tables["broad/others.csv"].frame if "broad/others.csv" in results.tables else None
+    neutral = settings.get("neutral", "text")
+    return [
+        _finding(row, retained, _further(row, others, neutral), level, str(scale)) for row in chosen.to_dict("records")
+    ]
 
 
 def compare(results: ResultFolder) -> list[Finding]:
@@ -44,8 +49,8 @@ def compare(results: ResultFolder) -> list[Finding]:
     return findings
 
 
-def _finding(row: dict[str, Any], retained: pd.DataFrame, level: float, scale: str) -> Finding:
-    """The accuracy retained on text at the level and at the chosen point, beside random directions."""
+def _finding(row: dict[str, Any], retained: pd.DataFrame, further: str, level: float, scale: str) -> Finding:
+    """The accuracy retained on text at the level and at the chosen point, beside random directions and other skills."""
     here = retained[retained["split"].eq("test") & retained["level"].eq(level)]
     here = here[here["target"].eq(row["target"]) & here["reading"].eq(row["reading"]) & here["site"].eq(row["site"])]
     steered = here[here["vector"] == "steering"]
@@ -65,16 +70,36 @@ def _finding(row: dict[str, Any], retained: pd.DataFrame, level: float, scale: s
         f"At {place}, chosen on validation documents, {target} retains {_share(row, 'target')} and text "
         f"{_share(row, 'text')}.",
     ]
-    selective, beyond = low > level, not len(reached) or value > float(reached.max())
-    if math.isnan(value):
-        verdict = "not brought down to the level"
-    elif selective:
-        verdict = "selective" if beyond else "selective, but so are random directions"
-    else:
-        verdict = "not selective"
-    return Finding(
-        subject=f"{target} ({row['reading']})", verdict=verdict, words=" ".join(said), holds=selective and beyond
+    said += [f"There {further}."] if further else []
+    verdict, holds = _verdict(value, low, level, random)
+    return Finding(subject=f"{target} ({row['reading']})", verdict=verdict, words=" ".join(said), holds=holds)
+
+
+def _further(row: dict[str, Any], others: pd.DataFrame | None, neutral: str) -> str:
+    """What every skill but the target and the neutral text retains at the chosen point; empty where none is known."""
+    if others is None:
+        return ""
+    here = others[others["target"].eq(row["target"]) & others["reading"].eq(row["reading"])]
+    return ", ".join(
+        f"{words(one['skill'])} retains "
+        f"{percent(one['relative_top1'], one['relative_top1_low'], one['relative_top1_high'])}"
+        for one in here[~here["skill"].isin([row["target"], neutral])].to_dict("records")
     )
+
+
+def _verdict(value: float, low: float, level: float, random: pd.Series) -> tuple[str, bool | None]:
+    """In a few words, and whether the skill is steered away beyond the control; from the interval's lower end."""
+    if math.isnan(value):
+        return "not brought down to the level", False
+    if math.isnan(low):
+        return "no interval to tell by", None
+    if low <= level:
+        return "not selective", False
+    if random.empty:
+        return "selective; no random directions to compare with", None
+    if random.max() >= low:
+        return "selective, but so are random directions", False
+    return "selective", True
 
 
 def _share(row: dict[str, Any], skill: str) -> str:

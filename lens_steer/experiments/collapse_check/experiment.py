@@ -2,125 +2,201 @@
 
     answers      modal letter share, entropy of the letters, answer probability, faulty share      items in both option
                  orders
-    generation   distinct-n, n-gram entropy, repetition, loops and their onset, cross-prompt similarity, step entropy
+    generation   share of collapsed continuations, loops and their onset, cross-prompt similarity, distinct-n, n-gram
+                 entropy, compression ratio, step entropy                                          any prompts
     threshold    the strength at which each rule begins to say collapsed, adding and subtracting; bootstrap intervals
 
-Rules, definitions and sources are in `lens_steer.metrics.collapse`. Continuations are greedy and of a fixed number of
-tokens, so that strengths can be compared; what they are worth as text is not judged.
+Rules, definitions and sources are in `lens_steer.metrics.collapse`. The control is random directions of the vector's
+norm at the same strengths: where they collapse as early, the size of the edit is the cause and not its direction.
+Continuations end at an end-of-sequence token, which is not part of them. Small models repeat themselves under greedy
+decoding without steering; a temperature of 1 shows what steering adds.
+
+Example:
+    >>> import torch
+    >>> from lens_steer import extract, load_model
+    >>> from lens_steer.experiments.collapse_check import CollapseCheck, check_collapse
+    >>> model = load_model("lab")
+    >>> vector = extract(model, ["I want it now."], ["I can wait for it."], paired=True, sites="resid_post@1")
+    >>> settings = CollapseCheck(site="resid_post@1", strengths=(0, 4, 16), new_tokens=12, n_random=1, resamples=99)
+    >>> found = check_collapse(model, vector, [], ["Once upon a time", "def add("], settings)
+    >>> found.thresholds[["vector", "rule", "direction"]].values.tolist()
+    [['steering', 'generation', 'adding'], ['random 0', 'generation', 'adding']]
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
-from einops import rearrange
-from jaxtyping import Bool
-from torch import Tensor
 
 from lens_steer._util.progress import track
 from lens_steer.data.choices import ChoiceItem
 from lens_steer.data.tables import Tables
-from lens_steer.errors import ScoreError
-from lens_steer.evaluation.score import Prompts, prepare_choices, score_prompts
-from lens_steer.generation import Decoding, generate
-from lens_steer.hooks import Intervention, Scale, steer
+from lens_steer.errors import FormatError, ScoreError
+from lens_steer.evaluation.prompts import Prompts as ChoicePrompts
+from lens_steer.evaluation.prompts import prepare_choices
+from lens_steer.evaluation.score import score_prompts
+from lens_steer.generation import Decoding, generate, prepare_rows
+from lens_steer.hooks import Intervention, Scale
 from lens_steer.metrics.collapse import (
     answer_margin,
-    collapse,
     collapse_threshold,
     entropy_summary,
     generation_collapse,
     generation_margin,
 )
-from lens_steer.model import SteerableModel, fingerprint, logits_after, versions
-from lens_steer.vector import SteeringVector
+from lens_steer.model import Prompts, SteerableModel, fingerprint, versions
+from lens_steer.vector import SteeringVector, random_like
 
-NUMBERS = ("distinct_n", "ngram_entropy", "repetition_share", "looping_share", "loop_onset", "cross_prompt_similarity")
+NUMBERS = ("collapsed_share", "empty_share", "repetition_share", "looping_share", "loop_onset", "distinct_n")
+NUMBERS += ("ngram_entropy", "cross_prompt_similarity", "compression_ratio")
+STEERING = "steering"
 Margin = Callable[[Sequence[int]], float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CollapseCheck:
-    """Where and how strongly is steered, and how much is generated; `strengths` of both signs, 0 among them."""
+    """Where and how strongly is steered, and how much is generated; 0 is among the `strengths`, of one sign or both.
+
+    `n_random` is the number of random directions, `temperature` that of the continuations.
+    """
 
     site: str
     strengths: tuple[float | int, ...] = (-8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8)
     positions: str = "all"
     scale: Scale = "raw"
     new_tokens: int = 40
-    n: int = 3
+    temperature: float = 0.0
+    n_random: int = 3
     resamples: int = 999
     seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CollapseResult(Tables):
-    """`strengths`: one row a strength with every number. `thresholds`: one row a rule and sign."""
+    """`strengths`: a row for each vector and strength. `thresholds`: a row for each vector, rule and direction.
+
+    The column `vector` is `steering`, or `random 0`, `random 1`, ... for the controls.
+    """
 
     kind = "collapse"
     strengths: pd.DataFrame
     thresholds: pd.DataFrame
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "CollapseResult":
+        """Reads what `save` wrote.
+
+        Raises:
+            FormatError: a file is missing, truncated, edited or foreign; or written under the earlier rule for text.
+        """
+        found = super().load(folder)
+        if not {"vector", "collapsed_share"} <= set(found.strengths.columns):
+            raise FormatError(
+                f"{folder}: its texts were judged by an earlier rule, more than half of them ending in a loop of at "
+                "most 16 tokens; the rule is now at least half of them repeating more than 0.3 of their 4-grams, "
+                "and random directions stand beside the vector. Run check_collapse again."
+            )
+        return found
 
 
 def check_collapse(
     model: SteerableModel,
     vector: SteeringVector,
     items: Sequence[ChoiceItem],
-    prompts: Sequence[str],
+    prompts: Prompts,
     settings: CollapseCheck,
     progress: bool = False,
 ) -> CollapseResult:
-    """Asks and continues at every strength of a vector.
+    """Looks for collapse of answers and of generated text at every strength of a vector and of its controls.
 
     Args:
         model: the vector's model.
         vector: what is added.
-        items: questions, at least two.
-        prompts: beginnings of texts, different ones, at least two; each is continued.
-        settings: site, strengths, positions, lengths.
+        items: questions, at least two; none to look at generated text alone.
+        prompts: different texts, chats or token rows, at least two; each is continued.
+        settings: site, strengths, positions, lengths, controls.
         progress: draw a progress bar.
 
     Returns:
         Tidy frames.
 
     Raises:
-        ScoreError: the strengths lack 0, or there are fewer than two items or different prompts.
+        ScoreError: the strengths lack 0 or hold it alone, or there is one item, or fewer than two different prompts.
     """
-    if 0 not in settings.strengths or len(items) < 2 or len(set(prompts)) < max(len(prompts), 2):
-        raise ScoreError(
-            f"strengths {list(settings.strengths)}, {len(items)} items and {len(set(prompts))} different prompts of "
-            f"{len(prompts)}; give 0 among the strengths, and at least two of each, no prompt twice."
-        )
-    asked, rows, margins = prepare_choices(model, items), [], {}
-    grid = sorted(float(strength) for strength in settings.strengths)
-    for strength in track(grid, "looking for collapse", len(grid), progress):
-        edits = [_edit(vector, settings, strength)] if strength else []
-        row, answers = _answers(model, asked, edits)
-        generated, continuations = _continuations(model, prompts, edits, settings)
-        rows.append({"strength": strength, "scale": settings.scale, **row, **generated})
-        margins["answers", strength] = answers
-        margins["generation", strength] = continuations
-    thresholds = [
-        _threshold(margins, rule, [strength for strength in grid if sign * strength >= 0], sign, n, settings)
-        for rule, n in (("answers", len(items)), ("generation", len(prompts)))
-        for sign in (-1, 1)
+    beginnings = [row.given for row in prepare_rows(model, prompts, _decoding(settings))]
+    _require(settings, len(items), len(beginnings), len(set(map(tuple, beginnings))))
+    asked = prepare_choices(model, items) if items else None
+    vectors = {STEERING: vector}
+    vectors |= {f"random {i}": random_like(vector, settings.seed + i) for i in range(settings.n_random)}
+    grid = sorted({float(strength) for strength in settings.strengths})
+    unsteered = _measured(model, asked, beginnings, [], settings)
+    found = {(name, strength): unsteered for name in vectors for strength in grid}
+    steered = [key for key in found if key[1]]
+    for name, strength in track(steered, "looking for collapse", len(steered), progress):
+        edit = Intervention.of(vectors[name], settings.site, strength, settings.scale, settings.positions)
+        found[name, strength] = _measured(model, asked, beginnings, [edit], settings)
+    rows = [
+        {"vector": name, "strength": strength, "scale": settings.scale, **measured.row}
+        for (name, strength), measured in found.items()
     ]
-    facts = {"settings": asdict(settings), "vector": vector.name, "items": len(items), "prompts": len(prompts)}
+    n = {"answers": len(items), "generation": len(beginnings)}
+    thresholds = [
+        {"vector": name} | _threshold({s: found[name, s].margins[rule] for s in grid}, rule, sign, n[rule], settings)
+        for name in vectors
+        for rule in unsteered.margins
+        for sign in (-1, 1)
+        if any(sign * strength > 0 for strength in grid)
+    ]
+    facts = {"settings": asdict(settings), "vector": vector.name, "items": len(items), "prompts": len(beginnings)}
     facts |= {"model": fingerprint(model).to_dict(), "versions": versions()}
     return CollapseResult(strengths=pd.DataFrame(rows), thresholds=pd.DataFrame(thresholds), facts=facts)
 
 
-def _edit(vector: SteeringVector, settings: CollapseCheck, strength: float) -> Intervention:
-    return Intervention.of(vector, settings.site, strength, settings.scale, settings.positions)
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One vector at one strength: its numbers, and the margin of each rule for any selection of items or prompts."""
+
+    row: dict[str, Any]
+    margins: dict[str, Margin]
 
 
-def _answers(model: SteerableModel, asked: Prompts, edits: Sequence[Intervention]) -> tuple[dict[str, Any], Margin]:
+def _require(settings: CollapseCheck, items: int, prompts: int, different: int) -> None:
+    """Refuses what no onset can be found in."""
+    if 0 not in settings.strengths or not any(settings.strengths) or items == 1 or different < max(prompts, 2):
+        raise ScoreError(
+            f"strengths {list(settings.strengths)}, {items} items and {different} different prompts of {prompts}; give "
+            "0 and other strengths, no items or at least two, and at least two prompts, none twice."
+        )
+
+
+def _decoding(settings: CollapseCheck) -> Decoding:
+    return Decoding(max_new_tokens=settings.new_tokens, temperature=settings.temperature, seed=settings.seed)
+
+
+def _measured(
+    model: SteerableModel,
+    asked: ChoicePrompts | None,
+    beginnings: Sequence[Sequence[int]],
+    edits: Sequence[Intervention],
+    settings: CollapseCheck,
+) -> Measured:
+    """Both sides of one vector at one strength; generated text alone where nothing is asked."""
+    row, margin = _continuations(model, beginnings, edits, settings)
+    if asked is None:
+        return Measured(row=row, margins={"generation": margin})
+    answered, answers = _answers(model, asked, edits)
+    return Measured(row=answered | row, margins={"answers": answers, "generation": margin})
+
+
+def _answers(
+    model: SteerableModel, asked: ChoicePrompts, edits: Sequence[Intervention]
+) -> tuple[dict[str, Any], Margin]:
     """The answer side of one strength, and its margin for any selection of the items."""
-    scores, faulty = score_prompts(model, asked, edits), _faulty(model, asked, edits)
-    first, mass = scores.chose_first, scores.answer_probability
-    found = collapse(first, mass, faulty)
+    scores = score_prompts(model, asked, edits)
+    first, mass, faulty = scores.chose_first, scores.answer_probability, scores.faulty
+    found = scores.collapse
     row = {
         "matching_rate": float(scores.matches.double().mean()),
         "modal_letter_share": found.modal_letter_share,
@@ -134,45 +210,33 @@ def _answers(model: SteerableModel, asked: Prompts, edits: Sequence[Intervention
     return row, lambda items: answer_margin(first[items], mass[items], faulty[items])
 
 
-def _faulty(model: SteerableModel, asked: Prompts, edits: Sequence[Intervention]) -> Bool[Tensor, "item order"]:
-    """Whether the likeliest next token is neither letter, of each question and option order."""
-    with steer(model, *edits, prompt_lengths=[len(row) for row in asked.rows]):
-        likeliest = logits_after(model, asked.rows).read(lambda logits, _: logits.argmax(dim=-1)).cpu()
-    faulty = (likeliest != asked.matching_tokens) & (likeliest != asked.other_tokens)
-    return rearrange(faulty, "(item order) -> item order", order=2)
-
-
 def _continuations(
-    model: SteerableModel, prompts: Sequence[str], edits: Sequence[Intervention], settings: CollapseCheck
+    model: SteerableModel, beginnings: Sequence[Sequence[int]], edits: Sequence[Intervention], settings: CollapseCheck
 ) -> tuple[dict[str, Any], Margin]:
     """The generation side of one strength, and its margin for any selection of the prompts."""
-    decoding = Decoding(max_new_tokens=settings.new_tokens, stop_at_eos=False)
-    written = generate(model, prompts, edits, decoding, record=True).continuations
-    tokens = [entry.tokens for entry in written]
-    found = generation_collapse(tokens, settings.n)
-    entropies = torch.tensor([entry.record["entropy"] for entry in written])
-    row = {name: getattr(found, name) for name in NUMBERS} | entropy_summary(entropies)
+    written = generate(model, beginnings, edits, _decoding(settings), record=True).continuations
+    tokens = [entry.tokens[: len(entry.tokens) - (entry.ended == "eos")] for entry in written]
+    found = generation_collapse(tokens, [entry.text for entry in written])
+    row = {name: getattr(found, name) for name in NUMBERS}
+    row |= entropy_summary([entry.record["entropy"] for entry in written])
+    row |= {"mean_tokens": sum(map(len, tokens)) / len(tokens)}
     row |= {"generation_collapsed": found.collapsed, "generation_reason": found.reason}
-    return row, generation_margin(tokens, settings.n)
+    return row, generation_margin(tokens)
 
 
 def _threshold(
-    margins: Mapping[tuple[str, float], Margin],
-    rule: str,
-    grid: Sequence[float],
-    sign: int,
-    n: int,
-    settings: CollapseCheck,
+    margins: Mapping[float, Margin], rule: str, sign: int, n: int, settings: CollapseCheck
 ) -> dict[str, Any]:
     """The onset of one rule in one direction."""
-    outwards = sorted(grid, key=abs)
+    outwards = sorted((strength for strength in margins if sign * strength >= 0), key=abs)
     found = collapse_threshold(
         outwards,
-        lambda items: [margins[rule, strength](items) for strength in outwards],
+        lambda items: [margins[strength](items) for strength in outwards],
         n,
         resamples=settings.resamples,
         seed=settings.seed,
     )
     low, high = sorted((sign * found.low + 0.0, sign * found.high + 0.0))
     numbers = {"strength": sign * found.value + 0.0, "low": low, "high": high}
-    return {"rule": rule, "direction": "adding" if sign > 0 else "subtracting", **numbers, "censored": found.censored}
+    place = {"rule": rule, "direction": "adding" if sign > 0 else "subtracting", "n": n}
+    return place | numbers | {"censored": found.censored}

@@ -1,95 +1,149 @@
-"""The figure of collapse: every diagnostic against strength, with the collapsed region shaded."""
+"""The figure of collapse: what the two rules compare, over strength, with the limits and the collapsed region."""
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
-from lens_steer.figures.captions.common import UNKNOWN, of_model, scale
-from lens_steer.figures.style import COLLAPSED, DOUBLE_COLUMN, STYLE, Caption, Figure, drawable, of_one
+from lens_steer.experiments.collapse_check.experiment import STEERING
+from lens_steer.figures.captions.common import counted, directions, of_model, scale
+from lens_steer.figures.style import (
+    COLLAPSED,
+    CONTROL,
+    SINGLE_COLUMN,
+    STEERED,
+    STYLE,
+    Caption,
+    Figure,
+    drawable,
+    of_one,
+)
+from lens_steer.metrics.collapse import ANSWER_PROBABILITY_LIMIT, FAULTY_LIMIT, MODAL_LIMIT
+from lens_steer.metrics.collapse.generation import COLLAPSED_LIMIT, SIMILARITY_LIMIT
 
-INK = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 ONSET = ("direction", "strength", "low", "high", "censored")
-ANSWERS = (
-    {"matching_rate": "matching rate"},
-    {"modal_letter_share": "modal share", "answer_probability": "answer probability", "faulty_share": "faulty"},
-    {"answer_entropy": "entropy of letters", "gold_entropy": "of gold (bits)"},
-)
-GENERATION = (
-    {"distinct_n": "distinct-n", "cross_prompt_similarity": "cross-prompt similarity"},
-    {"repetition_share": "repetition", "looping_share": "in a loop"},
-    {"ngram_entropy": "n-gram entropy (bits)", "step_entropy": "step (nats)"},
-)
+ROW_HEIGHT, UNDER = 1.1, 1.15
+"""Inches: of a row of panels, and of what is below them."""
+PANELS = {
+    "answers": (
+        ("modal_letter_share", "modal letter share", MODAL_LIMIT),
+        ("answer_probability", "answer probability", ANSWER_PROBABILITY_LIMIT),
+        ("faulty_share", "faulty share", FAULTY_LIMIT),
+    ),
+    "generation": (
+        ("collapsed_share", "collapsed share", COLLAPSED_LIMIT),
+        ("cross_prompt_similarity", "cross-prompt similarity", SIMILARITY_LIMIT),
+        ("distinct_n", "distinct 3-grams", None),
+    ),
+}
+TITLES = {"answers": "answers", "generation": "generated text"}
 
 
 def collapse_diagnostics(strengths: pd.DataFrame, thresholds: pd.DataFrame) -> Figure:
-    """All diagnostics of collapse against strength: answers above, generated text below.
+    """What the rules of collapse compare with their limits, over strength: a column for each rule.
 
     Args:
-        strengths: from `check_collapse`, one row a strength.
-        thresholds: from `check_collapse`, one row a rule and direction.
+        strengths: from `check_collapse`, one row for each vector and strength.
+        thresholds: from `check_collapse`, one row for each vector, rule and direction.
 
     Returns:
-        The figure: shading begins at the onset of collapse, whose interval is the bar at the top of each panel (up to
-        the edge where it is censored); crosses are collapsed points.
+        The figure: the vector over the range of the random directions; shading begins at the onset of collapse, whose
+        interval is the bar at the top of each panel (up to the edge where it is open); crosses are collapsed points.
 
     Raises:
         ScoreError: a frame is empty or lacks a column.
         MismatchError: results of different models.
     """
-    shown = [column for part in (*ANSWERS, *GENERATION) for column in part]
-    drawable(strengths, ("strength", "scale", "answers_collapsed", "generation_collapsed", *shown))
+    drawable(thresholds, ("vector", "rule", "n", *ONSET))
+    rules = [rule for rule in PANELS if (thresholds["rule"] == rule).any()]
+    shown = [column for rule in rules for column, _, _ in PANELS[rule]]
+    drawable(strengths, ("vector", "strength", "scale", *(f"{rule}_collapsed" for rule in rules), *shown))
     of_one(strengths, ("scale",), "diagnostics of collapse")
-    drawable(thresholds, ("rule", *ONSET))
+    onsets = thresholds[thresholds["vector"] == STEERING]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(DOUBLE_COLUMN, 3.4), layout="constrained")
-        grid = figure.subplots(2, 3, sharex=True)
-        for row, (rule, panels) in zip(grid, (("answers", ANSWERS), ("generation", GENERATION)), strict=True):
-            collapsed = strengths[f"{rule}_collapsed"].to_numpy(dtype=bool)
-            for axis, columns in zip(row, panels, strict=True):
-                _panel(axis, strengths, columns, collapsed)
-                _shade(axis, thresholds[thresholds["rule"] == rule], strengths["strength"])
-                top = float(np.nanmax([1.0, *strengths[list(columns)].max()]))
-                axis.set_ylim(-0.04 * top, 1.1 * top)
-            row[0].set_ylabel(rule)
-        grid[0, 0].set_xlim(strengths["strength"].min(), strengths["strength"].max())
-        scale = strengths["scale"].iloc[0]
-        figure.supxlabel(f"strength ({scale}); shaded: collapsed, bars: interval of the onset", fontsize=8)
+        size = (SINGLE_COLUMN, 3 * ROW_HEIGHT + UNDER)
+        figure = Figure(figsize=size, layout="constrained")
+        grid = figure.subplots(3, len(rules), sharex=True, sharey=True, squeeze=False)
+        for column, rule in zip(grid.T, rules, strict=True):
+            for axis, (name, label, limit) in zip(column, PANELS[rule], strict=True):
+                _panel(axis, strengths, name, strengths[f"{rule}_collapsed"].astype(bool), limit)
+                _shade(axis, onsets[onsets["rule"] == rule], strengths["strength"])
+                axis.set_title(label, fontsize=7, pad=3)
+            column[0].set_title(f"{TITLES[rule]}\n{PANELS[rule][0][1]}", fontsize=7, pad=3)
+            column[-1].set_xlabel(f"strength ({strengths['scale'].iloc[0]})")
+        least, most = strengths["strength"].min(), strengths["strength"].max()
+        grid[0, 0].set_xlim(least - 0.05 * (most - least), most + 0.05 * (most - least))
+        grid[0, 0].set_ylim(-0.06, 1.14)
+        figure.legend(handles=_legend(strengths), loc="outside lower center", ncols=2, frameon=False, fontsize=6.5)
         figure.caption = _collapse_caption(strengths, thresholds)
         return figure
 
 
-def _panel(axis: Axes, rows: pd.DataFrame, columns: dict[str, str], collapsed: np.ndarray) -> None:
-    """The lines of one panel, with crosses where the rule says collapsed."""
-    for (column, label), colour in zip(columns.items(), INK, strict=False):
-        x, y = rows["strength"].to_numpy(), rows[column].to_numpy(dtype=float)
-        axis.plot(x, y, color=colour, lw=1.1, marker="o", ms=2, label=label)
-        axis.plot(x[collapsed], y[collapsed], "x", color=colour, ms=4, mew=1)
-    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.97), "ncols": 3, "frameon": False}
-    axis.legend(**place, handlelength=1.0, columnspacing=0.8, handletextpad=0.4)
+def _panel(axis: Axes, rows: pd.DataFrame, name: str, collapsed: pd.Series, limit: float | None) -> None:
+    """One quantity: the vector's line, crosses where the rule says collapsed, the controls' range, the limit."""
+    steering = (rows["vector"] == STEERING).to_numpy()
+    x, y, fallen = (column[steering].to_numpy() for column in (rows["strength"], rows[name], collapsed))
+    if not steering.all():
+        controls = rows[~steering].groupby("strength")[name].agg(["min", "max"])
+        axis.fill_between(controls.index, controls["min"], controls["max"], color=CONTROL, alpha=0.45, lw=0)
+    if limit is not None:
+        axis.axhline(limit, color="black", lw=0.6, ls=(0, (4, 3)))
+    axis.plot(x, y, color=STEERED, lw=1.1)
+    axis.plot(x[~fallen], y[~fallen], "o", color=STEERED, ms=2.2)
+    axis.plot(x[fallen], y[fallen], "x", color=STEERED, ms=4, mew=1)
 
 
-def _shade(axis: Axes, thresholds: pd.DataFrame, strengths: pd.Series) -> None:
+def _shade(axis: Axes, onsets: pd.DataFrame, strengths: pd.Series) -> None:
     """Shades from each onset outwards, and draws its interval at the top."""
-    for direction, begins, low, high, censored in thresholds[list(ONSET)].itertuples(index=False):
+    for direction, begins, low, high, censored in onsets[list(ONSET)].itertuples(index=False):
         if censored:
             continue
         edge = float(strengths.max() if direction == "adding" else strengths.min())
         axis.axvspan(begins, edge, color=COLLAPSED, alpha=0.13, lw=0)
         ends = [edge if np.isinf(end) else end for end in (low, high)]
-        axis.plot(
-            ends, [0.97, 0.97], color=COLLAPSED, lw=2, transform=axis.get_xaxis_transform(), solid_capstyle="butt"
-        )
+        top = axis.get_xaxis_transform()
+        axis.plot(ends, [0.97, 0.97], color=COLLAPSED, lw=2, marker="|", ms=5, mew=1.5, transform=top)
+
+
+def _legend(strengths: pd.DataFrame) -> list[Line2D | Patch]:
+    """What the marks mean."""
+    handles: list[Line2D | Patch] = [
+        Line2D([], [], color=STEERED, lw=1.1, marker="o", ms=2.2, label="the vector"),
+        Line2D([], [], color=STEERED, lw=0, marker="x", ms=4, label="the vector, collapsed"),
+        Line2D([], [], color="black", lw=0.6, ls=(0, (4, 3)), label="limit of the rule"),
+        Line2D([], [], color=COLLAPSED, lw=2, marker="|", ms=5, mew=1.5, label="interval of the onset"),
+        Patch(color=COLLAPSED, alpha=0.13, lw=0, label="from the onset on"),
+    ]
+    controls = strengths["vector"].nunique() - 1
+    if controls:
+        handles.append(Patch(color=CONTROL, alpha=0.45, lw=0, label=f"range, {counted(controls, 'random direction')}"))
+    return handles
 
 
 def _collapse_caption(strengths: pd.DataFrame, thresholds: pd.DataFrame) -> Caption:
     """Of `collapse_diagnostics`."""
-    found = int((~thresholds["censored"].astype(bool)).sum())
+    steering = thresholds["vector"] == STEERING
+    rules = thresholds[steering].drop_duplicates("rule")
+    nouns = {"answers": "items in both option orders", "generation": "prompts"}
+    sizes = [f"{n} {nouns[rule]}" for rule, n in rules[["rule", "n"]].itertuples(index=False)]
+    begun = int((~thresholds["censored"].astype(bool))[steering].sum())
+    control = directions(strengths["vector"].nunique() - 1, "at the same strengths")
     return Caption(
-        shown=f"Diagnostics of collapse{of_model(strengths)} over strength, of answers (above) and of generated text "
-        "(below); crosses are points that the rule calls collapsed, shading begins at the onset.",
-        n=f"{len(strengths)} strengths; items and prompts: {UNKNOWN}",
-        interval=f"bars: 95 % bootstrap of the {found} onsets found of {len(thresholds)} looked for",
-        control="the unsteered model at strength 0; no random directions",
+        shown=f"What the rules of collapse compare{of_model(strengths)}, over strength; dashed: the limit of the rule "
+        "(distinct 3-grams have none); crosses are collapsed points, shading begins at the onset of collapse.",
+        n=f"{', '.join(sizes)}; {counted(strengths['strength'].nunique(), 'strength')}",
+        interval=f"bars: 95 % bootstrap of the {begun} onsets found of {int(steering.sum())} looked for",
+        control=f"the unsteered model at strength 0; {_begun(control, thresholds[~steering])}",
         strength_scale=scale(strengths),
     )
+
+
+def _begun(control: str, onsets: pd.DataFrame) -> str:
+    """The control, with how many of its onsets were found and the range of their sizes."""
+    sizes = onsets.loc[~onsets["censored"].astype(bool), "strength"].abs()
+    if not len(onsets):
+        return "no random directions"
+    between = f", at strengths of {sizes.min():.2g} to {sizes.max():.2g}" if len(sizes) else ""
+    return f"{control}, with {len(sizes)} onsets of {len(onsets)} looked for{between}"

@@ -1,7 +1,16 @@
-"""Steering behaviours one by one: extract, choose on validation, test once, with controls.
+"""Steering behaviours one by one: extract, choose on validation, test once, beside controls chosen in the same way.
 
-    for each behaviour:  CAA vector at every layer -> sweep on validation -> chosen (site, strength)
-                         -> test items over the whole strength grid at that site, beside norm-matched random directions
+    for each behaviour   CAA vector at every layer, and random directions of its norms
+      screen             every vector at every site and position rule, at one strength, on a few validation items
+      choose             every vector over all strengths at the places where any of them goes furthest; each vector's
+                         point is chosen beside all the others (`evaluation.select`)
+      test               each at its own point; and all of them over all strengths at the steering vector's place
+
+    excess of a vector   mean over test items of [m(+s) - m(-s)] / 2  -  the band of the others on validation    nats
+    p                    (1 + random directions whose excess is at least the vector's) / (1 + random directions)
+
+What any vector would gain by being chosen at its best point, a random direction gains too: places are a symmetric
+function of all vectors, so that p is that of a permutation test of exchangeable vectors.
 
 Source: van der Weij, Poesio & Schoots 2024 (arXiv 2403.05767), individual steering; Panickssery et al. 2023 (arXiv
 2312.06681) for the vector. Unlike the former, every item is asked in both option orders, the option letters alone are
@@ -10,7 +19,8 @@ study. Behaviours are any choice items.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import pandas as pd
@@ -22,14 +32,22 @@ from lens_steer.data.choices import ChoiceItem, ChoiceTemplate
 from lens_steer.data.contrast import contrast_from_choices
 from lens_steer.data.splits import Splits
 from lens_steer.errors import ScoreError
+from lens_steer.evaluation.prompts import Scoring
 from lens_steer.evaluation.score import ScoringOptions
-from lens_steer.evaluation.select import OperatingPoint, choose_operating_point
-from lens_steer.evaluation.sweep import STRENGTHS, SweepResult, sweep
+from lens_steer.evaluation.select import OperatingPoint, choose_each
+from lens_steer.evaluation.sweep import SweepResult, first_order, sweep_each
 from lens_steer.extraction import extract
-from lens_steer.hooks import Scale
-from lens_steer.hooks.sites import Site
+from lens_steer.hooks import Intervention, Scale
+from lens_steer.hooks.sites import Site, sites_of
+from lens_steer.metrics.statistics import bootstrap_mean
 from lens_steer.model import SteerableModel
 from lens_steer.vector import SteeringVector, random_like
+
+STEERING = "steering"
+"""The vector in question, in the column `vector` of the tables; the others are `random k`."""
+
+Places = Mapping[str, Sequence[Site]]
+"""Sites by position rule."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,64 +56,86 @@ class Individual:
 
     `positions` are rules, one of which is chosen on validation: all tokens of the prompt, or only its first 20, where
     its question begins. `answer` is where the vector is read: at the answer's letter, or at the end of its text.
+    `places` is how many pairs of site and rule are swept with the controls, those at which any vector goes furthest:
+    at the middle strength on the first `screened` validation items (`exact`), or by the slope at strength 0 on as many
+    (`first_order`, one forward and one backward pass for all sites and vectors). `mapped` sweeps the vector alone at
+    all places too, for the map of layers and strengths.
     """
 
     sites: str | tuple[str, ...] = "resid_post@*"
-    strengths: tuple[float, ...] = STRENGTHS
+    strengths: tuple[float, ...] = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)
     scale: Scale = "raw"
     positions: tuple[str, ...] = ("all", "0:20")
     answer: Literal["letter", "text"] = "text"
     n_random: int = 20
+    places: int = 2
+    screening: Literal["exact", "first_order"] = "exact"
+    screened: int = 6
+    mapped: bool = True
     lens_tokens: int = 8
     template: ChoiceTemplate = field(default_factory=ChoiceTemplate)
+    scoring: Scoring = "letter"
+    chat: bool = False
     batch_size: int = 64
     seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class IndividualResult:
-    """Everything that individual steering found, as tidy frames.
+    """Everything that individual steering found, as tidy frames; in all, the column `vector` is `steering` or
+    `random k`.
 
-    `validation`: one row a behaviour, site and strength. `curves`: one row a behaviour, vector (`steering` or
-    `random k`) and strength, on test items at the chosen site. `answers`: the steering vectors' test answers, one row
-    an item and option order. `cosines`: of every two vectors at each chosen site. `lens`: the tokens of each vector.
+    `validation`: the steering vectors' sweeps, one row a behaviour, site and strength. `chosen`: one row a behaviour
+    and vector: the point chosen on validation with its effect there, and its effect and excess on test items, nats.
+    `curves`: one row a behaviour, vector and strength, on test items at the steering vector's place. `answers`: the
+    steering vectors' test answers, one row an item and option order. `cosines`: of every two vectors at each chosen
+    site. `lens`: the tokens of each vector.
     """
 
     vectors: Mapping[str, SteeringVector]
     points: Mapping[str, OperatingPoint]
     validation: pd.DataFrame
+    chosen: pd.DataFrame
     curves: pd.DataFrame
     answers: pd.DataFrame
     cosines: pd.DataFrame
     lens: pd.DataFrame
 
     def summary(self) -> pd.DataFrame:
-        """One row a behaviour: its point, test matching rates at -s, 0 and +s, and the band of random ones at +s."""
+        """One row a behaviour: its point; the effect on test items with its interval and p; rates at -s, 0 and +s."""
         return pd.DataFrame([self._row(name, point) for name, point in self.points.items()])
 
     def _row(self, name: str, point: OperatingPoint) -> dict[str, object]:
         rows = self.curves[self.curves["behaviour"] == name]
-        steered = rows[rows["vector"] == "steering"].set_index("strength")
-        random = rows[(rows["vector"] != "steering") & (rows["strength"] == point.strength)]["matching_rate"]
+        steered = rows[rows["vector"] == STEERING].set_index("strength")
+        random = rows[(rows["vector"] != STEERING) & (rows["strength"] == point.strength)]["matching_rate"]
         ends, rates = steered.loc[[-point.strength, point.strength]], steered["matching_rate"].to_dict()
+        chosen = self.chosen[self.chosen["behaviour"] == name].set_index("vector")
+        effect, before = chosen.loc[STEERING], str(steered["reason"].to_dict()[0.0])
         return {
             "behaviour": name,
             "site": str(point.site),
             "positions": point.positions,
             "strength": point.strength,
             "scale": point.scale,
+            **{column: effect[column] for column in ("effect", "effect_low", "effect_high")},
+            "p": p_value(pd.DataFrame(chosen.reset_index())),
             "subtracted": rates[-point.strength],
             "unsteered": rates[0.0],
             "added": rates[point.strength],
             "random_low": random.quantile(0.025),
             "random_high": random.quantile(0.975),
             "answer_probability": ends["answer_probability"].min(),
-            "collapsed": bool(ends["collapsed"].any()) or not point.valid,
+            "collapsed": not point.valid or (bool(ends["collapsed"].any()) and not before),
         }
 
 
 def individual_steering(
-    model: SteerableModel, behaviours: Mapping[str, Splits], settings: Individual | None = None, progress: bool = False
+    model: SteerableModel,
+    behaviours: Mapping[str, Splits],
+    settings: Individual | None = None,
+    vectors: Mapping[str, SteeringVector] | None = None,
+    progress: bool = False,
 ) -> IndividualResult:
     """Steers each behaviour by a vector of its own, chosen on validation and reported on test.
 
@@ -103,6 +143,7 @@ def individual_steering(
         model: a loaded model.
         behaviours: the items of each behaviour in three splits.
         settings: sites, strengths, positions, controls; the defaults where absent.
+        vectors: by behaviour, such as those of another method; made of the training items where absent.
         progress: draw a progress bar.
 
     Returns:
@@ -115,66 +156,188 @@ def individual_steering(
     settings = settings or Individual()
     if not behaviours:
         raise ScoreError("no behaviours; give at least one, such as {'myopic': split_items(items)}.")
-    vectors, points, found = {}, {}, []
+    used, points, found = {}, {}, []
     for name, splits in track(behaviours.items(), "steering each behaviour", len(behaviours), progress):
-        contrast = contrast_from_choices(name, splits.train, settings.template, settings.answer)
-        vector = extract(model, contrast, sites=settings.sites, batch_size=settings.batch_size)
-        validated = [_sweep(model, vector, splits.validation, settings, rule) for rule in settings.positions]
-        point = choose_operating_point(*validated)
-        tested = _sweep(model, vector, splits.test, settings, point.positions, [point.site])
-        random = (random_like(vector, settings.seed + k) for k in range(settings.n_random))
-        ends = replace(settings, strengths=_ends(settings.strengths, point.strength))
-        control = [_sweep(model, v, splits.test, ends, point.positions, [point.site]) for v in random]
-        vectors[name], points[name] = vector, point
-        found.append(_frames(name, point, validated, tested, control))
-    validation, curves, answers = (pd.concat(frames, ignore_index=True) for frames in zip(*found, strict=True))
+        used[name] = vectors[name] if vectors else _extracted(model, name, splits, settings)
+        points[name], frames = steer_behaviour(model, used[name], splits, settings)
+        found.append([_labelled(frame, name, settings.scale) for frame in frames])
+    validation, chosen, curves, answers = (pd.concat(frames, ignore_index=True) for frames in zip(*found, strict=True))
     return IndividualResult(
-        vectors=vectors,
+        vectors=used,
         points=points,
         validation=validation,
+        chosen=chosen,
         curves=curves,
         answers=answers,
-        cosines=_cosines(vectors, points),
-        lens=_lens(model, vectors, points, settings.lens_tokens),
+        cosines=_cosines(used, points),
+        lens=_lens(model, used, points, settings.lens_tokens),
     )
 
 
-def _sweep(
+def steer_behaviour(
+    model: SteerableModel, vector: SteeringVector, splits: Splits, settings: Individual
+) -> tuple[OperatingPoint, tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]]:
+    """Puts one vector and its random directions through the whole protocol.
+
+    Args:
+        model: the vector's model.
+        vector: of one behaviour.
+        splits: its items.
+        settings: sites, strengths, positions, controls.
+
+    Returns:
+        The vector's point; and the frames `validation`, `chosen`, `curves` and `answers` of `IndividualResult`.
+    """
+    pool = [vector, *(random_like(vector, settings.seed + k) for k in range(settings.n_random))]
+    places = _places(model, pool, splits.validation, settings)
+    swept = _swept(model, pool, splits.validation, places, settings)
+    points = choose_each(swept, partial(_relative_norm, vector, settings.scale))
+    tested, curves = _tested(model, pool, points, splits.test, settings)
+    mapped = swept[0]
+    if settings.mapped:
+        everywhere = dict.fromkeys(settings.positions, sites_of(model, settings.sites))
+        (mapped,) = _swept(model, [vector], splits.validation, everywhere, settings)
+    chosen = pd.DataFrame(
+        [
+            _chosen_row(STEERING if entry is vector else entry.name, point, result)
+            for entry, point, result in zip(pool, points, tested, strict=True)
+        ]
+    )
+    validation = pd.concat([result.summary().assign(positions=result.positions) for result in mapped])
+    here = validation["site"].eq(str(points[0].site)) & validation["strength"].eq(points[0].strength)
+    validation = validation.assign(chosen=here & validation["positions"].eq(points[0].positions))
+    curve = [curves[0].summary().assign(vector=STEERING)]
+    curve += [result.summary(confidence=None).assign(vector=result.vector) for result in curves[1:]]
+    return points[0], (
+        validation,
+        chosen,
+        pd.concat(curve).assign(positions=points[0].positions),
+        curves[0].to_frame(),
+    )
+
+
+def p_value(chosen: pd.DataFrame) -> float:
+    """The share of vectors, the steering one included, that go through the protocol at least as well.
+
+    Args:
+        chosen: rows of one behaviour, with columns `vector`, `valid` and `excess`; random directions whose point is
+            not valid do not count as going as far.
+
+    Returns:
+        p; 1 where the steering vector's own point is not valid.
+    """
+    steering = chosen["vector"].eq(STEERING)
+    excess = chosen["excess"].where(chosen["valid"], float("-inf"))
+    as_far = excess[~steering] >= float(excess[steering].iloc[0])
+    return float((1 + as_far.sum()) / (1 + len(as_far)))
+
+
+def _extracted(model: SteerableModel, name: str, splits: Splits, settings: Individual) -> SteeringVector:
+    """The vector of a behaviour, of its training items."""
+    contrast = contrast_from_choices(name, splits.train, settings.template, settings.answer)
+    return extract(model, contrast, sites=settings.sites, batch_size=settings.batch_size)
+
+
+def _places(
+    model: SteerableModel, pool: Sequence[SteeringVector], items: Sequence[ChoiceItem], settings: Individual
+) -> Places:
+    """The sites and rules at which any vector of the pool moves the answers most."""
+    few, sites = items[: settings.screened], sites_of(model, settings.sites)
+    reach: dict[tuple[str, Site], float] = {}
+    for rule in settings.positions:
+        if settings.screening == "first_order":
+            slopes = first_order(model, pool, few, sites, rule, settings.scale, _options(settings))
+            means = slopes.groupby(["site", "vector"])["slope"].mean().abs().groupby("site").max()
+            reach |= {(rule, site): float(means[str(site)]) for site in sites}
+        else:
+            middle = sorted(s for s in settings.strengths if s > 0)[sum(s > 0 for s in settings.strengths) // 2]
+            swept = sweep_each(model, pool, few, sites, (-middle, middle), rule, settings.scale, _options(settings))
+            for site in swept[0].sites:
+                means = [result.differences(site).mean(dim=0) for result in swept]
+                reach[rule, site] = max(abs(float(mean[-1] - mean[0])) for mean in means)
+    best = sorted(reach, key=lambda place: -reach[place])[: settings.places]
+    return {
+        rule: sorted(site for here, site in best if here == rule) for rule in dict.fromkeys(rule for rule, _ in best)
+    }
+
+
+def _swept(
     model: SteerableModel,
-    vector: SteeringVector,
+    pool: Sequence[SteeringVector],
+    items: Sequence[ChoiceItem],
+    places: Places,
+    settings: Individual,
+) -> list[list[SweepResult]]:
+    """Of each vector, its sweeps over all strengths, one a rule."""
+    by_rule = [
+        sweep_each(model, pool, items, sites, settings.strengths, rule, settings.scale, _options(settings))
+        for rule, sites in places.items()
+    ]
+    return [list(own) for own in zip(*by_rule, strict=True)]
+
+
+def _tested(
+    model: SteerableModel,
+    pool: Sequence[SteeringVector],
+    points: Sequence[OperatingPoint],
     items: Sequence[ChoiceItem],
     settings: Individual,
-    positions: str,
-    sites: Sequence[Site] = (),
-) -> SweepResult:
-    """One sweep over the settings' strengths, at given sites or at all of the settings'."""
-    options = ScoringOptions(template=settings.template, batch_size=settings.batch_size)
-    places = sites or settings.sites
-    return sweep(model, vector, items, places, settings.strengths, positions, settings.scale, options)
+) -> tuple[list[SweepResult], list[SweepResult]]:
+    """Each vector on test at its own place; and all vectors over all strengths at the place of the first."""
+    found: dict[int, SweepResult] = {}
+    home = (points[0].positions, points[0].site)
+    everyone = list(range(len(pool)))
+    curves: list[SweepResult] = []
+    for place in dict.fromkeys((point.positions, point.site) for point in points):
+        here = [number for number in everyone if (points[number].positions, points[number].site) == place]
+        members = everyone if place == home else here
+        needed = {sign * points[number].strength for number in here for sign in (-1, 1)}
+        strengths = settings.strengths if place == home else sorted(needed)
+        swept = sweep_each(
+            model,
+            [pool[number] for number in members],
+            items,
+            [place[1]],
+            strengths,
+            place[0],
+            settings.scale,
+            _options(settings),
+        )
+        curves = list(swept) if place == home else curves
+        found |= {number: result for number, result in zip(members, swept, strict=True) if number in here}
+    return [found[number] for number in everyone], curves
 
 
-def _ends(strengths: Sequence[float], chosen: float) -> tuple[float, ...]:
-    """The strengths of the random directions: the chosen one and the largest, both signs."""
-    most = max(abs(strength) for strength in strengths)
-    return tuple(sorted({-most, -chosen, chosen, most}))
+def _chosen_row(vector: str, point: OperatingPoint, tested: SweepResult) -> dict[str, object]:
+    """One vector: its point on validation, and its effect there on test items."""
+    differences = dict(zip(tested.strengths, tested.differences(point.site).T, strict=True))
+    effects = (differences[point.strength] - differences[-point.strength]) / 2
+    found = bootstrap_mean(effects)
+    return {
+        "vector": vector,
+        "site": str(point.site),
+        "positions": point.positions,
+        "strength": point.strength,
+        "valid": point.valid,
+        "validation_effect": point.effect,
+        "band": point.band,
+        "effect": found.value,
+        "effect_low": found.low,
+        "effect_high": found.high,
+        "excess": found.value - point.band,
+    }
 
 
-def _frames(
-    name: str,
-    point: OperatingPoint,
-    validated: Sequence[SweepResult],
-    tested: SweepResult,
-    control: Sequence[SweepResult],
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Validation, curves and answers of one behaviour."""
-    validation = pd.concat([result.summary().assign(positions=result.positions) for result in validated])
-    chosen = validation["site"].eq(str(point.site)) & validation["strength"].eq(point.strength)
-    chosen &= validation["positions"].eq(point.positions)
-    curves = [tested.summary().assign(vector="steering")]
-    curves += [result.summary(confidence=None).assign(vector=result.vector) for result in control]
-    curve = pd.concat(curves).assign(positions=point.positions)
-    frames = (validation.assign(chosen=chosen), curve, tested.to_frame())
-    return tuple(_labelled(frame, name, point.scale) for frame in frames)  # pyright: ignore[reportReturnType]
+def _relative_norm(vector: SteeringVector, scale: Scale, point: OperatingPoint) -> float:
+    """The norm of what is added at a point, over the site's median activation norm."""
+    edit = Intervention.of(vector, point.site, point.strength, scale)
+    return float(edit.strength * edit.direction.norm()) / vector.activation_norm(point.site)
+
+
+def _options(settings: Individual) -> ScoringOptions:
+    return ScoringOptions(
+        template=settings.template, scoring=settings.scoring, chat=settings.chat, batch_size=settings.batch_size
+    )
 
 
 def _labelled(frame: pd.DataFrame, name: str, scale: str) -> pd.DataFrame:

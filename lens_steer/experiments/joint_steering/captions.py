@@ -1,11 +1,11 @@
 """Captions of several behaviours at once: schemes, interference, signal detection.
 
-The tables do not hold the number of items. Only interference has random directions as its control.
+The tables do not count items; the facts of the result do. Only interference has random directions as its control.
 """
 
 import pandas as pd
 
-from lens_steer.figures.captions.common import UNKNOWN, of_model, scale
+from lens_steer.figures.captions.common import IN_FACTS, of_model, scale
 from lens_steer.figures.style import Caption
 
 BOOTSTRAP = "95 % bootstrap over test items"
@@ -46,7 +46,7 @@ def simultaneous_caption(configurations: pd.DataFrame, points: pd.DataFrame) -> 
         shown=f"Matching rate of each behaviour{of_model(configurations)} where all vectors are written, a site "
         "each, with one strength, and the share of top-1 accuracy that neutral text retains (dotted); the strength "
         f"axis is linear up to its smallest step and logarithmic beyond; {CROSSES}.",
-        n=f"{configurations['behaviour'].nunique()} behaviours, {count} strengths each way; items and texts: {UNKNOWN}",
+        n=f"{configurations['behaviour'].nunique()} behaviours, {count} strengths each way; items and texts {IN_FACTS}",
         interval="95 % bootstrap over test items, and over texts",
         control="the unsteered model at strength 0; no random directions",
         strength_scale=scale(configurations),
@@ -61,27 +61,32 @@ def schemes_caption(shown: pd.DataFrame, point: str) -> Caption:
         f"scheme {_at(point)}: on test texts a KL of {low:.2g} to {high:.2g} nats a token. Individual: each "
         "behaviour's vector alone, its own change, its own side effects. Crosses are schemes under which answers "
         "newly collapse.",
-        n=f"{shown['scheme'].nunique()} schemes; behaviours and items: {UNKNOWN}",
+        n=f"{shown['scheme'].nunique()} schemes; behaviours and items {IN_FACTS}",
         interval=f"{BOOTSTRAP}, of each scheme by itself, not of differences",
         control="each vector alone; no random directions",
         strength_scale="none: each scheme at the strength that was chosen for it",
     )
 
 
-def interference_caption(rows: pd.DataFrame, spearman: tuple[float, float, float] | None) -> Caption:
-    """Of `interference_matrices`, from the rows that it draws."""
+def interference_caption(rows: pd.DataFrame, agreement: pd.DataFrame) -> Caption:
+    """Of `interference_matrices`, from the rows that it draws and their agreement."""
     random = rows["random_low"].notna().any()
-    said = " Spearman's correlation over pairs of different behaviours: {:.2f} [{:.2f}, {:.2f}]."
-    found = "" if spearman is None else said.format(*spearman)
+    found = "".join(
+        f" {row['statistic'].capitalize()} correlation over pairs of different behaviours: {row['value']:.2f} "
+        f"[{row['low']:.2f}, {row['high']:.2f}]; without geometry, from each behaviour's own effect alone, "
+        f"{row['without_geometry']:.2f}; p = {row['p']:.2g} by permutation of behaviours in the geometry."
+        for _, row in agreement.iterrows()
+    )
     dotted = "an interval that holds 0" + (", or lie within their random directions" if random else "")
     return Caption(
         shown=f"Effect of steering one behaviour (row) on the logit difference of another (column){of_model(rows)}, "
         "half of added minus subtracted: predicted from the angle of the vectors and the effect of the column's own "
-        f"vector, and measured. Dots are measured changes that have {dotted}.{found}",
-        n=f"{len(rows)} ordered pairs of {rows['steered'].nunique()} behaviours; items: {UNKNOWN}",
-        interval=f"none drawn; in the data, {BOOTSTRAP}",
-        control="random directions of the vectors' norms, their middle 95 %" if random else "none",
-        strength_scale=f"one strength for all; which: {UNKNOWN}",
+        f"vector, and measured; the diagonal (framed) is given to the prediction. Dots are measured changes that have "
+        f"{dotted}. Below: measured against predicted, dashed where they are equal.{found}",
+        n=f"{len(rows)} ordered pairs of {rows['steered'].nunique()} behaviours; items {IN_FACTS}",
+        interval=f"{BOOTSTRAP}, below; none in the matrices",
+        control="random directions of the vectors' norms, their middle 95 %" if random else "none: none were steered",
+        strength_scale="one strength for all, kept in the result's facts",
     )
 
 
@@ -92,7 +97,7 @@ def detection_caption(configurations: pd.DataFrame, point: str) -> Caption:
         f"by its own vector alone, {_at(point)}: across the diagonal the behaviour changes, along it the preference "
         f"for a letter; {CROSSES}.",
         n=_behaviours(configurations["behaviour"]),
-        interval="none",
+        interval="none: two rates a point; intervals of the matching rate are in the bars",
         control=f"{UNSTEERED}; dashed: answers that do not depend on the behaviour",
         strength_scale=scale(configurations),
     )
@@ -107,4 +112,4 @@ def _at(point: str) -> str:
 
 
 def _behaviours(column: pd.Series) -> str:
-    return f"{column.nunique()} behaviours; items: {UNKNOWN}"
+    return f"{column.nunique()} behaviours; items {IN_FACTS}"

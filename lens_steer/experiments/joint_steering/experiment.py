@@ -24,7 +24,8 @@ from lens_steer.data.corpora import Corpus
 from lens_steer.data.splits import SPLITS, Splits
 from lens_steer.data.tables import Tables
 from lens_steer.errors import DataError, ScoreError
-from lens_steer.evaluation.grid import GridOptions
+from lens_steer.evaluation.prompts import Scoring
+from lens_steer.evaluation.score import ScoringOptions
 from lens_steer.experiments.evaluator import Evaluator
 from lens_steer.experiments.joint_steering.interference import interference, interference_agreement
 from lens_steer.experiments.joint_steering.points import (
@@ -68,6 +69,8 @@ class JointSteering:
     interference_strength: float = 1.0
     n_random: int = 20
     template: ChoiceTemplate = field(default_factory=ChoiceTemplate)
+    scoring: Scoring = "letter"
+    chat: bool = False
     batch_size: int = 64
     max_tokens: int | None = None
     resamples: int = 999
@@ -179,8 +182,9 @@ def _evaluator(
         model=model,
         items={name: getattr(splits, split) for name, splits in behaviours.items()},
         corpora={"text": getattr(texts, split)},
-        template=settings.template,
-        options=GridOptions(batch_size=settings.batch_size),
+        options=ScoringOptions(
+            template=settings.template, scoring=settings.scoring, chat=settings.chat, batch_size=settings.batch_size
+        ),
         max_tokens=settings.max_tokens,
     )
 

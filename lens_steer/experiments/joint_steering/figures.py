@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from lens_steer.errors import ScoreError
 from lens_steer.experiments.joint_steering.captions import (
@@ -28,7 +28,7 @@ from lens_steer.figures.style import (
     STYLE,
     Figure,
     drawable,
-    legend_entries,
+    legend_above,
     number_size,
     of_one,
     words,
@@ -49,7 +49,7 @@ TAX = (*AT, "relative_top1", "relative_top1_low", "relative_top1_high")
 MOVED = (*AT, "objective", "objective_low", "objective_high", "kl", "newly_collapsed")
 PAIRS = ("where", "steered", "read", "predicted", "measured", "measured_low", "measured_high")
 PAIRS += ("random_low", "random_high")
-AGREEMENT = ("where", "statistic", "value", "low", "high")
+AGREEMENT = ("where", "statistic", "value", "low", "high", "without_geometry", "p")
 RATIOS = (*PLACE, "hit_rate", "false_alarm_rate")
 SHADES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 
@@ -79,7 +79,7 @@ def individual_bars(configurations: pd.DataFrame, point: str = "best") -> Figure
         ):
             _bars(axis, rows.loc[names], np.arange(len(names)) + (place - 1) * 0.27, 0.27, {"color": colour}, label)
         _behaviour_axis(axis, names)
-        figure.legend(**_legend_above(figure), ncols=4)
+        figure.legend(**legend_above(figure), ncols=4)
         figure.caption = individual_caption(configurations, point)
         return figure
 
@@ -123,7 +123,7 @@ def combined_bars(configurations: pd.DataFrame) -> Figure:
             place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.1), "ncols": 4, "frameon": False}
             axis.legend(looks, schemes, **place, handlelength=1.3, columnspacing=0.8, handletextpad=0.4)
             axis.set_title(title)
-        figure.legend(**_legend_above(figure), ncols=4)
+        figure.legend(**legend_above(figure), ncols=4)
         figure.caption = combined_caption(configurations)
         return figure
 
@@ -166,7 +166,7 @@ def simultaneous_curve(configurations: pd.DataFrame, points: pd.DataFrame) -> Fi
             xlabel=f"global strength ({configurations['scale'].iloc[0]})", ylabel="matching rate", ylim=(-0.03, 1.05)
         )
         _symmetric_ticks(axis, np.unique(tax["strength"][tax["strength"] > 0]))
-        figure.legend(**_legend_above(figure), ncols=3)
+        figure.legend(**legend_above(figure), ncols=3)
         figure.caption = simultaneous_caption(curve, tax)
         return figure
 
@@ -211,7 +211,7 @@ def scheme_intervals(points: pd.DataFrame, point: str = "equal") -> Figure:
         axis.tick_params(axis="y", length=0)
         axis.set(ylim=(len(order) - 0.5, -0.5))
         figure.supxlabel("mean change towards the targets (nats)", fontsize=8)
-        figure.legend(**_legend_above(figure), ncols=3)
+        figure.legend(**legend_above(figure), ncols=3)
         figure.caption = schemes_caption(shown, point)
         return figure
 
@@ -225,8 +225,8 @@ def interference_matrices(pairs: pd.DataFrame, agreement: pd.DataFrame, where: s
         where: `combined` (one site) or `simultaneous` (a site each).
 
     Returns:
-        The figure: nats in every field, on one scale; measured fields with a dot are within their random band or have
-        an interval that holds 0.
+        The figure: nats in every field, on one scale, the diagonal framed; measured fields with a dot are within their
+        random band or have an interval that holds 0. Below, measured against predicted, with intervals.
 
     Raises:
         ScoreError: a frame is empty or lacks a column, or has no such pairs.
@@ -240,8 +240,10 @@ def interference_matrices(pairs: pd.DataFrame, agreement: pd.DataFrame, where: s
     most = float(rows[["predicted", "measured"]].abs().max().max()) or 1.0
     size = number_size(0.9 / 2 * SINGLE_COLUMN, len(names))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(SINGLE_COLUMN, 2.25), layout="constrained")
-        axes = figure.subplots(1, 2, sharey=True)
+        figure = Figure(figsize=(SINGLE_COLUMN, 4.2), layout="constrained")
+        halves: Any = figure.subfigures(2, 1, height_ratios=(2.2, 2))
+        upper, lower = halves
+        axes: Any = upper.subplots(1, 2, sharey=True)
         image: Any = None
         for axis, column in zip(axes, ("predicted", "measured"), strict=True):
             grid = rows.pivot(index="steered", columns="read", values=column).loc[names, names]
@@ -259,15 +261,34 @@ def interference_matrices(pairs: pd.DataFrame, agreement: pd.DataFrame, where: s
                 axis.text(x, y, number, ha="center", va="center", fontsize=size, **look) if size else None
                 if column == "measured" and _unsure(row):
                     axis.plot(x + 0.33, y - 0.33, ".", ms=4, mew=0, **look)
+            for place in range(len(names)):
+                axis.add_patch(Rectangle((place - 0.47, place - 0.47), 0.94, 0.94, fill=False, ec="black", lw=1))
         axes[0].set_ylabel("steered")
-        figure.supxlabel("read", fontsize=8)
-        figure.colorbar(image, ax=axes, label="nats", shrink=0.5, pad=0.02)
-        found = agreement[agreement["where"].eq(where) & agreement["statistic"].eq("spearman")]
-        spearman = tuple(found[["value", "low", "high"]].iloc[0]) if len(found) else None
-        if spearman is not None:
-            figure.suptitle("other behaviours: Spearman {:.2f} [{:.2f}, {:.2f}]".format(*spearman), fontsize=7)
-        figure.caption = interference_caption(rows, spearman)
+        upper.supxlabel("read", fontsize=8)
+        upper.colorbar(image, ax=axes, label="nats", shrink=0.5, pad=0.02)
+        found = pd.DataFrame(agreement[agreement["where"].eq(where)])
+        _predicted_against_measured(lower.subplots(), rows, found)
+        figure.caption = interference_caption(rows, found)
         return figure
+
+
+def _predicted_against_measured(axis: Axes, rows: pd.DataFrame, agreement: pd.DataFrame) -> None:
+    """Each ordered pair as a point with its interval; a behaviour's own effect, which was given, as a square."""
+    own = rows["steered"] == rows["read"]
+    for which, marker, face, label in ((~own, "o", ADD, "another behaviour"), (own, "s", "white", "its own (given)")):
+        x, y = rows.loc[which, "predicted"], rows.loc[which, "measured"]
+        reach = [
+            (y - rows.loc[which, "measured_low"]).clip(lower=0),
+            (rows.loc[which, "measured_high"] - y).clip(lower=0),
+        ]
+        look = {"mfc": face, "mec": ADD, "ecolor": CONTROL, "elinewidth": 0.6, "ms": 3.5, "ls": "", "label": label}
+        axis.errorbar(x, y, yerr=reach, marker=marker, **look)
+    axis.axline((0, 0), slope=1, color="black", lw=0.4, ls="--", zorder=0)
+    axis.set(xlabel="predicted (nats)", ylabel="measured (nats)")
+    for _, row in agreement[agreement["statistic"].eq("pearson")].iterrows():
+        said = "Pearson {value:.2f} [{low:.2f}, {high:.2f}], without geometry {without_geometry:.2f}; p = {p:.2g}"
+        axis.set_title(said.format(**row), fontsize=7)
+    axis.legend(loc="upper left", frameon=False, handletextpad=0.2)
 
 
 def detection_points(configurations: pd.DataFrame, point: str = "best") -> Figure:
@@ -306,7 +327,7 @@ def detection_points(configurations: pd.DataFrame, point: str = "best") -> Figur
         axis.plot([], [], "x", color="0.3", ms=5, label="collapsed")
         axis.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
         axis.set(xlabel="false alarms: first letter, not matching", ylabel="hits: first letter, matching")
-        figure.legend(**_legend_above(figure), ncols=3)
+        figure.legend(**legend_above(figure), ncols=3)
         figure.caption = detection_caption(configurations, point)
         return figure
 
@@ -343,12 +364,6 @@ def _own_rows(test: pd.DataFrame, direction: str, point: str) -> pd.DataFrame:
     own = test[test["scheme"].eq("individual") & test["steered"].eq(test["behaviour"])]
     rows = own[own["direction"].eq(direction) & own["point"].eq(point)].set_index("behaviour")
     return rows.reindex(_behaviours_of(test)).assign(collapsed=lambda frame: frame["collapsed"].eq(True))
-
-
-def _legend_above(figure: Figure) -> dict[str, Any]:
-    """The legend of all axes, each label once, above them."""
-    place = {"loc": "outside upper center", "frameon": False, "columnspacing": 1.0, "handletextpad": 0.5}
-    return {**legend_entries(figure), **place}
 
 
 def _bars(axis: Axes, rows: pd.DataFrame, x: np.ndarray, width: float, look: dict[str, Any], label: str) -> None:

@@ -20,7 +20,12 @@ from torch import Tensor
 from lens_steer.experiments.evaluator import Evaluator, with_interval
 from lens_steer.hooks import Intervention, Scale
 from lens_steer.hooks.sites import Site, SiteLike
-from lens_steer.metrics.interference import agreement, predicted_interference
+from lens_steer.metrics.interference import (
+    agreement,
+    agreement_without_geometry,
+    permutation_p,
+    predicted_interference,
+)
 from lens_steer.vector import SteeringVector, random_like
 from lens_steer.vector.compose import assign, gram_matrix, strength_matrix
 
@@ -100,16 +105,23 @@ def interference_agreement(
         seed: of the bootstrap.
 
     Returns:
-        One row a statistic (`pearson`, `spearman`): value, low, high, n (pairs).
+        One row a statistic (`pearson`, `spearman`): value, low, high, n (pairs), `without_geometry` (each behaviour's
+        own effect alone as the prediction), and `p` (exact permutation of behaviours in the geometry).
 
     Raises:
         ScoreError: fewer than three behaviours.
     """
-    strengths = torch.tensor(pairs["projected_strength"].to_numpy(dtype=float))
+    strengths = torch.tensor(pairs["projected_strength"].to_numpy(dtype=float), device="cpu")
     projected = rearrange(strengths, "(behaviour other) -> behaviour other", behaviour=len(changes))
     found = agreement(projected, changes, resamples=resamples, seed=seed)
+    measured = reduce(changes.double(), "behaviour other item -> behaviour other", "mean")
+    baseline, p = agreement_without_geometry(measured), permutation_p(projected, measured, seed)
     return pd.DataFrame(
-        [{"statistic": name, "value": f.value, "low": f.low, "high": f.high, "n": f.n} for name, f in found.items()]
+        [
+            {"statistic": name, "value": f.value, "low": f.low, "high": f.high, "n": f.n}
+            | {"without_geometry": baseline[name], "p": p[name]}
+            for name, f in found.items()
+        ]
     )
 
 
@@ -132,5 +144,6 @@ def _changes(
 
 def _band(random: Float[Tensor, " n"]) -> dict[str, float]:
     """The middle 95 % over random directions."""
-    low, high = random.quantile(torch.tensor([0.025, 0.975]).double()).tolist() if len(random) else (float("nan"),) * 2
+    ends = torch.tensor([0.025, 0.975], dtype=torch.float64, device="cpu")
+    low, high = random.quantile(ends).tolist() if len(random) else (float("nan"),) * 2
     return {"random_low": low, "random_high": high}

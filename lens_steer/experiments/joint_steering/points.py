@@ -194,7 +194,7 @@ def compared(objective: pd.DataFrame, with_scheme: str, point: str, resamples: i
         base = by_scheme[(with_scheme, direction)].to_numpy(dtype=float)
         for scheme in whole["scheme"].unique():
             if scheme != with_scheme and (scheme, direction) in table.index:
-                paired = torch.tensor(by_scheme[(scheme, direction)].to_numpy(dtype=float) - base)
+                paired = torch.tensor(by_scheme[(scheme, direction)].to_numpy(dtype=float) - base, device="cpu")
                 key = {"scheme": scheme, "minus": with_scheme, "direction": direction, "point": point}
                 rows.append({**key, **with_interval("difference", paired, resamples, seed)})
     return pd.DataFrame(rows)
@@ -225,7 +225,7 @@ def _pooled(points: pd.DataFrame, items: pd.DataFrame, resamples: int, seed: int
         key = {"scheme": "individual", "steered": EACH, "direction": direction, "point": kind, "strength": math.nan}
         side_effect = {name: group[name].mean() for name in ("relative_top1", "relative_perplexity", "kl")}
         verdicts = {"collapsed": max(group["collapsed"]), "newly_collapsed": any(group["newly_collapsed"])}
-        values = torch.tensor(means.to_numpy(dtype=float))
+        values = torch.tensor(means.to_numpy(dtype=float), device="cpu")
         rows.append({**key, **with_interval("objective", values, resamples, seed), **side_effect, **verdicts})
         by_item.append(pd.DataFrame({**key, "item": means.index, "objective": means.to_numpy()}))
     return pd.DataFrame(rows), pd.concat(by_item, ignore_index=True) if by_item else pd.DataFrame()

@@ -20,7 +20,8 @@ from lens_steer.data.choices import ChoiceItem, ChoiceTemplate
 from lens_steer.data.contrast import ContrastSet, contrast_from_choices
 from lens_steer.data.splits import Splits
 from lens_steer.errors import ScoreError
-from lens_steer.evaluation.score import ChoiceScores, Prompts, prepare_choices, score_prompts
+from lens_steer.evaluation.prompts import Prompts, prepare_choices
+from lens_steer.evaluation.score import ChoiceScores, score_prompts
 from lens_steer.evaluation.side_effects import strength_at_kl
 from lens_steer.hooks import Intervention
 from lens_steer.hooks.sites import Site, SiteLike

@@ -17,15 +17,17 @@ shares of the budget, a fine grid of one global strength can be as good or bette
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import pandas as pd
 
+from lens_steer.data.choices import ChoiceTemplate
 from lens_steer.data.corpora import Corpus
 from lens_steer.data.splits import Splits
 from lens_steer.data.tables import Tables
 from lens_steer.errors import ScoreError
-from lens_steer.evaluation.grid import GridOptions
+from lens_steer.evaluation.prompts import Scoring
+from lens_steer.evaluation.score import ScoringOptions
 from lens_steer.experiments.evaluator import Evaluator
 from lens_steer.experiments.optimiser.problem import SearchProblem, SideEffectKind
 from lens_steer.experiments.optimiser.rows import Key, configuration_rows, gain_rows, strength_rows, tested_rows
@@ -64,6 +66,9 @@ class Optimise:
     most: float = 2.0
     n_random: int = 20
     max_tokens: int | None = None
+    template: ChoiceTemplate = field(default_factory=ChoiceTemplate)
+    scoring: Scoring = "letter"
+    chat: bool = False
     batch_size: int = 64
     checkpoint: str | None = None
     resamples: int = 2000
@@ -182,7 +187,14 @@ def _evaluator(
         model=model,
         items={name: getattr(splits, split) for name, splits in behaviours.items()},
         corpora={"text": getattr(texts, split)},
-        options=GridOptions(batch_size=settings.batch_size, checkpoint=settings.checkpoint, progress=progress),
+        options=ScoringOptions(
+            template=settings.template,
+            scoring=settings.scoring,
+            chat=settings.chat,
+            batch_size=settings.batch_size,
+            checkpoint=settings.checkpoint,
+            progress=progress,
+        ),
         max_tokens=settings.max_tokens,
     )
 

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from lens_steer.errors import ScoreError
-from lens_steer.figures.captions.common import UNKNOWN, directions, of_model
+from lens_steer.figures.captions.common import IN_FACTS, directions, of_model
 from lens_steer.figures.style import COLLAPSED, CONTROL, SINGLE_COLUMN, STYLE, Caption, Figure, drawable
 
 CONFIGURATIONS = ("scheme", "configuration", "objective", "side_effect", "valid", "front", "chosen")
@@ -135,7 +135,7 @@ def _pareto_caption(configurations: pd.DataFrame, tested: pd.DataFrame, budget: 
         "configurations on validation with each scheme's front (above), and the fronts on test (below). Large "
         f"symbols are the configurations chosen on validation within the budget ({budget:.2g}, dashed), crosses are "
         f"collapsed; {far} configurations beyond {reach:g} budgets are not drawn.",
-        n=f"configurations on validation: {tried}; items and texts: {UNKNOWN}",
+        n=f"configurations on validation: {tried}; items and texts {IN_FACTS}",
         interval="95 % bootstrap over test items, and over texts",
         control=directions(random, "in the place of the chosen optimised ones"),
         strength_scale="none: each configuration has strengths of its own",

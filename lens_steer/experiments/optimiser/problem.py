@@ -14,7 +14,6 @@ import torch
 from einops import reduce
 from jaxtyping import Float
 
-from lens_steer.evaluation.score import ScoringOptions
 from lens_steer.evaluation.sweep import first_order
 from lens_steer.experiments.evaluator import Evaluator, Measurements
 from lens_steer.experiments.optimiser.search import Outcome
@@ -88,10 +87,16 @@ class SearchProblem:
         """The slope of every behaviour's mean logit difference over every strength, at a point."""
         evaluator = self.evaluator
         items = [item for rows in evaluator.items.values() for item in rows]
-        options = ScoringOptions(template=evaluator.template, batch_size=evaluator.options.batch_size)
         vectors = list(self.vectors.values())
         frame = first_order(
-            evaluator.model, vectors, items, self.sites, self.positions, self.scale, options, self.configuration(point)
+            evaluator.model,
+            vectors,
+            items,
+            self.sites,
+            self.positions,
+            self.scale,
+            evaluator.options,
+            self.configuration(point),
         )
         named = "(vector site behaviour item) -> behaviour vector site"
         sizes = {"vector": len(vectors), "site": len(self.sites), "behaviour": len(self.targets)}

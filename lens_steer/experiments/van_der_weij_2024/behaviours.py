@@ -25,6 +25,7 @@ from lens_steer.experiments.van_der_weij_2024.checkout import (
     Gold,
     gold_answers,
     group,
+    number_after,
     numbers,
     read_results,
 )
@@ -179,11 +180,15 @@ def _search(content: dict[str, Any], name: str, gold: Answers) -> list[dict[str,
                 place = {"behaviour": behaviour, "site": "", "split": "held_out", "strength": 0.0}
                 rows.append(place | judged(cells, behaviour, _split(gold, behaviour, "held_out"), where))
                 continue
-            place = {"behaviour": behaviour, "site": _site(int(_number(layer, "layer_", where))), "split": "validation"}
+            place = {
+                "behaviour": behaviour,
+                "site": _site(int(number_after("layer_", layer, where))),
+                "split": "validation",
+            }
             answers = _split(gold, behaviour, "validation")
             for key in cells:
                 found = judged(group(cells, key, where), behaviour, answers, f"{where}, {key}")
-                rows.append(place | {"strength": SEARCH[name] * abs(_number(key, "multiplier_", where))} | found)
+                rows.append(place | {"strength": SEARCH[name] * abs(number_after("multiplier_", key, where))} | found)
     return rows
 
 
@@ -193,11 +198,3 @@ def _site(layer: int) -> str:
 
 def _split(gold: Answers, behaviour: str, split: Split) -> tuple[str, ...] | None:
     return None if gold is None else getattr(gold[behaviour], split)
-
-
-def _number(key: str, prefix: str, where: str) -> float:
-    """The number behind a key such as `layer_10`."""
-    try:
-        return float(key.removeprefix(prefix)) if key.startswith(prefix) else float("")
-    except ValueError as error:
-        raise FormatError(f"{where}: {key!r} is not {prefix} and a number; the file was changed.") from error

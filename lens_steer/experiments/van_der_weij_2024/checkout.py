@@ -21,6 +21,9 @@ BEHAVIOURS = ("myopic", "wealth_seeking", "sycophancy", "agreeableness", "anti_i
 """In the order in which their files were shuffled."""
 YES_NO = ("agreeableness", "anti_immigration")
 SPLIT_SEED, N_TRAIN, N_VALIDATION = 13, 500, 200
+REPOSITORY = "github.com/TeunvdWeij/extending-activation-addition"
+PARTS = ("results", "data")
+"""The folders of the checkout that are read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,19 @@ def options(behaviour: str) -> tuple[str, str]:
     return ("Yes", "No") if behaviour in YES_NO else ("A", "B")
 
 
+def existing(folder: str | Path) -> Path:
+    """The folder of a checkout.
+
+    Raises:
+        FormatError: there is no such folder.
+    """
+    if not Path(folder).is_dir():
+        raise FormatError(
+            f"{folder}: there is no such folder; expected a checkout of {REPOSITORY}, with its results and data."
+        )
+    return Path(folder)
+
+
 def find(folder: str | Path, name: str) -> Path:
     """The file of a name, wherever in the checkout's results and data it stands.
 
@@ -61,12 +77,15 @@ def find(folder: str | Path, name: str) -> Path:
         Its path; of copies with the same content, the first.
 
     Raises:
-        FormatError: there is no such file, or there are several that differ.
+        FormatError: the folder or the file is missing, or there are several files of this name that differ.
     """
-    found = sorted(path for split in ("results", "data") for path in (Path(folder) / split).rglob(name))
+    folder = existing(folder)
+    found = sorted(path for split in PARTS for path in (folder / split).rglob(name))
     if not found:
+        lacking = [f"its folder {split} is missing" for split in PARTS if not (folder / split).is_dir()]
         raise FormatError(
-            f"{folder}: holds no {name} below results or data; give a whole checkout of the paper's repository."
+            f"{folder}: holds no {name} below results or data{''.join(f', {said}' for said in lacking)}; give a whole "
+            "checkout of the paper's repository."
         )
     if len({path.read_bytes() for path in found}) > 1:
         raise FormatError(f"{folder}: holds {name} {len(found)} times, with different contents; keep one of them.")
@@ -139,6 +158,21 @@ def numbers(holder: Any, key: str, where: str) -> list[float | int]:
     return found
 
 
+def number_after(prefix: str, key: str, where: str) -> float:
+    """The number behind a key such as `layer_10`.
+
+    Raises:
+        FormatError: the key is not the prefix and a finite number.
+    """
+    try:
+        number = float(key.removeprefix(prefix)) if key.startswith(prefix) else math.nan
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise FormatError(f"{where}: {key!r} is not {prefix} and a number; the file was changed.")
+    return number
+
+
 def gold_answers(folder: str | Path) -> Mapping[str, Gold] | None:
     """The answers that match each behaviour, shuffled by the paper's seed.
 
@@ -151,10 +185,10 @@ def gold_answers(folder: str | Path) -> Mapping[str, Gold] | None:
         By behaviour; None where the checkout has no data/datasets.
 
     Raises:
-        FormatError: a behaviour's file is missing, truncated or of another form.
+        FormatError: the checkout, or a behaviour's file, is missing; or a file is truncated or of another form.
         DataError: a file has no test item, or knows one matching answer only.
     """
-    if not (Path(folder) / "data" / "datasets").is_dir():
+    if not (existing(folder) / "data" / "datasets").is_dir():
         return None
     generator, found = random.Random(SPLIT_SEED), {}
     for behaviour in BEHAVIOURS:

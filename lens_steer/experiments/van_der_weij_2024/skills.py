@@ -12,7 +12,7 @@ names; `RUNS` says which file is which run, and each file is checked against it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,17 @@ import pandas as pd
 import torch
 
 from lens_steer.errors import DataError, FormatError
-from lens_steer.experiments.van_der_weij_2024.checkout import entry, group, numbers, read_results
+from lens_steer.experiments.van_der_weij_2024.checkout import (
+    entry,
+    group,
+    number_after,
+    numbers,
+    read_results,
+)
 from lens_steer.hooks.sites import Site
 from lens_steer.metrics.selectivity import LEVELS, retained_at
 
+PREFIX = "injection_coefficients_"
 METRICS = {"top1": "top1_acc", "top10": "top10_acc"}
 
 
@@ -97,7 +104,9 @@ def published_skills(folder: str | Path) -> PublishedSkills:
         name = f"v_{run.version}.json"
         content = read_results(folder, name)
         strengths, facts = _described(content, run, name)
-        target, text = ([_scores(content, mode, s, name) for s in strengths] for mode in _modes(run))
+        target, text = (
+            [averages(content, mode, f"{PREFIX}{s}", name, METRICS) for s in strengths] for mode in _modes(run)
+        )
         tables["runs"].append({"file": name, **run.place, **facts})
         relative = []
         for skill, scores in (("target", target), ("text", text)):
@@ -138,23 +147,40 @@ def _described(content: dict[str, Any], run: PublishedRun, name: str) -> tuple[l
     return strengths, facts
 
 
-def _scores(content: dict[str, Any], mode: str, strength: float, name: str) -> dict[str, float]:
-    """The micro-averages of one skill at one strength, over how many documents and tokens."""
-    where = f"{name}, {mode} at {strength:g}"
-    cell = group(group(content, mode, name), f"injection_coefficients_{strength}", f"{name}, {mode}")
+def averages(
+    content: dict[str, Any], mode: str, key: str, name: str, metrics: Mapping[str, str]
+) -> dict[str, float | int]:
+    """The micro-averages of one skill at one strength.
+
+    Args:
+        content: of a result file.
+        mode: the texts that were read, such as `only_code`.
+        key: of the strength.
+        name: of the file, for the message.
+        metrics: by the name in the result, the name in the file.
+
+    Returns:
+        One share a metric, and over how many `documents` and `tokens`.
+
+    Raises:
+        FormatError: an entry is missing, or is no list of finite numbers.
+        DataError: there is not one share a document, or a document without tokens.
+    """
+    where = f"{name}, {mode} at {number_after(PREFIX, key, name):g}"
+    cell = group(group(content, mode, name), key, f"{name}, {mode}")
     tokens = numbers(cell, "total_encoded_tokens", where)
     if min(tokens) <= 0:
         raise DataError(f"{where}: a document of {min(tokens)} tokens; the file was changed, check it out again.")
-    averages = {}
-    for key, stored in METRICS.items():
+    found = {}
+    for metric, stored in metrics.items():
         shares = numbers(cell, stored, where)
         if len(shares) != len(tokens) or not 0 <= min(shares) <= max(shares) <= 1:
             raise DataError(
                 f"{where}: {stored} has {len(shares)} numbers from {min(shares):g} to {max(shares):g}; expected one "
                 f"share for each of {len(tokens)} documents. The file was changed, check it out again."
             )
-        averages[key] = micro_average(shares, tokens)
-    return {**averages, "documents": len(tokens), "tokens": int(sum(tokens))}
+        found[metric] = micro_average(shares, tokens)
+    return {**found, "documents": len(tokens), "tokens": int(sum(tokens))}
 
 
 def _positive(score: float, name: str) -> float:
@@ -165,7 +191,9 @@ def _positive(score: float, name: str) -> float:
 
 def _retained(strengths: list[float], target: list[float], text: list[float]) -> list[dict[str, float]]:
     """What text keeps at each level, and at what strength; NaN where the grid ends before it."""
-    grid, steered, other = (torch.tensor(values, dtype=torch.float64) for values in (strengths, target, text))
+    grid, steered, other = (
+        torch.tensor(values, dtype=torch.float64, device="cpu") for values in (strengths, target, text)
+    )
     rows = []
     for level in LEVELS:
         strength, retained = retained_at(grid, steered[None], other[None], level)

@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lens_steer._util.torch_state import initial_torch
 from lens_steer.errors import MethodError
 from lens_steer.extraction.methods.checks import NOTHING, check_counts, check_rows
 from lens_steer.extraction.methods.fitter import Fit
@@ -94,8 +95,8 @@ class WhitenedMeanDifference:
             )
         self._shrinkage = shrinkage
         self._counts = [0, 0]
-        self._means = [torch.zeros((), dtype=torch.float64) for _ in range(2)]
-        self._scatter = torch.zeros((), dtype=torch.float64)
+        self._means = [torch.zeros((), dtype=torch.float64, device="cpu") for _ in range(2)]
+        self._scatter = torch.zeros((), dtype=torch.float64, device="cpu")
 
     def update(
         self,
@@ -151,7 +152,7 @@ class WhitenedMeanDifference:
             from concept_erasure import optimal_linear_shrinkage
 
             return optimal_linear_shrinkage(covariance, n)
-        identity = torch.eye(len(covariance), dtype=covariance.dtype)
+        identity = torch.eye(len(covariance), dtype=covariance.dtype, device="cpu")
         return (1 - self._shrinkage) * covariance + self._shrinkage * covariance.diagonal().mean() * identity
 
 
@@ -166,6 +167,7 @@ class Leace:
         self._n_negative = 0
         self._fitter: LeaceFitter | None = None
 
+    @initial_torch()
     def update(
         self,
         pos: Float[Tensor, "n_pos d_model"],
@@ -188,6 +190,7 @@ class Leace:
         self._n_positive += len(pos)
         self._n_negative += len(neg)
 
+    @initial_torch()
     def fit(self) -> Fit:
         """The vector of the eraser of all activations added.
 

@@ -85,7 +85,7 @@ class Collected:
         Raises:
             MethodError: a class has too few rows, or the method finds no direction in them.
         """
-        empty = torch.zeros(0, 0)
+        empty = torch.zeros(0, 0, dtype=torch.float32, device="cpu")
         found = self._fit(torch.cat(self._pos or [empty]), torch.cat(self._neg or [empty]))
         return found if isinstance(found, Fit) else Fit(direction=found)
 

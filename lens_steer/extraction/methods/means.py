@@ -147,8 +147,8 @@ class MeanDifference:
     def __init__(self) -> None:
         self.n_positive = 0
         self.n_negative = 0
-        self._positive = torch.zeros((), dtype=torch.float64)
-        self._negative = torch.zeros((), dtype=torch.float64)
+        self._positive = torch.zeros((), dtype=torch.float64, device="cpu")
+        self._negative = torch.zeros((), dtype=torch.float64, device="cpu")
 
     def update(
         self,

@@ -24,6 +24,9 @@ from lens_steer.hooks.positions import Positions
 from lens_steer.hooks.sites import Site, by_hook_name
 from lens_steer.model import SteerableModel, StopForward, continued_mask, dtype_of, new_cache, pad, run_hooks
 
+MASSIVE = 10.0
+"""A massive activation's norm, in median norms of its sequence."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReadSpec:
@@ -56,6 +59,19 @@ class Recording:
     positions: Int[Tensor, " n"]
     medians: Mapping[Site, Float[Tensor, " n"]] = field(default_factory=dict)
     dtype: str = "float32"
+
+    def ordinary(self, site: Site) -> Bool[Tensor, " n"]:
+        """Which rows of a site are not massive: their norm is at most ten times the median of their sequence.
+
+        Args:
+            site: one of the sites that were read.
+
+        Returns:
+            A mask of the rows; all of them where the medians were not read.
+        """
+        if not self.medians:
+            return torch.ones(len(self.sequences), dtype=torch.bool, device="cpu")
+        return self.activations[site].norm(dim=-1) <= MASSIVE * self.medians[site]
 
     def require_finite(self, label: Callable[[int], str] = "sequence {}".format) -> None:
         """Refuses activations that are NaN or infinite.
@@ -102,7 +118,7 @@ def read_batch(model: SteerableModel, rows: TokenRows, batch: RowBatch, reading:
     if batch.prefixes:
         return _read_shared(model, rows, batch, reading)
     tokens, mask = pad(model, [rows[index] for index in batch.rows])
-    absolute, valid = torch.arange(tokens.shape[1]).expand(tokens.shape), mask.cpu().bool()
+    absolute, valid = torch.arange(tokens.shape[1], device="cpu").expand(tokens.shape), mask.cpu().bool()
     chunk = _Chunk(chosen=_choose(rows, batch.rows, reading, absolute, valid), absolute=absolute, valid=valid)
     _run(model, tokens, mask, reading, chunk)
     return _recording(model, batch, reading, [chunk])
@@ -119,15 +135,15 @@ def locate(rows: TokenRows, batch: RowBatch, reading: ReadSpec) -> tuple[Int[Ten
     Returns:
         `sequences` and `positions` of what `read_batch` gives.
     """
-    lengths = torch.tensor([rows.length(index) for index in batch.rows])
-    absolute = torch.arange(int(lengths.max())).expand(len(batch.rows), -1)
+    lengths = torch.tensor([rows.length(index) for index in batch.rows], device="cpu")
+    absolute = torch.arange(int(lengths.max()), device="cpu").expand(len(batch.rows), -1)
     chosen = _choose(rows, batch.rows, reading, absolute, absolute < lengths[:, None])
-    return torch.tensor(batch.rows)[:, None].expand(absolute.shape)[chosen], absolute[chosen]
+    return torch.tensor(batch.rows, device="cpu")[:, None].expand(absolute.shape)[chosen], absolute[chosen]
 
 
 def _read_shared(model: SteerableModel, rows: TokenRows, batch: RowBatch, reading: ReadSpec) -> Recording:
     """The prefixes once, then both continuations of each."""
-    ahead = torch.tensor(batch.prefixes)
+    ahead = torch.tensor(batch.prefixes, device="cpu")
     cache = new_cache(model)
     tokens, mask = pad(model, [rows[i][:n] for i, n in zip(batch.rows[::2], batch.prefixes, strict=True)], side="left")
     valid = mask.cpu().bool()
@@ -139,11 +155,11 @@ def _read_shared(model: SteerableModel, rows: TokenRows, batch: RowBatch, readin
     cache.batch_repeat_interleave(2)
     starts = ahead.repeat_interleave(2)
     new, real = pad(model, [rows[i][n:] for i, n in zip(batch.rows, starts.tolist(), strict=True)])
-    later, own = starts[:, None] + torch.arange(new.shape[1]), real.cpu().bool()
+    later, own = starts[:, None] + torch.arange(new.shape[1], device="cpu"), real.cpu().bool()
     tail = _Chunk(chosen=_choose(rows, batch.rows, reading, later, own), absolute=later, valid=own)
     _run(model, new, continued_mask(mask, real), reading, tail, cache)
-    place = torch.full(either.chosen.shape, -1)
-    place[either.chosen] = torch.arange(int(either.chosen.sum()))
+    place = torch.full(either.chosen.shape, -1, device="cpu")
+    place[either.chosen] = torch.arange(int(either.chosen.sum()), device="cpu")
     rows_of = place.repeat_interleave(2, dim=0)[chosen]
     head = _Chunk(
         chosen=chosen,
@@ -160,18 +176,20 @@ def _choose(
 ) -> Bool[Tensor, "batch pos"]:
     """The tokens of a chunk that the rule selects, given the lengths of the whole sequences."""
     lengths = reading.prompt_lengths
-    prompts = None if lengths is None else torch.tensor([lengths[index] for index in indices])
-    totals = torch.tensor([rows.length(index) for index in indices])
+    prompts = None if lengths is None else torch.tensor([lengths[index] for index in indices], device="cpu")
+    totals = torch.tensor([rows.length(index) for index in indices], device="cpu")
     tokens = None
     if reading.rule.needs_tokens:
-        whole = [torch.tensor(rows[index]) for index in indices]
+        whole = [torch.tensor(rows[index], device="cpu") for index in indices]
         tokens = torch.stack([row[place.clamp(0, len(row) - 1)] for row, place in zip(whole, absolute, strict=True)])
     return reading.rule.resolve(absolute, valid, prompts, totals, tokens=tokens)
 
 
 def _recording(model: SteerableModel, batch: RowBatch, reading: ReadSpec, chunks: list[_Chunk]) -> Recording:
     """The chunks of the same sequences as one recording, in the order of sequences and positions."""
-    owners = torch.cat([torch.arange(len(batch.rows))[:, None].expand(c.chosen.shape)[c.chosen] for c in chunks])
+    owners = torch.cat(
+        [torch.arange(len(batch.rows), device="cpu")[:, None].expand(c.chosen.shape)[c.chosen] for c in chunks]
+    )
     positions = torch.cat([chunk.absolute[chunk.chosen] for chunk in chunks])
     order = torch.argsort(owners * (int(positions.max()) + 1 if len(positions) else 1) + positions)
     owners = owners[order]
@@ -182,7 +200,7 @@ def _recording(model: SteerableModel, batch: RowBatch, reading: ReadSpec, chunks
         medians[site] = torch.where(valid, norms, torch.nan).nanmedian(dim=1).values[owners]
     return Recording(
         activations={site: torch.cat([chunk.recorded[site] for chunk in chunks])[order] for site in reading.sites},
-        sequences=torch.tensor(batch.rows)[owners],
+        sequences=torch.tensor(batch.rows, device="cpu")[owners],
         positions=positions[order],
         medians=medians,
         dtype=dtype_of(model),

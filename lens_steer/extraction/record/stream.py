@@ -24,6 +24,7 @@ def record(
     prompt_lengths: Sequence[int] | None = None,
     batch_size: int = 32,
     progress: bool = False,
+    medians: bool = False,
 ) -> Iterator[Recording]:
     """Streams the activations of sequences at the requested sites and positions.
 
@@ -35,6 +36,7 @@ def record(
         prompt_lengths: tokens of each sequence's prompt, BOS included; for rules that speak of the prompt.
         batch_size: sequences in one forward pass.
         progress: draw a progress bar.
+        medians: also find the median norm of each sequence, by which `Recording.ordinary` tells massive activations.
 
     Returns:
         An iterator over batches; a batch holds whole sequences, shortest batches first.
@@ -54,7 +56,7 @@ def record(
             f"position rule {str(rule)!r} needs the prompt's length of each of the {len(rows)} sequences; got {given}. "
             "Pass prompt_lengths (tokens, BOS included)."
         )
-    reading = ReadSpec(sites=wanted, rule=rule, prompt_lengths=prompt_lengths)
+    reading = ReadSpec(sites=wanted, rule=rule, prompt_lengths=prompt_lengths, medians=medians)
     return _stream(model, rows, reading, batch_size, progress)
 
 

@@ -2,7 +2,16 @@
 
 import pandas as pd
 
-from lens_steer.figures.captions.common import NO_STRENGTH, UNKNOWN, compared, counted, names, of_model, sample, steered
+from lens_steer.figures.captions.common import (
+    NO_STRENGTH,
+    OF_THE_EDIT,
+    compared,
+    counted,
+    names,
+    of_model,
+    sample,
+    steered,
+)
 from lens_steer.figures.style import Caption, words
 
 
@@ -14,9 +23,9 @@ def bars_caption(summary: pd.DataFrame) -> Caption:
         shown=f"Contribution of each component{of_model(summary)} to the {names(summary['quantity'])}, "
         f"{float(summary['measured'].iloc[0]):.3g} in total (dashed); the contributions {parts}.",
         n=f"{sample(summary, 'item')}, {counted(len(summary), 'component')}",
-        interval="95 % bootstrap over items" if summary["low"].notna().any() else "none",
-        control="none",
-        strength_scale=UNKNOWN,
+        interval="95 % bootstrap over items" if summary["low"].notna().any() else "none: the table has values alone",
+        control="none: parts of one effect, which sum to it" if additive else "none: each part is ablated by itself",
+        strength_scale=OF_THE_EDIT,
     )
 
 
@@ -28,9 +37,11 @@ def components_caption(rows: pd.DataFrame, value: str) -> Caption:
     return Caption(
         shown=f"Every head and MLP{of_model(rows)} by layer: {what}{of}; a dot marks a component without a value.",
         n=sample(rows, "item") if measured else counted(rows["component"].nunique(), "component"),
-        interval="none drawn",
-        control=compared(rows, "read in the same way") if "n_random" in rows.columns else "none",
-        strength_scale=UNKNOWN if measured else NO_STRENGTH,
+        interval="none drawn: one colour a component",
+        control=compared(rows, "read in the same way")
+        if "n_random" in rows.columns
+        else "none: no random directions in the table",
+        strength_scale=OF_THE_EDIT if measured else NO_STRENGTH,
     )
 
 
@@ -42,9 +53,9 @@ def persistence_caption(summary: pd.DataFrame, over: str) -> Caption:
         shown=f"Persistence of an edit{of_model(summary)} by {over}: the change of the residual stream along the edit "
         f"and orthogonal to it{distance}.",
         n=sample(line, "sequence"),
-        interval="95 % bootstrap over sequences" if "along_relative_low" in line.columns else "none",
+        interval="95 % bootstrap over sequences" if "along_relative_low" in line.columns else "none: one sequence",
         control=steered(summary, "each measured along its own edit; the band is their 95 %"),
-        strength_scale=UNKNOWN,
+        strength_scale=OF_THE_EDIT,
     )
 
 
@@ -55,7 +66,9 @@ def strip_caption(tokens: pd.DataFrame, value: str) -> Caption:
         shown=f"The {value} of every token of a text{of_model(tokens)} on the vector {names(tokens['vector'])} at "
         f"{names(tokens['site'])}, {runs}, on one colour scale.",
         n=f"1 text of {counted(tokens['position'].nunique(), 'token')}",
-        interval="none",
-        control="tokens of neutral text, whose mean and standard deviation define z" if value == "z" else "none",
-        strength_scale=UNKNOWN if tokens["steered"].any() else NO_STRENGTH,
+        interval="none: one text",
+        control="tokens of neutral text, whose mean and standard deviation define z"
+        if value == "z"
+        else f"none: the {value} as it is; z is relative to neutral text",
+        strength_scale=OF_THE_EDIT if tokens["steered"].any() else NO_STRENGTH,
     )

@@ -3,7 +3,8 @@
 import pandas as pd
 
 NO_STRENGTH = "none: directions are read, nothing is steered"
-UNKNOWN = "not in the data"
+IN_FACTS = "counted in the result's facts, not row by row"
+OF_THE_EDIT = "that of the measured edit, which this table does not name"
 
 
 def names(column: pd.Series) -> str:
@@ -24,14 +25,14 @@ def counted(count: int, what: str) -> str:
 def sample(frame: pd.DataFrame, what: str) -> str:
     """The number of items, documents, ... of each row, from the column `n`."""
     if "n" not in frame.columns:
-        return f"{what}s: {UNKNOWN}"
+        return f"{what}s not counted: the table has no column n"
     least, most = int(frame["n"].min()), int(frame["n"].max())
     return counted(least, what) if least == most else f"{least} to {most} {what}s"
 
 
 def scale(frame: pd.DataFrame) -> str:
     """The strength scale of the frame."""
-    return names(frame["scale"]) if "scale" in frame.columns else UNKNOWN
+    return names(frame["scale"]) if "scale" in frame.columns else "not named: the table has no column scale"
 
 
 def compared(frame: pd.DataFrame, what: str) -> str:
@@ -46,5 +47,9 @@ def steered(frame: pd.DataFrame, what: str) -> str:
 
 
 def directions(count: int, what: str) -> str:
-    """A control of `count` random directions; "none" for 0."""
-    return f"{counted(count, 'random direction')} of the same norm, {what}" if count else "none"
+    """A control of `count` random directions; none for 0, and why."""
+    return (
+        f"{counted(count, 'random direction')} of the same norm, {what}"
+        if count
+        else "none: no random directions in the table"
+    )

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from lens_steer.figures.captions.common import NO_STRENGTH, UNKNOWN, counted, of_model, sample, scale
+from lens_steer.figures.captions.common import NO_STRENGTH, OF_THE_EDIT, counted, of_model, sample, scale
 from lens_steer.figures.style import Caption
 
 
@@ -12,7 +12,7 @@ def layers_caption(configurations: pd.DataFrame) -> Caption:
         shown=f"Matching rate{of_model(configurations)} over layers by strength; crosses are collapsed points.",
         n=f"{counted(configurations['behaviour'].nunique(), 'behaviour')}; {sample(configurations, 'item')}",
         interval="95 % bootstrap over items",
-        control="none",
+        control="none: the steering vector alone; random directions are in the steering curves",
         strength_scale=scale(configurations),
     )
 
@@ -24,7 +24,7 @@ def quality_caption(sites: pd.DataFrame, sizes: pd.DataFrame) -> Caption:
         "two halves of the data, mean cosine of single pairs to it, and cosine of vectors of fewer pairs to it.",
         n=f"{counted(len(sites), 'site')}; up to {int(sizes['size'].max())} pairs",
         interval="central 95 % over random choices of the pairs",
-        control="none",
+        control="none: vectors are compared with each other",
         strength_scale=NO_STRENGTH,
     )
 
@@ -36,5 +36,5 @@ def steps_caption(steps: pd.DataFrame) -> Caption:
         n=counted(steps["prompt"].nunique(), "prompt"),
         interval="interquartile range over prompts",
         control="the unsteered generation",
-        strength_scale=UNKNOWN,
+        strength_scale=OF_THE_EDIT,
     )

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from lens_steer.figures.captions.common import UNKNOWN, counted, of_model, sample, scale, steered
+from lens_steer.figures.captions.common import counted, of_model, sample, scale, steered
 from lens_steer.figures.style import Caption
 
 BOOTSTRAP = "95 % bootstrap over items"
@@ -28,8 +28,8 @@ def map_caption(configurations: pd.DataFrame) -> Caption:
         n=f"{counted(configurations['behaviour'].nunique(), 'panel')}; {sample(configurations, 'item')}",
         interval="none drawn; in the data, 95 % bootstrap over items"
         if "rate_low" in configurations.columns
-        else "none",
-        control="none",
+        else "none: the table has rates alone",
+        control="none: the map has the steering vector alone; random directions are in the steering curves",
         strength_scale=scale(configurations),
     )
 
@@ -42,8 +42,8 @@ def methods_caption(table: pd.DataFrame) -> Caption:
     return Caption(
         shown="Half the difference in logit difference between the added and the subtracted vector of each method, in "
         "nats; a dash marks a method that does not reach that KL.",
-        n=f"{len(rows) - len(random)} methods, {len(behaviours)} behaviours; items: {UNKNOWN}",
-        interval="none",
-        control=f"the last row: {random[0]}" if random else "none",
+        n=f"{len(rows) - len(random)} methods, {len(behaviours)} behaviours; items not counted: effects are means",
+        interval="none: one training set a method",
+        control=f"the last row: {random[0]}" if random else "none: no row of random directions",
         strength_scale="each vector at the strength that gives the same KL on neutral text",
     )

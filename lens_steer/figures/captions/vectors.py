@@ -4,7 +4,7 @@ import pandas as pd
 
 from lens_steer.figures.captions.common import (
     NO_STRENGTH,
-    UNKNOWN,
+    OF_THE_EDIT,
     compared,
     counted,
     directions,
@@ -54,7 +54,7 @@ def residual_caption(lens: pd.DataFrame) -> Caption:
         n=sample(lens, "context"),
         interval="none drawn; in the data, 95 % bootstrap over contexts",
         control=directions(random, "dots are changes within their range"),
-        strength_scale=UNKNOWN,
+        strength_scale=OF_THE_EDIT,
     )
 
 
@@ -65,7 +65,7 @@ def atlas_caption(atlas: pd.DataFrame) -> Caption:
     return Caption(
         shown=f"Cosines between directions{of_model(atlas)}{corrected}.",
         n=counted(int(atlas["p_holm"].notna().sum()), "pair"),
-        interval="none",
+        interval="none: one vector a direction; p is against random directions",
         control=f"random directions ({rows}); dots: two-sided p of at least 0.05 after Holm's correction",
         strength_scale=NO_STRENGTH,
     )
@@ -77,7 +77,7 @@ def plane_caption(planes: pd.DataFrame) -> Caption:
     return Caption(
         shown=f"Activations of {names(planes['behaviour'])} on two axes ({names(planes['kind'])}); filled: positive.",
         n=", ".join(f"{count} activations ({kind})" for kind, count in counts.items()),
-        interval="none",
+        interval="none: every activation is drawn",
         control="discriminants are fitted on rows that are not shown",
         strength_scale=NO_STRENGTH,
     )
@@ -89,8 +89,8 @@ def norm_caption(profile: pd.DataFrame) -> Caption:
         shown=f"Norms of the vectors {names(profile['vector'])}{of_model(profile)}, and the median norm of "
         "their training tokens' activations.",
         n=counted(profile["vector"].nunique(), "vector"),
-        interval="none",
-        control="none",
+        interval="none: one vector each, of one training set",
+        control="none: activation norms are the comparison",
         strength_scale="raw: the vectors as extracted",
     )
 
@@ -101,7 +101,7 @@ def energy_caption(profile: pd.DataFrame) -> Caption:
         shown=f"Share of the squared norm of the vectors {names(profile['vector'])}{of_model(profile)} in "
         "their largest dimensions.",
         n=counted(profile["vector"].nunique(), "vector"),
-        interval="none",
+        interval="none: one vector each, of one training set",
         control=compared(profile, "the band is their 95 %"),
         strength_scale=NO_STRENGTH,
     )
@@ -113,8 +113,10 @@ def cosines_caption(cosines: pd.DataFrame) -> Caption:
     return Caption(
         shown=f"Cosines between the vectors of {words(names(cosines['first']))}{of_model(cosines)}, by site.",
         n=f"{counted(cosines['first'].nunique(), 'vector')}, {counted(cosines['site'].nunique(), 'site')}",
-        interval="none",
-        control="none" if chance is None else f"random directions have a cosine of {chance:.2g} in size",
+        interval="none: one vector each, of one training set",
+        control="none: the table has no cosine of random directions"
+        if chance is None
+        else f"random directions have a cosine of {chance:.2g} in size",
         strength_scale=NO_STRENGTH,
     )
 
@@ -125,7 +127,7 @@ def tokens_caption(tokens: pd.DataFrame) -> Caption:
         shown=f"The tokens that the vector of each behaviour ({words(names(tokens['behaviour']))}){of_model(tokens)} "
         "promotes and suppresses most, through the unembedding.",
         n="the whole vocabulary",
-        interval="none",
-        control="none",
+        interval="none: the unembedding is exact",
+        control="none: random directions are in the lens panel",
         strength_scale=NO_STRENGTH,
     )

@@ -1,16 +1,18 @@
-"""The collapse rule for two-choice answers, used by every score in the package.
+"""The collapse rule for choice answers, used by every score in the package.
 
-    collapsed  <=>  max(share of (A), share of (B)) > 0.95 over items in both option orders,
+    collapsed  <=>  share of the modal letter > 0.95 over items in every option order,
+                    or share of the modal text > 0.95, where all items have the same texts and it matches in fewer,
                     or mean answer probability < 0.5,  or faulty share > 0.05 (where known),  or a score is not finite
 
-    faulty      the most likely next token is neither letter
-    entropy     of the marginal distribution of (A) and (B), bits; that of the gold labels is 1 bit in both orders
+    faulty      the most likely next token is none of the letters
+    entropy     of the marginal distribution of the letters, bits; that of the gold labels is log2 k in every order
 
-When each item is scored in both option orders, a model that answers by content gives each letter half of the time. A
-model that always gives one letter has a matching rate near 0.5, which does not show the collapse; the modal letter
-share does. The limits 0.95 and 0.05 are from van der Weij et al. 2024 (arXiv 2403.05767); the limit 0.5 is our choice:
-below it, a token other than the letters is more likely. Entropy is reported but not part of the rule. Collapsed points
-are marked in results, never dropped. The rule does not measure fluency.
+When each item is scored in every option order, a model that answers by content gives each letter equally often. A
+model that always gives one letter has a matching rate near 1 / k, which does not show the collapse; the modal letter
+share does. A model that always says Yes gives each letter half of the time; the modal text share shows it. The limits
+0.95 and 0.05 are from van der Weij et al. 2024 (arXiv 2403.05767); the limit 0.5 is our choice: below it, a token other
+than the letters is more likely. Entropy is reported but not part of the rule. Collapsed points are marked in results,
+never dropped. The rule does not measure fluency.
 """
 
 import math
@@ -18,26 +20,33 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from scipy import stats
 from torch import Tensor
 
 from lens_steer.errors import ScoreError
 
-MODAL_LETTER_LIMIT = 0.95
+MODAL_LIMIT = 0.95
 ANSWER_PROBABILITY_LIMIT = 0.5
 FAULTY_LIMIT = 0.05
+
+
+Texts = tuple[Sequence[str], Sequence[str]]
+"""The text of every answer, and of every matching option, where all items have the same texts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Collapse:
     """Result of the collapse rule; `reason` is empty where the answers have not collapsed.
 
-    `answer_entropy` and `gold_entropy` are in bits; `faulty_share` is NaN where the most likely tokens are unknown.
+    `answer_entropy` and `gold_entropy` are in bits. What is unknown is NaN: `modal_letter_share`, `answer_entropy` and
+    `mean_answer_probability` where texts were scored, `modal_text_share` where items have texts of their own,
+    `faulty_share` where the most likely tokens are unknown.
     """
 
     collapsed: bool
     modal_letter_share: float
+    modal_text_share: float
     mean_answer_probability: float
     reason: str
     answer_entropy: float
@@ -46,31 +55,37 @@ class Collapse:
 
 
 def collapse(
-    chose_first: Bool[Tensor, "item order"],
-    mass: Float[Tensor, "item order"],
+    chosen: Shaped[Tensor, "item order"] | None,
+    mass: Float[Tensor, "item order"] | None,
     faulty: Bool[Tensor, "item order"] | None = None,
+    texts: Texts | None = None,
 ) -> Collapse:
-    """Applies the collapse rule to the answers of items in both option orders.
+    """Applies the collapse rule to the answers of items in every option order.
 
     Args:
-        chose_first: whether the answer is the first letter, (A), for each item and option order.
-        mass: answer probability p(A) + p(B) of each answer.
-        faulty: whether the most likely next token is neither letter; None where unknown.
+        chosen: the place of the answer among the letters, for each item and option order (of two letters: whether it is
+            the first); None where texts were scored, which have no places.
+        mass: probability of the letters together, such as p(A) + p(B), of each answer; None where texts were scored.
+        faulty: whether the most likely next token is none of the letters; None where unknown.
+        texts: the text of every answer and of every matching option; None where items have texts of their own.
 
     Returns:
         Whether the answers have collapsed, with the numbers compared and the reason.
 
     Raises:
-        ScoreError: no items, or not both option orders.
+        ScoreError: no items, or letters in one option order only.
     """
-    if chose_first.shape[0] == 0 or chose_first.shape[1] != 2:
+    if chosen is not None and (chosen.shape[0] == 0 or chosen.shape[1] < 2):
         raise ScoreError(
-            f"answers of shape {tuple(chose_first.shape)}; the collapse rule needs (items, 2): at least one item, "
+            f"answers of shape {tuple(chosen.shape)}; the collapse rule needs (items, orders): at least one item, "
             "in both option orders."
         )
-    first = float(chose_first.double().mean())
-    missing = float("nan") if faulty is None else float(faulty.double().mean())
-    return _judged([first, 1 - first], float(mass.double().mean()), missing, gold_entropy=1.0)
+    shares, gold = [math.nan], math.nan
+    if chosen is not None:
+        shares = [count / chosen.numel() for count in chosen.unique(return_counts=True)[1].tolist()]
+        gold = math.log2(chosen.shape[1])
+    missing = math.nan if faulty is None else float(faulty.double().mean())
+    return _judged(shares, None if mass is None else float(mass.double().mean()), missing, gold, texts)
 
 
 def collapse_of_responses(responses: Sequence[str], gold: Sequence[str]) -> Collapse:
@@ -99,17 +114,17 @@ def collapse_of_responses(responses: Sequence[str], gold: Sequence[str]) -> Coll
 
 
 def answer_margin(
-    chose_first: Bool[Tensor, "item order"],
+    chosen: Shaped[Tensor, "item order"],
     mass: Float[Tensor, "item order"],
     faulty: Bool[Tensor, "item order"] | None = None,
 ) -> float:
-    """The margin of the collapse rule: above 0 exactly where `collapse` returns collapsed.
+    """The margin of the collapse rule over letters: above 0 exactly where `collapse` returns collapsed.
 
         margin = max(modal share - 0.95, 0.5 - mean answer probability, faulty share - 0.05)
 
     Infinite where a score is not finite. `collapse_threshold` interpolates it over the strength.
     """
-    found = collapse(chose_first, mass, faulty)
+    found = collapse(chosen, mass, faulty)
     return _margin(found.modal_letter_share, found.mean_answer_probability, found.faulty_share)
 
 
@@ -121,27 +136,41 @@ def entropy(shares: Sequence[float]) -> float:
 def _margin(modal: float, mass: float, faulty: float) -> float:
     if not math.isfinite(mass):
         return math.inf
-    passed = max(modal - MODAL_LETTER_LIMIT, ANSWER_PROBABILITY_LIMIT - mass)
+    passed = max(modal - MODAL_LIMIT, ANSWER_PROBABILITY_LIMIT - mass)
     return passed if math.isnan(faulty) else max(passed, faulty - FAULTY_LIMIT)
 
 
-def _judged(shares: Sequence[float], mass: float, faulty: float, gold_entropy: float) -> Collapse:
+def _judged(
+    shares: Sequence[float], mass: float | None, faulty: float, gold_entropy: float, texts: Texts | None = None
+) -> Collapse:
     """Compares each number with its limit."""
-    modal, reason = max(shares), ""
-    if not math.isfinite(mass):
+    modal, (said, matching) = max(shares), _modal_text(texts)
+    reason = ""
+    if mass is not None and not math.isfinite(mass):
         reason = "scores are not finite"
-    elif mass < ANSWER_PROBABILITY_LIMIT:
+    elif mass is not None and mass < ANSWER_PROBABILITY_LIMIT:
         reason = f"mean answer probability {mass:.3f} < {ANSWER_PROBABILITY_LIMIT}"
-    elif modal > MODAL_LETTER_LIMIT:
-        reason = f"one letter in {modal:.3f} of the answers > {MODAL_LETTER_LIMIT}"
+    elif modal > MODAL_LIMIT:
+        reason = f"one letter in {modal:.3f} of the answers > {MODAL_LIMIT}"
+    elif said > MODAL_LIMIT >= matching:
+        reason = f"one text in {said:.3f} of the answers > {MODAL_LIMIT}"
     elif faulty > FAULTY_LIMIT:
         reason = f"no letter in {faulty:.3f} of the answers > {FAULTY_LIMIT}"
     return Collapse(
         collapsed=bool(reason),
         modal_letter_share=modal,
-        mean_answer_probability=mass,
+        modal_text_share=said,
+        mean_answer_probability=math.nan if mass is None else mass,
         reason=reason,
         answer_entropy=entropy(shares),
         gold_entropy=gold_entropy,
         faulty_share=faulty,
     )
+
+
+def _modal_text(texts: Texts | None) -> tuple[float, float]:
+    """The share of the most frequent text among the answers, and among the matching options; NaN where unknown."""
+    if texts is None or not texts[0]:
+        return math.nan, math.nan
+    text, count = Counter(texts[0]).most_common(1)[0]
+    return count / len(texts[0]), list(texts[1]).count(text) / len(texts[1])

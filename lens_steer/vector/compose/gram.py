@@ -69,7 +69,9 @@ def projected_strengths(assignment: Assignment, scale: Scale = "raw") -> dict[st
     Raises:
         SiteError, MismatchError: as `gram_matrix`.
     """
-    strengths = torch.tensor([placement.strength for placement in assignment.placements], dtype=torch.float64)
+    strengths = torch.tensor(
+        [placement.strength for placement in assignment.placements], dtype=torch.float64, device="cpu"
+    )
     found = strength_matrix(gram_matrix(assignment, scale)) @ strengths
     return dict(zip(assignment.behaviours, found.tolist(), strict=True))
 
@@ -101,8 +103,10 @@ def solve_strengths(
             f"targets {wanted.tolist()}, squared norms {gram.diagonal().tolist()}; give finite targets "
             "and directions that are not zero."
         )
-    stacked = torch.cat([strength_matrix(gram.double()), math.sqrt(ridge) * torch.eye(n, dtype=torch.float64)])
-    return torch.linalg.pinv(stacked) @ torch.cat([wanted, torch.zeros(n, dtype=torch.float64)])
+    stacked = torch.cat(
+        [strength_matrix(gram.double()), math.sqrt(ridge) * torch.eye(n, dtype=torch.float64, device="cpu")]
+    )
+    return torch.linalg.pinv(stacked) @ torch.cat([wanted, torch.zeros(n, dtype=torch.float64, device="cpu")])
 
 
 def gram_strengths(
@@ -124,7 +128,7 @@ def gram_strengths(
         SiteError, MismatchError: as `gram_matrix`.
     """
     require_behaviours(targets, assignment.behaviours, "targets")
-    wanted = torch.tensor([float(targets[name]) for name in assignment.behaviours], dtype=torch.float64)
+    wanted = torch.tensor([float(targets[name]) for name in assignment.behaviours], dtype=torch.float64, device="cpu")
     found = solve_strengths(gram_matrix(assignment, scale), wanted, ridge)
     return assignment.with_strengths(dict(zip(assignment.behaviours, found.tolist(), strict=True)))
 

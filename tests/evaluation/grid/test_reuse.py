@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lens_steer.errors import SteeringError
+from lens_steer.errors import DataError, SteeringError
 from lens_steer.evaluation.grid import Configuration, GridOptions, GridTokens, Numbers, run_grid, why_not_reused
 from lens_steer.evaluation.grid import trial as trial_module
 from lens_steer.evaluation.grid.plan import plan_grid
@@ -86,6 +86,46 @@ def test_batches_of_every_size_give_the_same(mistral: Any, batch_size: int, scor
         for size, reuse in ((batch_size, True), (2, False))
     ]
     assert found[0].path == "reused" and worst(*found) <= 1e-4
+
+
+@pytest.mark.parametrize("rule", ["all", "last", "last_prompt(2)", "after_prompt", "0:2 | generated", "5"])
+def test_continuations_are_scored_behind_their_prompts_whatever_is_edited(model: Any, rule: str) -> None:
+    prompts = [7, 6, 1, 8]
+
+    def where(_: list[int], tokens: GridTokens) -> Numbers:
+        place = torch.nn.functional.one_hot(torch.tensor(tokens.positions), 12)[:, :, None]
+        return lambda logits: (place * logits[:, None]).flatten(1)
+
+    configurations = grid(model, rule)
+    reused, plain = (
+        run_grid(
+            model,
+            ROWS,
+            configurations,
+            where,
+            GridOptions(batch_size=30, reuse=reuse),
+            "continuation",
+            prompt_lengths=prompts,
+        )
+        for reuse in (True, False)
+    )
+    assert reused.path == "reused" and worst(reused, plain) <= 1e-4
+    named = grid(model, "last_prompt" if rule == "last" else rule)
+    for number in (0, len(configurations) // 2):
+        for row, (tokens, length) in enumerate(zip(ROWS, prompts, strict=True)):
+            if rule == "5" and len(tokens) < 6:
+                continue
+            with steer(model, *named[number], prompt_lengths=[length]), torch.no_grad():
+                whole = model(torch.tensor([tokens]))[0].double()
+            found = plain.configurations[number][row].reshape(12, -1)
+            assert float((found[length - 1 : len(tokens) - 1] - whole[length - 1 : -1]).abs().max()) <= 1e-4
+            assert not found[: length - 1].any() and not found[len(tokens) - 1 :].any()
+
+
+@pytest.mark.parametrize("lengths", [None, [7, 6, 1], [7, 6, 3, 8], [0, 6, 1, 8]])
+def test_a_sequence_without_a_continuation_is_refused(llama: Any, lengths: Any) -> None:
+    with pytest.raises(DataError, match="to score continuations, give each sequence a prompt"):
+        run_grid(llama, ROWS, [[]], keep_logits, scored="continuation", prompt_lengths=lengths)
 
 
 def test_every_tokens_logits_are_those_of_plain_passes_when_all_are_scored(model: Any) -> None:
