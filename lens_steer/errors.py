@@ -98,6 +98,18 @@ class MismatchError(LensSteerError):
     """A vector of another model, or two vectors that do not belong together."""
 
 
+class SettingsError(LensSteerError):
+    """Settings of a run that are unknown, of another type, or not those with which its folder was begun."""
+
+
+class BudgetError(LensSteerError):
+    """A budget that is no time, or too little for the least plan."""
+
+
+class BusyError(LensSteerError):
+    """A folder of results in which another run is at work."""
+
+
 class ScoreError(LensSteerError):
     """Scores, strengths or items that a metric or a sweep cannot work on."""
 

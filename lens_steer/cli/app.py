@@ -7,8 +7,9 @@ standard output, progress and errors to standard error.
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import pandas as pd
 import typer
@@ -20,6 +21,9 @@ from lens_steer._util.progress import working
 from lens_steer._util.values import numeric, readable
 from lens_steer.errors import LensSteerError, ScoreError
 
+if TYPE_CHECKING:
+    from lens_steer.cli.reproduce.run import RunPlan
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -30,18 +34,19 @@ app.add_typer(lab, name="lab")
 
 DATA = "A behaviour of the lab model (lab:myopic) or a file of questions (docs/formats.md). "
 SPLIT = "Append #train, #validation, #test or #all to choose the items; the default is {}."
-Model = Annotated[
-    str,
-    typer.Option(
-        help="'lab' (the model in the package), a folder in Hugging Face format, a .gguf file, a name on the Hub, or "
-        "what `lens-steer fetch` brought."
-    ),
-]
-Device = Annotated[str, typer.Option(help="Where the model runs, such as cpu or cuda.")]
-Dtype = Annotated[str, typer.Option(help="What its weights become: float32, bfloat16, float16 or float64.")]
-DeviceMap = Annotated[
-    str, typer.Option(help="How its layers are spread over devices, such as auto or balanced; in place of --device.")
-]
+MODEL = typer.Option(
+    help="'lab' (the model in the package), a folder in Hugging Face format, a .gguf file, a name on the Hub, or "
+    "what `lens-steer fetch` brought."
+)
+DEVICE = typer.Option(help="Where the model runs, such as cpu or cuda.")
+DTYPE = typer.Option(help="What its weights become: float32, bfloat16, float16 or float64.")
+DEVICE_MAP = typer.Option(
+    help="How its layers are spread over devices, such as auto or balanced; in place of --device."
+)
+Model = Annotated[str, MODEL]
+Device = Annotated[str, DEVICE]
+Dtype = Annotated[str, DTYPE]
+DeviceMap = Annotated[str, DEVICE_MAP]
 PrependBos = Annotated[
     bool | None,
     typer.Option(
@@ -51,16 +56,18 @@ PrependBos = Annotated[
     ),
 ]
 Answer = Literal["letter", "text"]
+ASKED = 3600.0
+"""Seconds above which a run on a terminal asks."""
 Balance = Literal["none", "subset", "residual"]
 Scale = Literal["raw", "unit", "relative"]
-Scoring = Annotated[
-    Literal["letter", "option_sum", "option_token", "option_byte", "option_pmi"],
-    typer.Option(
-        help="What is scored of an option: its letter, or the likelihood of its text, summed, per token, per byte, or "
-        "beyond that without the question. Small models follow the place of a letter."
-    ),
-]
-Chat = Annotated[bool, typer.Option(help="Write questions by the model's chat template.")]
+Scored = Literal["letter", "option_sum", "option_token", "option_byte", "option_pmi"]
+SCORING = typer.Option(
+    help="What is scored of an option: its letter, or the likelihood of its text, summed, per token, per byte, or "
+    "beyond that without the question. Small models follow the place of a letter."
+)
+CHAT = typer.Option(help="Write questions by the model's chat template.")
+Scoring = Annotated[Scored, SCORING]
+Chat = Annotated[bool, CHAT]
 
 
 @app.command()
@@ -162,32 +169,110 @@ def sweep(
 
 @app.command()
 def reproduce(
-    model: Model = "lab",
-    device: Device = "cpu",
-    dtype: Dtype = "float32",
-    device_map: DeviceMap = "",
+    model: Annotated[str | None, MODEL] = None,
+    device: Annotated[str | None, DEVICE] = None,
+    dtype: Annotated[str | None, DTYPE] = None,
+    device_map: Annotated[str | None, DEVICE_MAP] = None,
     prepend_bos: PrependBos = None,
     data: Annotated[
-        list[Path] | None,
-        typer.Option(help="A file of questions (docs/formats.md); may be repeated. Default: the lab's behaviours."),
+        list[str] | None,
+        typer.Option(
+            help="A behaviour: NAME=FILE of questions (docs/formats.md), or FILE, whose stem is the name; may be "
+            "repeated. Without data and texts: the lab's."
+        ),
+    ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Texts of a skill: NAME=PATH, a file, a folder or a quoted glob; may be repeated, and a repeated name "
+            "adds. Side effects are measured on the name neutral."
+        ),
+    ] = None,
+    sites: Annotated[
+        list[str] | None, typer.Option(help="Where to steer, such as resid_post@8:16; may be repeated.")
+    ] = None,
+    strengths: Annotated[
+        str | None, typer.Option(help="Numbers separated by commas; both signs of each are swept. Default: 0.5,1,2.")
+    ] = None,
+    positions: Annotated[
+        list[str] | None, typer.Option(help="The tokens that are edited, such as all or last; may be repeated.")
+    ] = None,
+    scoring: Annotated[Scored | None, SCORING] = None,
+    chat: Annotated[bool | None, CHAT] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Studies, separated by commas, such as individual,broad. Default: all.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Time, such as 10m or 1h30m; the plan is shortened until its estimate fits.")
+    ] = None,
+    settings: Annotated[
+        Path | None, typer.Option(help="TOML file of the same settings, and of each study's own (docs/reproduce.md).")
+    ] = None,
+    from_record: Annotated[
+        Path | None, typer.Option("--from", help="run.json of an earlier run, which is run again.")
     ] = None,
     out: Annotated[
-        Path, typer.Option(help="Folder of the figures, the data behind them and run.json.", file_okay=False)
-    ] = Path("figures"),
-    limit: Annotated[int, typer.Option(help="The most items used of one file.", min=1)] = 300,
-    seed: Annotated[int, typer.Option(help="Seed of the splits and of the random directions.")] = 0,
+        Path | None,
+        typer.Option(help="Folder of the figures, their data and run.json. Default: figures.", file_okay=False),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="The most items used of one file. Default: 300.", min=1)] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the splits and random directions. Default: 0.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and run nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a run of more than an hour.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Write over the results of another run in the folder.")
+    ] = False,
 ) -> None:
-    """Run the main experiments: steer each behaviour and, with the lab's data, also skills and several at once."""
+    """Plan and run every study on a model and data; run it again to continue an interrupted run.
+
+    Studies whose needs are not met are left out and named. Options override the settings of a file.
+    """
+    from lens_steer.cli.reproduce.settings import RunSettings, merged, named
+
     began, command = time.monotonic(), sys.argv[1:]
+    options: dict[str, object] = {
+        "model": model,
+        "device": device,
+        "dtype": dtype,
+        "device_map": device_map,
+        "prepend_bos": prepend_bos,
+        "scoring": scoring,
+        "chat": chat,
+        "data": {name: paths[-1] for name, paths in named(data or [], "--data", repeated=False).items()} or None,
+        "text": named(text or [], "--text") or None,
+        "sites": sites,
+        "strengths": None if strengths is None else _both_signs(strengths),
+        "positions": positions,
+        "only": None if only is None else [name.strip() for name in only.split(",") if name.strip()],
+        "budget": budget,
+        "out": None if out is None else str(out),
+        "limit": limit,
+        "seed": seed,
+    }
+    typed = {name: value for name, value in options.items() if value is not None}
+    asked: RunSettings = merged([settings, from_record], typed)
     with working("reproducing"):
         from lens_steer.cli.reproduce import reproduce as run
-        from lens_steer.cli.source import ModelSource
 
-        source = ModelSource(model, device, dtype, device_map, prepend_bos)
-        result = run(source, data or [], out, limit=limit, seed=seed, command=command, progress=True)
-        summary = _short(result.summary())
-    _console().print(_table(summary, "Matching rate on test items, at the point chosen on validation"))
-    _console().print(f"figures, data and run.json in {out}/  ({_seconds(began)})", highlight=False, markup=False)
+        outcome = run(
+            asked,
+            command=command,
+            progress=True,
+            fresh=fresh,
+            agree=lambda plan, left_out: _agreed(plan, left_out, dry_run, yes),
+        )
+    if not outcome.ran:
+        raise typer.Exit(0)
+    summary = outcome.out / "summary.csv"
+    if summary.is_file():
+        table = _short(pd.read_csv(summary))
+        _console().print(_table(table, "Test items, at the point chosen on validation"))
+    for name, why in outcome.failed.items():
+        _console().print(f"{name} failed: {why}", highlight=False, markup=False)
+    _console().print(
+        f"figures, data and run.json in {outcome.out}/  ({_seconds(began)})", highlight=False, markup=False
+    )
+    raise typer.Exit(1 if outcome.failed else 0)
 
 
 @app.command()
@@ -299,6 +384,32 @@ def main() -> None:
         raise SystemExit(2) from error
 
 
+def _agreed(planned: "RunPlan", left_out: Mapping[str, str], dry_run: bool, yes: bool) -> bool:
+    """Prints the plan; whether it is to be run. Asks above one hour, on a terminal."""
+    from lens_steer.experiments.plan import clock
+
+    plan = planned.plan
+    rows = [
+        {
+            "study": study.name,
+            "configurations": study.work.configurations,
+            "token-layers": f"{study.work.token_blocks / 1e6:.2f} million",
+            "time": clock(study.seconds),
+        }
+        for study in plan.studies
+    ]
+    print_plan = Console(stderr=not dry_run, width=None if sys.stdout.isatty() else 160)
+    print_plan.print(_table(pd.DataFrame(rows), f"Plan: about {clock(plan.seconds)}, {planned.memory / 1e9:.1f} GB"))
+    said = [f"reduced: {words}" for words in plan.left_out] + [f"left out: {n} {why}" for n, why in left_out.items()]
+    if plan.seconds > ASKED and not (yes or dry_run) and not sys.stdin.isatty():
+        said.append("more than an hour, and nobody to ask: going on; --budget shortens it")
+    for line in said:
+        print_plan.print(line, highlight=False, markup=False)
+    if dry_run:
+        return False
+    return yes or plan.seconds <= ASKED or not sys.stdin.isatty() or typer.confirm("More than an hour; go on?")
+
+
 def _short(summary: pd.DataFrame) -> pd.DataFrame:
     """The summary of individual steering, narrow enough for a terminal of 80 columns."""
     strength = summary["strength"].map("{:g}".format)
@@ -316,6 +427,11 @@ def _numbers(words: str) -> list[float]:
         return [float(word) for word in words.split(",")]
     except ValueError as error:
         raise ScoreError(f"strengths {words!r}; give numbers separated by commas, such as 0.5,1,2.") from error
+
+
+def _both_signs(words: str) -> list[float]:
+    """Numbers separated by commas, of both signs."""
+    return sorted({sign * abs(strength) for strength in _numbers(words) for sign in (-1, 1)})
 
 
 def _seconds(began: float) -> str:

@@ -7,20 +7,26 @@ The splits are `train`, `validation` and `test`; files are split by content. Wha
 what gives its answers away is said on stderr.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from lens_steer.data.balance import imbalance
 from lens_steer.data.choices import ChoiceItem, MultipleChoiceItem
+from lens_steer.data.corpora import Corpus, split_documents
+from lens_steer.data.documents import read_documents
 from lens_steer.data.read import Reading, read
 from lens_steer.data.splits import SPLITS, Splits, split_items
 from lens_steer.errors import DataError
+from lens_steer.lab.corpora import WRITERS, lab_corpus
 from lens_steer.lab.items import open_items
 from lens_steer.lab.truth import BEHAVIOURS
 
 LAB_SIZES = {"train": 80, "validation": 20, "test": 30}
+LAB_DOCUMENTS = {"train": 60, "validation": 10, "test": 20}
+MOST_DOCUMENTS, LEAST_TEXTS, PASSAGE = 240, 12, 1200
+"""The most and fewest texts of one corpus, and the characters of a piece of a single long file."""
 EXCESS = 0.1
 """The least distance of a share of matching answers from chance that is worth a line."""
 
@@ -50,29 +56,74 @@ def lab_behaviours() -> dict[str, Splits]:
     return {name: _lab_splits(name) for name in BEHAVIOURS}
 
 
-def file_behaviours(paths: Sequence[Path], *, limit: int, seed: int) -> dict[str, Splits]:
-    """Behaviours from files of questions, one a file, named after it.
+def file_behaviours(files: Mapping[str, str | Path], *, limit: int, seed: int) -> dict[str, Splits]:
+    """Behaviours from files of questions.
 
     Args:
-        paths: files that `read` takes.
+        files: by behaviour; files that `read` takes.
         limit: the most items of one file; the first that many of the seed's order.
         seed: of the splits.
 
     Raises:
-        DataError: a file cannot be read, or two files have the same name.
+        DataError: a file cannot be read.
     """
     found: dict[str, Splits] = {}
-    for path in paths:
-        name = _name(path)
-        if name in found:
-            raise DataError(
-                f"two files are named {name!r}; behaviours are named after their files, so give each its own."
-            )
+    for name, path in files.items():
         splits = split_items(read_file(path).choices, seed=seed)
-        share = min(1.0, limit / sum(len(getattr(splits, split)) for split in SPLITS))
         whole = {split: getattr(splits, split) for split in SPLITS}
+        share = min(1.0, limit / sum(map(len, whole.values())))
         found[name] = Splits(**{split: rows[: max(2, int(len(rows) * share))] for split, rows in whole.items()})
     return found
+
+
+def file_corpora(paths: Mapping[str, Sequence[str]], *, seed: int) -> dict[str, Corpus]:
+    """Corpora from files, folders and globs; a passage of each text, 60 % to make vectors of, 10 % to choose on.
+
+    Args:
+        paths: by corpus. A folder stands for all files in it; a file of JSON lines has one text a line; a single plain
+            file is divided into passages.
+        seed: of the splits and passages.
+
+    Raises:
+        DataError: nothing is found, or too few different texts.
+    """
+    return {name: _corpus(name, entries, seed) for name, entries in paths.items()}
+
+
+def lab_corpora() -> dict[str, Corpus]:
+    """The corpora of the lab world: prose (`text`), code, Python and JavaScript."""
+    return {name: lab_corpus(name, **LAB_DOCUMENTS) for name in WRITERS}
+
+
+def _corpus(name: str, paths: Sequence[str], seed: int) -> Corpus:
+    texts: list[str] = []
+    for path in paths:
+        if Path(path).is_dir():
+            texts += read(path, pattern="**/*").texts()
+        else:
+            found = read_documents(path)
+            texts += _passages(found[0]) if len(found) == 1 else found
+    n = len({text for text in texts if text.strip()})
+    most = min(n, MOST_DOCUMENTS)
+    if n < LEAST_TEXTS:
+        raise DataError(
+            f"corpus {name!r}: {n} different texts in {', '.join(paths)}; give at least {LEAST_TEXTS}, as files of a "
+            "folder, as lines of a .jsonl file, or in one longer file."
+        )
+    chosen = max(2, most // 6)
+    tested = max(4, most // 4)
+    sizes = (most - chosen - tested, chosen, tested)
+    return split_documents(name, texts, sizes, seed, near=None)
+
+
+def _passages(text: str) -> list[str]:
+    """A long text in pieces that end with a line or, in long lines, a word."""
+    pieces, rest = [], text
+    while len(rest) > PASSAGE:
+        end = max(rest.rfind("\n", PASSAGE // 2, PASSAGE), rest.rfind(" ", PASSAGE // 2, PASSAGE)) + 1 or PASSAGE
+        pieces.append(rest[:end])
+        rest = rest[end:]
+    return [*pieces, rest]
 
 
 def read_items(data: str, split: str) -> tuple[str, tuple[ChoiceItem, ...]]:

@@ -64,6 +64,10 @@ class Tables:
         """The names of the tables."""
         return tuple(field.name for field in fields(cls) if field.name != "facts")
 
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The tables by name, which is that of their file."""
+        return {name: getattr(self, name) for name in self.names()}
+
     def save(self, folder: str | Path) -> list[Path]:
         """Writes one file per frame; `load` reads them back.
 
@@ -74,8 +78,8 @@ class Tables:
             The paths written.
         """
         return [
-            save_table(Path(folder) / f"{name}.csv", f"{self.kind} {name}", getattr(self, name), dict(self.facts))
-            for name in self.names()
+            save_table(Path(folder) / f"{name}.csv", f"{self.kind} {name}", frame, dict(self.facts))
+            for name, frame in self.tables().items()
         ]
 
     @classmethod

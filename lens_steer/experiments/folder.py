@@ -74,7 +74,7 @@ def read_results(folder: str | Path) -> ResultFolder:
         raise FormatError(
             f"{folder}: holds no results ({RECORD}, tables or figures); give a folder that lens-steer reproduce wrote."
         )
-    record = _read_record(record_path) if record_path.exists() else {}
+    record = read_record(record_path) if record_path.exists() else {}
     return ResultFolder(
         folder=folder,
         record=record,
@@ -116,6 +116,24 @@ def read_table(path: Path) -> ResultTable:
     return ResultTable(path=path, frame=pd.read_csv(io.StringIO(text), keep_default_na=True), facts={})
 
 
+def read_record(path: Path) -> Mapping[str, Any]:
+    """Reads the record of a run.
+
+    Args:
+        path: of a `run.json`.
+
+    Raises:
+        FormatError: it is truncated or not a record.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{path}: truncated or not JSON ({error}); run what wrote it again.") from error
+    if not isinstance(record, dict) or not isinstance(record.get("written", {}), dict):
+        raise FormatError(f"{path}: not the record of a run; expected an object whose 'written' names files.")
+    return record
+
+
 def _left_by_a_run(name: Path) -> bool:
     """Whether a file, by its path below the folder, is a result."""
     return name.suffix in KINDS and not any(part.startswith(".") or part == "checkpoint" for part in name.parts)
@@ -125,16 +143,6 @@ def _in_order(paths: Mapping[str, Path], record: Mapping[str, Any]) -> list[str]
     """What the run wrote in the order in which it did, then the rest."""
     written = [name for name in record.get("written", {}) if name in paths]
     return [*written, *(name for name in paths if name not in written)]
-
-
-def _read_record(path: Path) -> Mapping[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FormatError(f"{path}: truncated or not JSON ({error}); run what wrote it again.") from error
-    if not isinstance(record, dict) or not isinstance(record.get("written", {}), dict):
-        raise FormatError(f"{path}: not the record of a run; expected an object whose 'written' names files.")
-    return record
 
 
 def _read_figure(path: Path) -> bytes:

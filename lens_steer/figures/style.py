@@ -91,15 +91,21 @@ def save_figure(
         The three paths, or four. The same figure and data give the same bytes.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     image, page = folder / f"{name}.png", folder / f"{name}.pdf"
     with mpl.rc_context(STYLE):
-        figure.savefig(image, dpi=200, metadata={"Software": None})
-        figure.savefig(page, metadata={"CreationDate": None, "Producer": None})
+        write_whole(image, _drawn(figure, format="png", dpi=200, metadata={"Software": None}))
+        write_whole(page, _drawn(figure, format="pdf", metadata={"CreationDate": None, "Producer": None}))
     table = write_whole(folder / f"{name}.csv", data.to_csv(index=False, float_format="%.6g").encode())
     if not isinstance(figure, Figure) or figure.caption is None:
         return image, page, table
     return image, page, table, write_whole(folder / f"{name}.txt", figure.caption.text().encode())
+
+
+def _drawn(figure: matplotlib.figure.Figure, **how: Any) -> bytes:
+    """A figure as the bytes of a file."""
+    held = io.BytesIO()
+    figure.savefig(held, **how)
+    return held.getvalue()
 
 
 Rows = Any

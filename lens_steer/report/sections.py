@@ -23,7 +23,8 @@ DRAWINGS = 24
 """The most drawings of one table; a page of hundreds is slow, and no one looks at them."""
 FIRST = "summary.csv"
 """The table that is open when the page is opened."""
-OF_PROVENANCE = ("command", "model", "data", "files", "versions", "seconds")
+OF_PROVENANCE = ("command", "model", "data", "corpora", "files", "versions", "plan", "seconds")
+OF_PROGRESS = ("written", "done", "failed", "left_out")
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def tables(results: ResultFolder) -> list[FoundTable]:
 
 def protocol(results: ResultFolder) -> markup.Settings | None:
     """The settings of everything that was run."""
-    said = {key: value for key, value in results.record.items() if key not in (*OF_PROVENANCE, "written")}
+    said = {key: value for key, value in results.record.items() if key not in (*OF_PROVENANCE, *OF_PROGRESS)}
     found = markup.settings(said)
     return found if found.plain or found.nested else None
 
@@ -143,9 +144,15 @@ def provenance(results: ResultFolder) -> Provenance:
 
 
 def alarms(results: ResultFolder) -> list[tuple[str, list[str]]]:
-    """What is not as the run left it; at the top of the page."""
+    """What is unfinished, failed or left out, and what is not as the run left it; at the top of the page."""
+    record, found = results.record, []
+    if record.get("finished") is False:
+        found.append(("This run is unfinished; run its command again to go on. Finished so far", list(record["done"])))
+    for key, words in (("failed", "Failed"), ("left_out", "Left out")):
+        if record.get(key):
+            found.append((words, [f"{name}: {why}" for name, why in record[key].items()]))
     states = ((CHANGED, "Changed since the run wrote them"), (MISSING, "Written by the run, now missing"))
-    return [(words, names) for state, words in states if (names := results.of(state))]
+    return found + [(words, names) for state, words in states if (names := results.of(state))]
 
 
 TOKENS = "Tokens that each direction raises (blue) and lowers (red)"

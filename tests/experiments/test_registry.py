@@ -51,7 +51,7 @@ def test_no_two_studies_write_the_same_file_and_each_asks_its_own_tables() -> No
     for study in studies():
         for question in study.questions:
             folders = {str(Path(name).parent) for name in question.needs}
-            assert folders == {study.name if study.run else "."}
+            assert folders == {study.folder}
 
 
 def tables(model: Any, vector: SteeringVector) -> dict[str, Any]:

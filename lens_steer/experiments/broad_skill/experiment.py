@@ -86,6 +86,7 @@ class BroadSkill:
     max_tokens: int | None = 4096
     batch_size: int = 32
     resamples: int = 999
+    checkpoint: str | None = None
     seed: int = 0
 
 
@@ -189,7 +190,7 @@ def _evaluator(model: SteerableModel, corpora: Mapping[str, Corpus], split: str,
         model=model,
         corpora={name: getattr(corpus, split) for name, corpus in corpora.items()},
         neutral=settings.neutral,
-        options=ScoringOptions(batch_size=settings.batch_size),
+        options=ScoringOptions(batch_size=settings.batch_size, checkpoint=settings.checkpoint),
         max_tokens=settings.max_tokens,
     )
 
@@ -303,7 +304,7 @@ def _facts(model: SteerableModel, corpora: Mapping[str, Corpus], settings: Broad
     """What holds for all frames: settings, model, documents, libraries."""
     sizes = {name: {split: len(getattr(corpus, split)) for split in SPLITS} for name, corpus in corpora.items()}
     return {
-        "settings": asdict(settings),
+        "settings": asdict(settings) | {"checkpoint": None},
         "model": fingerprint(model).to_dict(),
         "corpora": {name: {"hash": corpus.hash, **sizes[name]} for name, corpus in corpora.items()},
         "versions": versions(),

@@ -62,7 +62,7 @@ class CollapseCheck:
     `n_random` is the number of random directions, `temperature` that of the continuations.
     """
 
-    site: str
+    site: str = ""
     strengths: tuple[float | int, ...] = (-8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8)
     positions: str = "all"
     scale: Scale = "raw"

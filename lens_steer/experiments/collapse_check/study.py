@@ -1,35 +1,80 @@
-"""Collapse as a study: one behaviour's vector on the lab, at its chosen site and at all tokens."""
+"""Collapse as a study: one behaviour's vector, at its chosen site and at all tokens.
 
-from dataclasses import replace
+The behaviour is the one that is steered best, the prompts are the first words of documents and the questions' stems,
+unless the settings of the run say otherwise.
+"""
+
+from dataclasses import dataclass, fields, replace
 
 from lens_steer.experiments.collapse_check import CollapseCheck, CollapseResult, check_collapse
 from lens_steer.experiments.collapse_check.figures import collapse_diagnostics
 from lens_steer.experiments.collapse_check.verdict import QUESTION
-from lens_steer.experiments.study import LabContext, Study
-from lens_steer.lab.corpora import lab_corpus
+from lens_steer.experiments.plan import Extent, Sizes, Work, every_second
+from lens_steer.experiments.study import Needs, Setup, Study, StudyContext
 
-LAB = CollapseCheck(site="", strengths=(-4, -3, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4), new_tokens=24)
-"""Without its site, which individual steering chooses."""
+PROMPT_WORDS, PROMPTS_EACH = 6, 4
 
-BEHAVIOUR, PROMPT_WORDS, PROMPTS_EACH = "sycophancy", 6, 4
+
+@dataclass(frozen=True, kw_only=True)
+class CollapseStudy(CollapseCheck):
+    """The check, with whose vector is looked at and which corpora begin the prompts (all where there are none)."""
+
+    behaviour: str = ""
+    corpora: tuple[str, ...] = ()
+
+
+LAB = Setup(
+    settings=CollapseStudy(
+        behaviour="sycophancy",
+        corpora=("text", "python", "javascript"),
+        strengths=(-4, -3, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4),
+        new_tokens=24,
+    )
+)
 """Unsteered, the answers of the other behaviours lean to one letter, close to the limit of the collapse rule."""
 
 
-def run(context: LabContext) -> CollapseResult:
+def run(context: StudyContext) -> CollapseResult:
     """Looks for collapse along the behaviour's vector."""
-    found = context.individual
-    settings = replace(LAB, site=str(found.points[BEHAVIOUR].site), seed=context.seed)
-    corpora = [lab_corpus(skill, 1, 1, PROMPTS_EACH) for skill in ("text", "python", "javascript")]
-    begun = [" ".join(document.split(" ")[:PROMPT_WORDS]) for corpus in corpora for document in corpus.test]
-    begun += [item.stem for item in context.behaviours[BEHAVIOUR].validation[:PROMPTS_EACH]]
-    prompts, items = tuple(dict.fromkeys(begun)), context.behaviours[BEHAVIOUR].test
-    return check_collapse(context.model, found.vectors[BEHAVIOUR], items, prompts, settings, context.progress)
+    found, given = context.individual, context.settings
+    name = given.behaviour or context.steered
+    plain = {field.name: getattr(given, field.name) for field in fields(CollapseCheck)}
+    settings = replace(CollapseCheck(**plain), site=given.site or str(found.points[name].site))
+    corpora = [context.corpora[corpus] for corpus in given.corpora or context.corpora]
+    documents = [document for corpus in corpora for document in corpus.test[:PROMPTS_EACH]]
+    begun = [" ".join(document.split(" ")[:PROMPT_WORDS]) for document in documents]
+    stems = context.behaviours[name].validation[: PROMPTS_EACH if corpora else 3 * PROMPTS_EACH]
+    prompts = tuple(dict.fromkeys([*begun, *(item.stem for item in stems)]))
+    items = context.behaviours[name].test
+    return check_collapse(context.model, found.vectors[name], items, prompts, settings, context.progress)
+
+
+def work(settings: CollapseStudy, extent: Extent) -> Work:
+    """Questions asked and prompts continued, at every strength of the vector and of each random direction."""
+    longest = max((sum(rows["test"]) for rows in extent.prompts.values()), default=0)
+    n, corpora = len(settings.strengths), len(settings.corpora or extent.documents)
+    n *= 1 + settings.n_random
+    asked = extent.asked(float(longest), settings.positions, [extent.n_layers], n)
+    prompts = PROMPTS_EACH * (corpora + 1) if corpora else 3 * PROMPTS_EACH
+    return asked + Work({"generated": float(n * prompts * settings.new_tokens)})
+
+
+def reduced(settings: CollapseStudy, sizes: Sizes) -> CollapseStudy:
+    """Fewer strengths."""
+    return replace(settings, strengths=every_second(settings.strengths)) if sizes.coarse else settings
 
 
 STUDY = Study(
     name="collapse",
     title="collapse",
     run=run,
+    setup=Setup(settings=CollapseStudy(strengths=(-4, -3, -2, -1, -0.5, 0, 0.5, 1, 2, 3, 4), new_tokens=24)),
+    lab=LAB,
+    needs=Needs(behaviours=1),
+    work=work,
+    reduced=reduced,
+    result=CollapseResult,
+    after_individual=True,
     figures={"collapse": (collapse_diagnostics, lambda result: (result.strengths, result.thresholds))},
     questions=(QUESTION,),
 )

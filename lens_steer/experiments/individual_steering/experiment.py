@@ -19,12 +19,14 @@ study. Behaviours are any choice items.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
+from lens_steer._util.files import write_whole
 from lens_steer._util.progress import track
 from lens_steer.analysis.geometry import cosine_map
 from lens_steer.analysis.lens import vector_lens
@@ -59,7 +61,8 @@ class Individual:
     `places` is how many pairs of site and rule are swept with the controls, those at which any vector goes furthest:
     at the middle strength on the first `screened` validation items (`exact`), or by the slope at strength 0 on as many
     (`first_order`, one forward and one backward pass for all sites and vectors). `mapped` sweeps the vector alone at
-    all places too, for the map of layers and strengths.
+    all places too, for the map of layers and strengths. `checkpoint` is a folder in which activations and finished
+    passes are kept, so that a run that was ended goes on.
     """
 
     sites: str | tuple[str, ...] = "resid_post@*"
@@ -77,6 +80,7 @@ class Individual:
     scoring: Scoring = "letter"
     chat: bool = False
     batch_size: int = 64
+    checkpoint: str | None = None
     seed: int = 0
 
 
@@ -100,6 +104,27 @@ class IndividualResult:
     answers: pd.DataFrame
     cosines: pd.DataFrame
     lens: pd.DataFrame
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The tables that are saved, by the name of their file."""
+        return {"test_answers": self.answers, "summary": self.summary(), "chosen": self.chosen}
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Writes the summary, the chosen points of all vectors, the test answers and the vectors.
+
+        Args:
+            folder: created where it does not exist.
+
+        Returns:
+            The paths written.
+        """
+        written = [
+            write_whole(Path(folder) / f"{name}.csv", frame.to_csv(index=False, float_format="%.6g").encode())
+            for name, frame in self.tables().items()
+        ]
+        vectors = self.vectors.items()
+        return written + [vector.save(Path(folder) / "vectors" / f"{name}.safetensors") for name, vector in vectors]
 
     def summary(self) -> pd.DataFrame:
         """One row a behaviour: its point; the effect on test items with its interval and p; rates at -s, 0 and +s."""
@@ -171,6 +196,7 @@ def individual_steering(
         answers=answers,
         cosines=_cosines(used, points),
         lens=_lens(model, used, points, settings.lens_tokens),
+        facts=asdict(settings) | {"checkpoint": None},
     )
 
 
@@ -235,7 +261,7 @@ def p_value(chosen: pd.DataFrame) -> float:
 def _extracted(model: SteerableModel, name: str, splits: Splits, settings: Individual) -> SteeringVector:
     """The vector of a behaviour, of its training items."""
     contrast = contrast_from_choices(name, splits.train, settings.template, settings.answer)
-    return extract(model, contrast, sites=settings.sites, batch_size=settings.batch_size)
+    return extract(model, contrast, sites=settings.sites, batch_size=settings.batch_size, cache=settings.checkpoint)
 
 
 def _places(
@@ -336,7 +362,11 @@ def _relative_norm(vector: SteeringVector, scale: Scale, point: OperatingPoint) 
 
 def _options(settings: Individual) -> ScoringOptions:
     return ScoringOptions(
-        template=settings.template, scoring=settings.scoring, chat=settings.chat, batch_size=settings.batch_size
+        template=settings.template,
+        scoring=settings.scoring,
+        chat=settings.chat,
+        batch_size=settings.batch_size,
+        checkpoint=settings.checkpoint,
     )
 
 

@@ -1,12 +1,63 @@
-"""Individual steering as a study: its figures and its question. The command `reproduce` runs it before all others."""
+"""Individual steering as a study: each behaviour by a vector of its own; the other studies take its vectors and points.
+
+On any model and data the position rules are all tokens of the prompt, and its last one, which is cheap to steer.
+"""
+
+from dataclasses import replace
 
 from lens_steer import figures
+from lens_steer.experiments.individual_steering import Individual, IndividualResult, individual_steering
 from lens_steer.experiments.individual_steering.verdict import QUESTION
-from lens_steer.experiments.study import Study
+from lens_steer.experiments.plan import Extent, Sizes, Work, every_second
+from lens_steer.experiments.study import Needs, Setup, Study, StudyContext
+
+LAB = Setup(settings=Individual())
+
+
+def run(context: StudyContext) -> IndividualResult:
+    """Steers each behaviour."""
+    return individual_steering(context.model, context.behaviours, context.settings, progress=context.progress)
+
+
+def work(settings: Individual, extent: Extent) -> Work:
+    """Extraction, screening, the sweep of all vectors at the screened places, the map, and the test."""
+    pool, rules, blocks = 1 + settings.n_random, settings.positions, extent.blocks(settings.sites)
+    n, total = len(settings.strengths), extent.read(extent.tokens("train"))
+    validation, test = extent.tokens("validation"), extent.tokens("test")
+    most = max((len(rows["validation"]) for rows in extent.prompts.values()), default=1)
+    few = validation * min(1.0, settings.screened / max(most, 1))
+    for rule in rules:
+        if settings.screening == "first_order":
+            total += Work({"gradient": few * extent.n_layers})
+        else:
+            total += extent.asked(few, rule, blocks, 2 * pool)
+        total += extent.asked(validation, rule, blocks, n) if settings.mapped else Work()
+        places = [extent.middle] * -(-settings.places // len(rules))
+        total += extent.asked(validation, rule, places, n * pool)
+        total += extent.asked(test, rule, [extent.middle], (n + 2) * pool // len(rules))
+    return total
+
+
+def reduced(settings: Individual, sizes: Sizes) -> Individual:
+    """Fewer sites, strengths and rules."""
+    return replace(
+        settings,
+        screening="first_order" if sizes.ranked else settings.screening,
+        mapped=settings.mapped and sizes.mapped,
+        strengths=every_second(settings.strengths) if sizes.coarse else settings.strengths,
+        positions=(sizes.rule,) if sizes.rule in settings.positions else settings.positions,
+    )
+
 
 STUDY = Study(
     name="individual",
     title="individual steering",
+    run=run,
+    setup=Setup(settings=Individual(positions=("all", "last"))),
+    lab=LAB,
+    needs=Needs(behaviours=1),
+    work=work,
+    reduced=reduced,
     figures={
         "steering_curves": (figures.steering_curves, lambda result: (result.curves,)),
         "layer_strength_map": (figures.layer_strength_map, lambda result: (result.validation,)),

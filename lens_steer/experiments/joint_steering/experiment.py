@@ -58,8 +58,8 @@ class JointSteering:
     behaviours are steered one by one to measure how they affect each other.
     """
 
-    site: str
-    places: Mapping[str, str]
+    site: str = ""
+    places: Mapping[str, str] = field(default_factory=dict)
     targets: Mapping[str, float] = field(default_factory=dict)
     strengths: tuple[float | int, ...] = (0, 0.125, 0.25, 0.5, 1, 2, 4)
     positions: str = "all"
@@ -74,6 +74,7 @@ class JointSteering:
     batch_size: int = 64
     max_tokens: int | None = None
     resamples: int = 999
+    checkpoint: str | None = None
     seed: int = 0
 
 
@@ -183,7 +184,11 @@ def _evaluator(
         items={name: getattr(splits, split) for name, splits in behaviours.items()},
         corpora={"text": getattr(texts, split)},
         options=ScoringOptions(
-            template=settings.template, scoring=settings.scoring, chat=settings.chat, batch_size=settings.batch_size
+            template=settings.template,
+            scoring=settings.scoring,
+            chat=settings.chat,
+            batch_size=settings.batch_size,
+            checkpoint=settings.checkpoint,
         ),
         max_tokens=settings.max_tokens,
     )
@@ -267,7 +272,7 @@ def _facts(
     """What holds for all frames: settings, model, data, libraries."""
     sizes = {name: {split: len(getattr(splits, split)) for split in SPLITS} for name, splits in behaviours.items()}
     return {
-        "settings": asdict(settings),
+        "settings": asdict(settings) | {"checkpoint": None},
         "model": fingerprint(model).to_dict(),
         "data": {name: {"splits": splits.hash, **sizes[name]} for name, splits in behaviours.items()},
         "texts": texts.hash,

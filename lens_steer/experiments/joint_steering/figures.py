@@ -221,7 +221,7 @@ def interference_matrices(pairs: pd.DataFrame, agreement: pd.DataFrame, where: s
 
     Args:
         pairs: `interference` of `JointResult`.
-        agreement: of `JointResult`.
+        agreement: of `JointResult`; without rows where there are two behaviours only.
         where: `combined` (one site) or `simultaneous` (a site each).
 
     Returns:
@@ -233,7 +233,7 @@ def interference_matrices(pairs: pd.DataFrame, agreement: pd.DataFrame, where: s
         MismatchError: results of different models.
     """
     rows = drawable(pairs, PAIRS)[lambda frame: frame["where"] == where]
-    agreement = drawable(agreement, AGREEMENT)
+    agreement = drawable(agreement, AGREEMENT) if len(agreement) else agreement
     if rows.empty:
         raise ScoreError(f"no pairs of {where!r}; those that are there: {', '.join(pairs['where'].unique())}.")
     names = list(rows["steered"].unique())

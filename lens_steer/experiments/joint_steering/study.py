@@ -1,4 +1,4 @@
-"""Joint steering as a study: all behaviours of the lab at once, at the sites that individual steering chose.
+"""Joint steering as a study: all behaviours at once, at the sites that individual steering chose.
 
 Combined steering is at the site at which most behaviours were steered best. Simultaneous steering is at consecutive
 layers from there on, in the order of the behaviours, which is arbitrary here as it was in the paper.
@@ -6,7 +6,6 @@ layers from there on, in the order of the behaviours, which is arbitrary here as
 
 from dataclasses import replace
 
-from lens_steer.errors import SiteError
 from lens_steer.experiments.joint_steering import JointResult, JointSteering, joint_steering
 from lens_steer.experiments.joint_steering.figures import (
     combined_bars,
@@ -17,32 +16,62 @@ from lens_steer.experiments.joint_steering.figures import (
     simultaneous_curve,
 )
 from lens_steer.experiments.joint_steering.verdict import INTERFERENCE, SCHEMES
-from lens_steer.experiments.study import LabContext, Study
+from lens_steer.experiments.plan import Extent, Sizes, Work, every_second
+from lens_steer.experiments.study import Needs, Setup, Study, StudyContext
 
-LAB = JointSteering(site="", places={}, strengths=(0, 0.125, 0.25, 0.5, 1, 2), n_random=6, max_tokens=128)
-"""Without its sites, which individual steering chooses."""
+LAB = Setup(
+    settings=JointSteering(strengths=(0, 0.125, 0.25, 0.5, 1, 2), n_random=6, max_tokens=128),
+    items={"validation": 8, "test": 12},
+    documents={"train": 1, "validation": 5, "test": 8},
+)
+"""Every configuration is measured on all behaviours and on neutral text, so there are few items and texts."""
+SETUP = replace(LAB, items={"validation": 12, "test": 20}, documents={"train": 1, "validation": 5, "test": 10})
+ROOTS, CHOSEN, N_SCHEMES = 5, 3, 8
 
 
-def run(context: LabContext) -> JointResult:
+def run(context: StudyContext) -> JointResult:
     """Steers all behaviours at once, in every scheme.
 
     Raises:
         SiteError: the vectors have fewer sites than there are behaviours.
     """
-    (site, positions), vectors = context.place, context.individual.vectors
-    sites = [str(place) for place in next(iter(vectors.values())).sites]
-    first = min(sites.index(site), len(sites) - len(vectors))
-    if first < 0:
-        raise SiteError(f"{len(sites)} sites for {len(vectors)} behaviours; simultaneous steering needs one for each.")
-    places = dict(zip(vectors, sites[first:], strict=False))
-    settings = replace(LAB, site=site, places=places, positions=positions, seed=context.seed)
-    return joint_steering(context.model, vectors, context.fewer, context.texts, settings)
+    (site, positions), vectors, given = context.place, context.individual.vectors, context.settings
+    places = given.places or dict(zip(vectors, context.consecutive(len(vectors)), strict=True))
+    settings = replace(given, site=given.site or site, places=places, positions=positions)
+    return joint_steering(context.model, vectors, context.equal, context.texts, settings)
+
+
+def work(settings: JointSteering, extent: Extent) -> Work:
+    """Each behaviour alone and every scheme, both ways, over the grid; points at equal KL; the test; interference."""
+    n, names, total = len(settings.strengths) - 1, list(extent.prompts), Work()
+    neutral, cut, middle = (extent.neutral,), settings.max_tokens, [extent.middle]
+    for name in names:
+        total += extent.asked(extent.tokens("validation", (name,)), settings.positions, middle, 2 * n)
+        total += extent.texts("validation", neutral, middle, 2 * (n + ROOTS), cut)
+    total += extent.asked(extent.tokens("validation"), settings.positions, middle, 2 * N_SCHEMES * n)
+    total += extent.texts("validation", neutral, middle, 2 * N_SCHEMES * (n + ROOTS), cut)
+    points = 2 * (2 * len(names) + CHOSEN * N_SCHEMES + n)
+    total += extent.texts("test", neutral, middle, points, cut)
+    tested = points + 2 * (2 + settings.n_random) * len(names)
+    return total + extent.asked(extent.tokens("test"), settings.positions, middle, tested)
+
+
+def reduced(settings: JointSteering, sizes: Sizes) -> JointSteering:
+    """Fewer strengths."""
+    return replace(settings, strengths=every_second(settings.strengths)) if sizes.coarse else settings
 
 
 STUDY = Study(
     name="joint",
     title="joint steering",
     run=run,
+    setup=SETUP,
+    lab=LAB,
+    needs=Needs(behaviours=2, neutral=True),
+    work=work,
+    reduced=reduced,
+    result=JointResult,
+    after_individual=True,
     figures={
         "individual_bars": (individual_bars, lambda result: (result.configurations,)),
         "combined_bars": (combined_bars, lambda result: (result.configurations,)),

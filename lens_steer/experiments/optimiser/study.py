@@ -1,25 +1,61 @@
-"""The optimiser as a study: sites and strengths that add all behaviours of the lab, beside the published schemes."""
+"""The optimiser as a study: sites and strengths that add all behaviours, beside the published schemes.
+
+On any model it looks at consecutive sites around the one at which most behaviours were steered best.
+"""
 
 from dataclasses import replace
 from typing import Any
 
 from lens_steer.experiments.optimiser import Optimise, OptimiseResult, optimise_assignment
 from lens_steer.experiments.optimiser.figures import pareto_front
+from lens_steer.experiments.optimiser.search import SLOPE_COST
 from lens_steer.experiments.optimiser.verdict import QUESTION
-from lens_steer.experiments.study import LabContext, Study
+from lens_steer.experiments.plan import Extent, Sizes, Work
+from lens_steer.experiments.study import Needs, Setup, Study, StudyContext
 
-LAB = Optimise(
-    sites="resid_post@0:5", schemes=("simultaneous", "combined"), configurations=50, n_random=20, max_tokens=128
+LAB = Setup(
+    settings=Optimise(
+        sites="resid_post@0:5", schemes=("simultaneous", "combined"), configurations=50, n_random=20, max_tokens=128
+    ),
+    items={"validation": 8, "test": 12},
+    documents={"train": 1, "validation": 5, "test": 8},
 )
+SETUP = Setup(
+    settings=replace(LAB.settings, sites=""),
+    items={"validation": 12, "test": 20},
+    documents={"train": 1, "validation": 5, "test": 10},
+)
+"""Without its sites, which individual steering chooses."""
+SITES, FEWEST, TESTED = 5, 20, 10
 
 
-def run(context: LabContext) -> OptimiseResult:
+def run(context: StudyContext) -> OptimiseResult:
     """Looks for the assignment that adds all behaviours within the budget."""
-    settings = replace(LAB, positions=context.place[1], seed=context.seed)
-    targets, vectors = dict.fromkeys(context.behaviours, 1), context.individual.vectors
+    given, vectors = context.settings, context.individual.vectors
+    sites = given.sites or tuple(context.consecutive(max(SITES, len(vectors))))
+    settings = replace(given, sites=sites, positions=context.place[1])
+    targets = dict.fromkeys(context.behaviours, 1)
     return optimise_assignment(
-        context.model, vectors, context.fewer, context.texts, targets, settings, context.progress
+        context.model, vectors, context.equal, context.texts, targets, settings, context.progress
     )
+
+
+def work(settings: Optimise, extent: Extent) -> Work:
+    """The configurations of the search and of each scheme on validation, slopes, and what is chosen on test."""
+    searches, middle, neutral = 1 + len(settings.schemes), [extent.middle], (extent.neutral,)
+    n, slopes = searches * settings.configurations, settings.configurations / (2 * SLOPE_COST)
+    validation, tested = extent.tokens("validation"), searches * TESTED + settings.n_random
+    total = extent.asked(validation, settings.positions, middle, n)
+    total += Work({"gradient": slopes * validation * extent.n_layers})
+    total += extent.texts("validation", neutral, middle, n, settings.max_tokens)
+    total += extent.asked(extent.tokens("test"), settings.positions, middle, tested)
+    return total + extent.texts("test", neutral, middle, tested, settings.max_tokens)
+
+
+def reduced(settings: Optimise, sizes: Sizes) -> Optimise:
+    """Half as many configurations."""
+    fewer = min(settings.configurations, max(FEWEST, settings.configurations // 2))
+    return replace(settings, configurations=fewer) if sizes.coarse else settings
 
 
 def _arguments(result: Any) -> tuple[Any, ...]:
@@ -31,6 +67,13 @@ STUDY = Study(
     name="optimiser",
     title="optimiser",
     run=run,
+    setup=SETUP,
+    lab=LAB,
+    needs=Needs(behaviours=2, neutral=True),
+    work=work,
+    reduced=reduced,
+    result=OptimiseResult,
+    after_individual=True,
     figures={"pareto_front": (pareto_front, _arguments)},
     questions=(QUESTION,),
 )

@@ -44,10 +44,10 @@ class VectorAnalysis:
     `sites` are those at which lenses and cosines read it. Texts are steered at all tokens with `text_strength`.
     """
 
-    site: str
-    strength: float
-    positions: str
-    sites: tuple[str, ...]
+    site: str = ""
+    strength: float = 0.0
+    positions: str = ""
+    sites: tuple[str, ...] = ()
     scale: Scale = "raw"
     text_strength: float = 0.5
     k: int = 8

@@ -1,34 +1,80 @@
-"""Vector analysis as a study: one behaviour's vector on the lab, at the point at which it steers."""
+"""Vector analysis as a study: one behaviour's vector, at the point at which it steers.
+
+The behaviour is the one that is steered best, and it is read at four layers, evenly spaced, and at its chosen site,
+unless the settings of the run say otherwise.
+"""
+
+from dataclasses import dataclass, fields, replace
 
 from lens_steer import figures
-from lens_steer.experiments.study import LabContext, Study
+from lens_steer.experiments.plan import Extent, Work
+from lens_steer.experiments.study import Needs, Setup, Study, StudyContext
 from lens_steer.experiments.vector_analysis import VectorAnalysis, VectorAnalysisResult, analyse_vector
 from lens_steer.experiments.vector_analysis.verdict import QUESTION
-from lens_steer.figures.style import DOUBLE_COLUMN
-from lens_steer.lab.corpora import lab_corpus
+from lens_steer.figures.style import DOUBLE_COLUMN, evenly
+from lens_steer.hooks.sites import Site
+from lens_steer.vector import SteeringVector
 
-BEHAVIOUR, SITES = "myopic", ("resid_post@0", "resid_post@3", "resid_post@6", "resid_post@7")
-TEXTS = 8
+SITES = 4
 
 
-def run(context: LabContext) -> VectorAnalysisResult:
+@dataclass(frozen=True, kw_only=True)
+class AnalysisStudy(VectorAnalysis):
+    """The analysis, with whose vector is analysed."""
+
+    behaviour: str = ""
+
+
+LAB = Setup(
+    settings=AnalysisStudy(behaviour="myopic", sites=("resid_post@0", "resid_post@3", "resid_post@6", "resid_post@7")),
+    documents={"train": 1, "validation": 1, "test": 8},
+)
+SETUP = Setup(settings=AnalysisStudy(), items={"test": 20}, documents={"train": 1, "validation": 1, "test": 8})
+
+
+def run(context: StudyContext) -> VectorAnalysisResult:
     """Analyses the behaviour's vector at the point that individual steering chose."""
-    point, vectors = context.individual.points[BEHAVIOUR], context.individual.vectors
-    settings = VectorAnalysis(
-        site=str(point.site),
-        strength=point.strength,
-        positions=str(point.positions),
-        sites=SITES,
-        seed=context.seed,
+    given, vectors = context.settings, context.individual.vectors
+    name = given.behaviour or context.steered
+    point = context.individual.points[name]
+    plain = {field.name: getattr(given, field.name) for field in fields(VectorAnalysis)}
+    settings = replace(
+        VectorAnalysis(**plain),
+        site=given.site or str(point.site),
+        strength=given.strength or point.strength,
+        positions=given.positions or str(point.positions),
+        sites=given.sites or _read_at(point.site, vectors[name]),
     )
-    items, texts = context.behaviours[BEHAVIOUR].test, lab_corpus("text", 1, 1, TEXTS).test
-    return analyse_vector(context.model, BEHAVIOUR, vectors, items, texts, settings)
+    items, texts = context.behaviours[name].test, context.texts.test
+    return analyse_vector(context.model, name, vectors, items, texts, settings)
+
+
+def work(settings: VectorAnalysis, extent: Extent) -> Work:
+    """Answers patched component by component and without heads, lenses in contexts, and texts followed."""
+    longest = max((sum(rows["test"]) for rows in extent.prompts.values()), default=0)
+    components = (extent.n_heads + 1) * extent.middle
+    asked = extent.asked(float(longest), "all", [extent.n_layers], round(components) + 2 * settings.n_random + 4)
+    tokens = float(sum(extent.documents[extent.neutral]["test"]))
+    lens = tokens * extent.n_layers * (2 + settings.n_random)
+    return asked + Work({"read": 2 * lens, "gradient": lens})
+
+
+def _read_at(site: Site, vector: SteeringVector) -> tuple[str, ...]:
+    """The chosen site among evenly spaced ones of its kind, in order."""
+    alike = [one for one in vector.sites if one.kind == site.kind]
+    return tuple(str(one) for one in sorted({site, *evenly(alike, SITES)}))
 
 
 STUDY = Study(
     name="vector_analysis",
     title="vector analysis",
     run=run,
+    setup=SETUP,
+    lab=LAB,
+    needs=Needs(behaviours=1, neutral=True),
+    work=work,
+    result=VectorAnalysisResult,
+    after_individual=True,
     figures={
         "lens_panel": (figures.lens_panel, lambda result: (result.tokens,)),
         "lens_agreement": (figures.agreement_curves, lambda result: (result.agreement,)),

@@ -1,0 +1,203 @@
+"""How long a model and its data are, and how fast this machine runs them: what plans are made of.
+
+    asked RULE    [t(n configurations at the middle block) - t(unsteered)] / (tokens x blocks x n)
+    texts         [t(one at the middle block) - t(one at the last)] / (tokens x blocks)
+    predicted     [t(one at the last) - t(unsteered)] / tokens
+    gradient      t(forward and backward) / (tokens x blocks)        read    t(forward that records) / (tokens x blocks)
+    generated     t(a few tokens) / tokens
+
+A few questions and documents are forwarded once each; the numbers that they give are not used.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from lens_steer.data.choices import ChoiceItem
+from lens_steer.data.corpora import Corpus
+from lens_steer.data.splits import SPLITS, Splits
+from lens_steer.evaluation.score import ScoringOptions, score_grid
+from lens_steer.evaluation.side_effects import side_effect_grid
+from lens_steer.evaluation.sweep import first_order
+from lens_steer.experiments.plan import Extent
+from lens_steer.extraction.record import record
+from lens_steer.generation import Decoding, generate
+from lens_steer.hooks import Intervention
+from lens_steer.hooks.sites import Site
+from lens_steer.model import SteerableModel, dtype_of, fingerprint, tokenize
+from lens_steer.vector import SteeringVector
+
+QUESTIONS, DOCUMENTS, MOST_TOKENS, NEW_TOKENS = 4, 3, 128, 3
+LONG = 1.0
+"""Seconds of one configuration above which a full pass, which is faster for each, is not tried."""
+BACKWARD = 3
+"""A forward and a backward pass in forward passes, where there are no questions to measure it on."""
+LEAST = 1e-9
+"""Seconds that nothing is faster than, so that noise does not make work free."""
+
+
+def extent_of(
+    model: SteerableModel,
+    behaviours: Mapping[str, Splits],
+    corpora: Mapping[str, Corpus],
+    neutral: str,
+    asking: ScoringOptions,
+) -> Extent:
+    """The size of a model and the lengths of the data.
+
+    Args:
+        model: a loaded model.
+        behaviours: items in three splits.
+        corpora: documents in three splits.
+        neutral: the corpus on which side effects are measured.
+        asking: how questions are asked.
+    """
+    prompts = {
+        name: {split: _asked_lengths(model, getattr(splits, split), asking) for split in SPLITS}
+        for name, splits in behaviours.items()
+    }
+    documents = {
+        name: {split: _lengths(model, getattr(corpus, split)) for split in SPLITS} for name, corpus in corpora.items()
+    }
+    return Extent(
+        n_layers=int(model.cfg.n_layers),
+        n_heads=int(model.cfg.n_heads),
+        prompts=prompts,
+        documents=documents,
+        neutral=neutral,
+    )
+
+
+def measure_speed(
+    model: SteerableModel,
+    items: Sequence[ChoiceItem],
+    documents: Sequence[str],
+    rules: Sequence[str],
+    asking: ScoringOptions,
+) -> dict[str, float]:
+    """Seconds for one unit of each kind of work, on a few questions and documents.
+
+    Args:
+        model: a loaded model.
+        items: questions, of which the first few are asked; none, and nothing is asked.
+        documents: of which the first few are predicted; none, and no texts are.
+        rules: the position rules to be asked.
+        asking: how questions are asked.
+
+    Returns:
+        Seconds by kind.
+    """
+    n_layers = int(model.cfg.n_layers)
+    middle, last = f"resid_post@{n_layers // 2}", f"resid_post@{n_layers - 1}"
+    speed: dict[str, float] = {}
+    if items:
+        speed |= _of_questions(model, items[:QUESTIONS], middle, rules, asking)
+    if documents:
+        speed |= _of_documents(model, documents[:DOCUMENTS], middle, last)
+    return speed
+
+
+def memory_bytes(model: SteerableModel, extent: Extent, rows: int) -> int:
+    """What the weights take, and the activations, keys and values of one pass of so many rows.
+
+    Args:
+        model: a loaded model.
+        extent: the lengths of the data.
+        rows: in one pass.
+    """
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    size = getattr(torch, dtype_of(model)).itemsize
+    asked = [n // 2 for splits in extent.prompts.values() for split in splits.values() for n in split]
+    read = [min(MOST_TOKENS, n) for splits in extent.documents.values() for split in splits.values() for n in split]
+    longest = max([*asked, *read])
+    kept = longest * rows * int(model.cfg.d_model) * size
+    return weights + kept * (2 * extent.n_layers + 8)
+
+
+def _of_questions(
+    model: SteerableModel, items: Sequence[ChoiceItem], middle: str, rules: Sequence[str], options: ScoringOptions
+) -> dict[str, float]:
+    """Questions asked by each rule, read, with gradients, and continued."""
+    prompts = options.prepare(model, items)
+    tokens, n_layers = sum(map(len, prompts.rows)), int(model.cfg.n_layers)
+    behind = max(n_layers - n_layers // 2 - 1, 1)
+    speed: dict[str, float] = {}
+    score_grid(model, prompts, [_edits(model, middle, "last")], options)
+    plain = _timed(lambda: score_grid(model, prompts, [], options))
+    for rule in rules:
+        for n in (1, max(options.batch_size // len(prompts.rows), 1)):
+            edits = [_edits(model, middle, rule, seed) for seed in range(n)]
+            took = _timed(lambda edits=edits: score_grid(model, prompts, edits, options)) - plain
+            speed[f"asked {rule}"] = max(took / (n * tokens * behind), LEAST)
+            if took > LONG:
+                break
+    reading = [f"resid_post@{layer}" for layer in range(n_layers)]
+    sites = [Site.parse(name) for name in reading]
+    rows = [list(row) for row in prompts.rows]
+    speed["read"] = _timed(lambda: [*record(model, rows, sites, "last")]) / (tokens * n_layers)
+    vector = _random(model, middle)
+    speed["gradient"] = _timed(lambda: first_order(model, [vector], items, options=options)) / (tokens * n_layers)
+    stems = [f"{item.stem} {option}" for item in items for option in (item.matching, item.other, "Yes")]
+    decoding = Decoding(max_new_tokens=NEW_TOKENS, stop_at_eos=False)
+    edits = _edits(model, middle, "all")
+    written = _timed(lambda: generate(model, stems, edits, decoding, record=True))
+    return speed | {"generated": written / (NEW_TOKENS * len(stems))}
+
+
+def _of_documents(model: SteerableModel, documents: Sequence[str], middle: str, last: str) -> dict[str, float]:
+    """Documents predicted: the blocks, and the distributions over all tokens."""
+    tokens = sum(min(len(row), MOST_TOKENS) for row in tokenize(model, list(documents)))
+    n_layers = int(model.cfg.n_layers)
+    behind = max(n_layers - n_layers // 2 - 1, 1)
+
+    def took(*sites: str) -> float:
+        configurations = [_edits(model, site, "all") for site in sites]
+        return _timed(lambda: side_effect_grid(model, documents, configurations, None, MOST_TOKENS))
+
+    plain, late, both = took(), took(last), took(last, middle)
+    predicted = max((late - plain) / tokens, LEAST)
+    blocks = max((both - late - (late - plain)) / (tokens * behind), LEAST)
+    found = {"predicted": predicted, "texts": blocks}
+    return found | {"read": plain / (tokens * n_layers), "gradient": BACKWARD * plain / (tokens * n_layers)}
+
+
+def _edits(model: SteerableModel, site: str, rule: str, seed: int = 0) -> list[Intervention]:
+    """A small random edit."""
+    return [Intervention.of(_random(model, site, seed), site, 0.1, "raw", rule)]
+
+
+def _random(model: SteerableModel, site: str, seed: int = 0) -> SteeringVector:
+    direction = torch.randn(
+        int(model.cfg.d_model), generator=torch.Generator().manual_seed(seed), device="cpu", dtype=torch.float32
+    )
+    return SteeringVector(
+        name=f"measured {seed}",
+        directions={Site.parse(site): direction},
+        method="random",
+        position="last",
+        data_hash="",
+        n_positive=1,
+        n_negative=1,
+        activation_norms={Site.parse(site): 1.0},
+        fingerprint=fingerprint(model),
+    )
+
+
+def _asked_lengths(model: SteerableModel, items: Sequence[ChoiceItem], asking: ScoringOptions) -> tuple[int, ...]:
+    """Tokens of all rows in which each item is asked."""
+    rows = [len(row) for row in asking.prepare(model, items).rows]
+    each = len(rows) // len(items)
+    return tuple(sum(rows[place : place + each]) for place in range(0, len(rows), each))
+
+
+def _lengths(model: SteerableModel, texts: Sequence[str]) -> tuple[int, ...]:
+    return tuple(map(len, tokenize(model, list(texts)))) if texts else ()
+
+
+def _timed(run: Callable[[], Any]) -> float:
+    """The seconds that something takes."""
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began

@@ -1,0 +1,81 @@
+"""Small data, and the settings with which every study runs on them in seconds."""
+
+import json
+from pathlib import Path
+
+from lens_steer.data.splits import SPLITS
+from lens_steer.lab.corpora import lab_corpus
+from lens_steer.lab.items import open_items
+
+QUICK = """
+limit = 40
+only = []
+
+[individual]
+sites = ["resid_post@0:3"]
+strengths = [-1, 1]
+positions = ["all"]
+n_random = 1
+screened = 2
+lens_tokens = 2
+items = {train = 8, validation = 2, test = 3}
+
+[broad]
+strengths = [0, 4]
+sites = "resid_post@1"
+readings = ["corrected"]
+n_random = 1
+max_tokens = 24
+resamples = 9
+documents = {train = 4, validation = 2, test = 2}
+
+[collapse]
+strengths = [-2, 0, 2]
+new_tokens = 4
+resamples = 9
+items = {test = 2}
+
+[joint]
+strengths = [0, 1]
+n_random = 1
+resamples = 9
+max_tokens = 16
+items = {validation = 2, test = 2}
+documents = {validation = 2, test = 2}
+
+[optimiser]
+sites = "resid_post@0:2"
+schemes = ["simultaneous"]
+configurations = 14
+n_random = 1
+resamples = 9
+max_tokens = 16
+items = {validation = 2, test = 2}
+documents = {validation = 2, test = 2}
+
+[vector_analysis]
+n_random = 1
+n_heads = 1
+items = {test = 2}
+documents = {test = 4}
+"""
+
+
+def write_data(folder: Path) -> list[str]:
+    """Two files of questions, two folders of texts and the settings; the options that name them."""
+    for name in ("myopic", "agreeableness"):
+        items = [item for split in SPLITS for item in open_items(name, 14, split=split)]  # type: ignore[arg-type]
+        rows = [
+            {"question": i.stem, "answer_matching_behavior": i.matching, "answer_not_matching_behavior": i.other}
+            for i in items
+        ]
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    for name in ("text", "python"):
+        (folder / name).mkdir()
+        corpus = lab_corpus(name, 10, 5, 5)
+        for number, document in enumerate([*corpus.train, *corpus.validation, *corpus.test]):
+            (folder / name / f"{number:02}.txt").write_text(document, encoding="utf-8")
+    (folder / "quick.toml").write_text(QUICK, encoding="utf-8")
+    options = ["--settings", folder / "quick.toml", "--data", folder / "myopic.jsonl"]
+    options += ["--data", f"agree={folder / 'agreeableness.jsonl'}", "--text", f"neutral={folder / 'text'}"]
+    return [str(option) for option in [*options, "--text", f"python={folder / 'python'}/*.txt"]]
