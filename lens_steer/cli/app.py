@@ -33,6 +33,7 @@ lab = typer.Typer(no_args_is_help=True, help="Check the lab model: a small model
 app.add_typer(lab, name="lab")
 
 DATA = "A behaviour of the lab model (lab:myopic) or a file of questions (docs/formats.md). "
+CHOOSE = "The point is chosen on #validation, or on #train where that is appended, and reported on the test items."
 SPLIT = "Append #train, #validation, #test or #all to choose the items; the default is {}."
 MODEL = typer.Option(
     help="'lab' (the model in the package), a folder in Hugging Face format, a .gguf file, a name on the Hub, or "
@@ -120,7 +121,7 @@ def extract(
 @app.command()
 def sweep(
     vector: Annotated[Path, typer.Option(help="File of the vector.")],
-    data: Annotated[str, typer.Option(help=DATA + SPLIT.format("#validation"))],
+    data: Annotated[str, typer.Option(help=DATA + CHOOSE)],
     out: Annotated[
         Path, typer.Option(help="Folder of the results and of the checkpoint of an interrupted sweep.", file_okay=False)
     ],
@@ -146,7 +147,7 @@ def sweep(
     scoring: Scoring = "letter",
     chat: Chat = False,
 ) -> None:
-    """Score choice items at every site and strength of a vector; run it again to continue an interrupted sweep."""
+    """Sweep the sites and strengths of a vector, choose a point, report it on test items; run again to continue."""
     began, grid = time.monotonic(), _numbers(strengths)
     with working("sweeping a vector"):
         from lens_steer.cli.runs import sweep_to_folder
@@ -155,12 +156,13 @@ def sweep(
 
         source = ModelSource(model, device, dtype, device_map, prepend_bos)
         options = ScoringOptions(scoring=scoring, chat=chat, progress=True)
-        result, chosen = sweep_to_folder(source, vector, data, out, sites or [], grid, positions, scale, options)
-        summary = result.summary()
-    here = summary[summary["site"] == str(chosen.site)]
+        result, chosen, tested = sweep_to_folder(
+            source, vector, data, out, sites or [], grid, positions, scale, options
+        )
+        summary = tested.summary()
     columns = ["strength", "logit_difference", "low", "high", "matching_rate", "position_bias", "answer_probability"]
     columns += ["modal_letter_share" if scoring == "letter" else "modal_text_share", "collapsed"]
-    _console().print(_table(pd.DataFrame(here[columns]), f"{result.vector} at {chosen.site}"))
+    _console().print(_table(pd.DataFrame(summary[columns]), f"{result.vector} at {chosen.site}, test items"))
     best = "the best valid point" if chosen.valid else "no point is valid; the best of the collapsed ones"
     said = f"{best}: strength {chosen.strength:g} at {chosen.site}\n"
     said += f"{len(result.sites)} sites ({result.path}), figures and tables in {out}/  ({_seconds(began)})"

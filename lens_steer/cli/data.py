@@ -139,23 +139,65 @@ def read_items(data: str, split: str) -> tuple[str, tuple[ChoiceItem, ...]]:
     Raises:
         DataError: no such behaviour, split or file, or the split is empty.
     """
+    place, split = split_of(data, split)
+    name, splits = read_splits(place)
+    return name, _taken(data, splits, split)
+
+
+def read_to_choose(data: str) -> tuple[str, tuple[ChoiceItem, ...], tuple[ChoiceItem, ...]]:
+    """The items on which something is chosen, and the test items on which what was chosen is reported.
+
+    Args:
+        data: as for `read_items`; the validation split where none is named.
+
+    Returns:
+        The behaviour's name, the items to choose on, and the test items.
+
+    Raises:
+        DataError: as `read_items`; or the split named holds the test items.
+    """
+    place, split = split_of(data, "validation")
+    if split in ("test", "all"):
+        raise DataError(
+            f"{data!r}: nothing is chosen on test items, on which the choice is reported; give #validation or #train."
+        )
+    name, splits = read_splits(place)
+    return name, _taken(data, splits, split), _taken(data, splits, "test")
+
+
+def split_of(data: str, split: str) -> tuple[str, str]:
+    """An argument of the command line without its split, and the split; the one given where it names none.
+
+    Raises:
+        DataError: there is no such split.
+    """
     place, _, named = data.partition("#")
-    split = named or split
-    if split not in (*SPLITS, "all"):
-        raise DataError(f"{data!r}: there is no split {split!r}; give one of {', '.join(SPLITS)}, all.")
-    if place.startswith("lab:"):
-        name = place.removeprefix("lab:")
-        if name not in BEHAVIOURS:
-            raise DataError(f"{data!r}: the lab has no behaviour {name!r}; give one of {', '.join(BEHAVIOURS)}.")
-        splits = _lab_splits(name)
-        items = (*splits.train, *splits.validation, *splits.test)
-    else:
-        name, items = _name(Path(place)), read_file(place).choices
-        splits = split_items(items)
-    found = items if split == "all" else getattr(splits, split)
+    if (named or split) not in (*SPLITS, "all"):
+        raise DataError(f"{data!r}: there is no split {named!r}; give one of {', '.join(SPLITS)}, all.")
+    return place, named or split
+
+
+def read_splits(place: str) -> tuple[str, Splits]:
+    """The name and the splits of a behaviour of the lab, or of a file of questions.
+
+    Raises:
+        DataError: no such behaviour or file.
+    """
+    if not place.startswith("lab:"):
+        return _name(Path(place)), split_items(read_file(place).choices)
+    name = place.removeprefix("lab:")
+    if name not in BEHAVIOURS:
+        raise DataError(f"{place!r}: the lab has no behaviour {name!r}; give one of {', '.join(BEHAVIOURS)}.")
+    return name, _lab_splits(name)
+
+
+def _taken(data: str, splits: Splits, split: str) -> tuple[ChoiceItem, ...]:
+    """The items of a split, or of all."""
+    whole = {name: getattr(splits, name) for name in SPLITS}
+    found = tuple(item for items in whole.values() for item in items) if split == "all" else whole[split]
     if not found:
         raise DataError(f"{data!r}: the split {split!r} is empty; give a file with more items, or '#all'.")
-    return name, tuple(found)
+    return found
 
 
 def _lab_splits(name: str) -> Splits:

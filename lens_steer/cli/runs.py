@@ -14,7 +14,7 @@ import pandas as pd
 
 from lens_steer import figures
 from lens_steer._util.files import write_whole
-from lens_steer.cli.data import read_items
+from lens_steer.cli.data import read_items, read_to_choose
 from lens_steer.cli.source import ModelSource
 from lens_steer.data.balance import balanced, option_contrast
 from lens_steer.data.contrast import contrast_from_choices
@@ -94,15 +94,16 @@ def sweep_to_folder(
     positions: str = "all",
     scale: Scale = "raw",
     options: ScoringOptions | None = None,
-) -> tuple[SweepResult, OperatingPoint]:
-    """Sweeps a vector over a behaviour's items and saves the results; an interrupted sweep continues where it stopped.
+) -> tuple[SweepResult, OperatingPoint, SweepResult]:
+    """Sweeps a vector over items, chooses a point, and reports it on test items; goes on where it was interrupted.
 
     Args:
         source: the model.
         vector_file: a vector of that model.
-        data: as `read_items` reads it; its validation split where none is named.
+        data: as `read_to_choose` reads it; the point is chosen on its validation split where none is named.
         out: folder of `sweep.csv` (one row for each site, strength, item and order), `summary.csv`, the figures
-            `layer_strength_map` and `steering_curves` with their data, `run.json`, and the checkpoint.
+            `layer_strength_map`, and `steering_curves` of the chosen site on test items, with their data, `run.json`,
+            and the checkpoint.
         sites: as `parse_sites` reads them; the vector's own where there are none.
         strengths: in units of the scale; both signs of each, and 0, are swept.
         positions: which tokens of the prompt are edited.
@@ -110,10 +111,10 @@ def sweep_to_folder(
         options: how items are asked; the checkpoint is that of the folder.
 
     Returns:
-        The sweep, and its best operating point.
+        The sweep on which the point was chosen, the point, and the sweep of its site on test items.
     """
     load_vector(vector_file)
-    name, items = read_items(data, "validation")
+    name, items, reported = read_to_choose(data)
     model = source.load()
     vector = load_vector(vector_file, model)
     grid = sorted({sign * abs(strength) for strength in strengths for sign in (-1, 1)})
@@ -125,7 +126,8 @@ def sweep_to_folder(
     write_whole(out / "summary.csv", summary.to_csv(index=False, float_format="%.6g").encode())
     configurations = _by_panel(name, result, summary)
     figures.save_figure(figures.layer_strength_map(configurations), configurations, out, "layer_strength_map")
-    curve = pd.DataFrame(summary[summary["site"] == str(chosen.site)]).assign(behaviour=name, vector="steering")
+    tested = sweep(model, vector, reported, [chosen.site], grid, positions, scale, options)
+    curve = tested.figure_frame().assign(behaviour=name, vector="steering")
     figures.save_figure(figures.steering_curves(curve), curve, out, "steering_curves")
     record = {
         "settings": {"data": data, "sites": list(map(str, result.sites)), "strengths": list(result.strengths)},
@@ -136,12 +138,13 @@ def sweep_to_folder(
         "chat": options.chat,
         "vector": {"name": vector.name, "method": vector.method, "data_hash": vector.data_hash},
         "items": len(items),
+        "test_items": len(reported),
         "model": fingerprint(model).to_dict(),
         "chosen": {"site": str(chosen.site), "strength": chosen.strength, "valid": chosen.valid},
         "versions": versions(),
     }
     write_whole(out / "run.json", (json.dumps(record, indent=1, default=str) + "\n").encode())
-    return result, chosen
+    return result, chosen, tested
 
 
 def _by_panel(name: str, result: SweepResult, summary: pd.DataFrame) -> pd.DataFrame:

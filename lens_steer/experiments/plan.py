@@ -6,11 +6,13 @@
 
     read       tokens x blocks whose activations are read           gradient   tokens x blocks, forward and backward
     asked RULE tokens x blocks behind the site, for each question and configuration that edits the tokens of RULE
+    plain      tokens x blocks of questions asked unsteered
     texts      tokens x blocks behind the site, of documents        predicted  tokens whose whole distribution is read
     generated  tokens                                               overhead   configurations: summaries, intervals
 
-A budget takes the steps of `ladder` one after another until the estimate fits into `SHARE` of it. The steps and their
-order are fixed, so a larger budget never leaves less.
+A budget takes the steps of `ladder` one after another until the estimate fits into `SHARE` of it; where none fits, the
+last study is left out, and the steps are tried anew. The order is fixed: a larger budget never leaves fewer studies,
+and with the same studies never less.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -44,7 +46,9 @@ class Work:
     @property
     def token_blocks(self) -> float:
         """Tokens times blocks, of every kind that is counted in them."""
-        return sum(n for kind, n in self.amounts.items() if kind.split()[0] in ("read", "asked", "texts", "gradient"))
+        return sum(
+            n for kind, n in self.amounts.items() if kind.split()[0] in ("read", "plain", "asked", "texts", "gradient")
+        )
 
     def seconds(self, speed: Mapping[str, float]) -> float:
         """The time that it takes.
@@ -97,8 +101,8 @@ class Extent:
 
     def asked(self, tokens: float | int, rule: str, blocks: Sequence[float | int], times: int = 1) -> Work:
         """Questions of so many tokens under `times` configurations for each site, and once unsteered."""
-        amount = tokens * (self.n_layers + times * sum(blocks))
-        return Work({f"asked {rule}": amount}, times * len(blocks))
+        amounts = {"plain": tokens * self.n_layers, f"asked {rule}": tokens * times * sum(blocks)}
+        return Work(amounts, times * len(blocks))
 
     def texts(
         self, split: str, corpora: Iterable[str], blocks: Sequence[float | int], times: int = 1, most: int | None = None
@@ -142,12 +146,11 @@ Step = tuple[str, Mapping[str, Any]]
 """What is said of a reduction, and the sizes that it changes."""
 
 
-def ladder(rule: str, studies: int) -> list[Step]:
+def ladder(rule: str) -> list[Step]:
     """The reductions in the order in which a budget takes them.
 
     Args:
         rule: the position rule that is cheapest to ask.
-        studies: how many there are.
     """
     steps: list[Step] = [
         ("sites are screened by their slopes at strength 0, from one forward and backward pass", {"ranked": True}),
@@ -160,7 +163,7 @@ def ladder(rule: str, studies: int) -> list[Step]:
             (f"at most {items} test items a behaviour and {documents} test documents a corpus, half as many to choose "
              "on", {"items": items, "documents": documents})
         )  # fmt: skip
-    return steps + [(f"the first {n} of {studies} studies", {"studies": n}) for n in range(studies - 1, 0, -1)]
+    return steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,16 +212,18 @@ def make_plan(
     """
     rules = {kind.removeprefix("asked "): each for kind, each in speed.items() if kind.startswith("asked ")}
     rule = min(rules, key=lambda name: rules[name]) if rules else "last"
-    sizes, said = Sizes(), dict[str, str]()
-    plan = plan_at(works, speed, sizes, [*said.values()])
-    for words, change in ladder(rule, len(works)):
-        if budget is None or plan.seconds + spent <= SHARE * budget:
-            return plan
-        sizes = replace(sizes, **change)
-        said[next(iter(change))] = words
-        plan = plan_at(works, speed, sizes, [*said.values()])
-    if budget is None or plan.seconds + spent <= SHARE * budget:
+    plan = plan_at(works, speed, Sizes())
+    if budget is None:
         return plan
+    for n in range(len(works), 0, -1):
+        sizes = Sizes(studies=None if n == len(works) else n)
+        said = {} if n == len(works) else {"studies": f"only the first {n} of {len(works)} studies"}
+        for words, change in (("", {}), *ladder(rule)):
+            sizes = replace(sizes, **change)
+            said |= {next(iter(change)): words} if change else {}
+            plan = plan_at(works, speed, sizes, [*said.values()])
+            if plan.seconds + spent <= SHARE * budget:
+                return plan
     least = (plan.seconds + spent) / SHARE
     raise BudgetError(
         f"a budget of {clock(budget)}; the least plan ({plan.studies[0].name} only, {LEAST_ITEMS} test items) needs "

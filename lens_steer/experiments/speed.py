@@ -1,5 +1,6 @@
 """How long a model and its data are, and how fast this machine runs them: what plans are made of.
 
+    plain         t(unsteered) / (tokens x blocks)
     asked RULE    [t(n configurations at the middle block) - t(unsteered)] / (tokens x blocks x n)
     texts         [t(one at the middle block) - t(one at the last)] / (tokens x blocks)
     predicted     [t(one at the last) - t(unsteered)] / tokens
@@ -123,9 +124,9 @@ def _of_questions(
     prompts = options.prepare(model, items)
     tokens, n_layers = sum(map(len, prompts.rows)), int(model.cfg.n_layers)
     behind = max(n_layers - n_layers // 2 - 1, 1)
-    speed: dict[str, float] = {}
     score_grid(model, prompts, [_edits(model, middle, "last")], options)
     plain = _timed(lambda: score_grid(model, prompts, [], options))
+    speed = {"plain": plain / (tokens * n_layers)}
     for rule in rules:
         for n in (1, max(options.batch_size // len(prompts.rows), 1)):
             edits = [_edits(model, middle, rule, seed) for seed in range(n)]

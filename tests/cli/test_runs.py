@@ -71,8 +71,14 @@ def test_a_sweep_writes_its_rows_figures_and_provenance(files: dict[str, Path], 
     configurations = pd.read_csv(tmp_path / "layer_strength_map.csv")
     assert list(dict.fromkeys(configurations["behaviour"])) == ["my_coins resid_post", "my_coins z.0", "my_coins z.1"]
     assert [rows["chosen"].tolist().count(True) for _, rows in configurations.groupby("behaviour")] == [1, 1, 1]
+    curve = pd.read_csv(tmp_path / "steering_curves.csv")
+    assert set(curve["n"]) == {10} and curve["site"].nunique() == 1, "the curve is of test items, at the point"
     record = json.loads((tmp_path / "run.json").read_text())
-    assert record["path"] == "reused" and record["items"] == 2 and record["model"]["name"] == "tiny-llama"
+    assert (
+        record["path"] == "reused"
+        and (record["items"], record["test_items"]) == (2, 10)
+        and record["model"]["name"] == "tiny-llama"
+    )
 
 
 def test_a_sweep_that_was_ended_goes_on_and_writes_the_same_bytes(
@@ -121,6 +127,8 @@ def test_items_are_named_by_behaviour_or_file_and_split(tmp_path: Path) -> None:
     [
         (("--data", "lab:greed"), DataError, "the lab has no behaviour 'greed'; give one of"),
         (("--data", "lab:myopic#tset"), DataError, "there is no split 'tset'"),
+        (("--data", "lab:myopic#test"), DataError, "nothing is chosen on test items"),
+        (("--data", "lab:myopic#all"), DataError, "nothing is chosen on test items"),
         (("--data", "missing.jsonl"), DataError, "cannot be read"),
         (("--strengths", "1;2"), ScoreError, "give numbers separated by commas"),
         (("--strengths", "nan"), ScoreError, "give finite numbers"),
