@@ -311,7 +311,8 @@ def test_a_model_whose_weights_were_made_in_inference_mode_is_refused_where_grad
 ) -> None:
     with torch.inference_mode():
         loaded = load_model(llama_folder)
-        own: Any = LlamaForCausalLM(loaded.original_model.config).eval()
+        config: Any = loaded.original_model.config
+        own: Any = LlamaForCausalLM(config).eval()
         wrapped = load_model(own, tokenizer=loaded.tokenizer)
     extract_optimised(loaded, contrast, "resid_post@1", Descent(steps=1))
     with pytest.raises(ArgumentError, match=r"weights were made inside torch.inference_mode\(\)"):

@@ -10,6 +10,7 @@ letters follow the place alone; the text of an option has no place. `evaluation.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -125,7 +126,7 @@ class ChoiceScores:
         here = self.scores[:, torch.arange(orders, device="cpu"), first]
         return float((here - (self.scores.sum(dim=2) - here) / (k - 1)).double().mean())
 
-    @property
+    @cached_property
     def shared_texts(self) -> bool:
         """Whether all items have the same options, such as Yes and No, in whatever roles."""
         return len({tuple(sorted(entry)) for entry in self.options}) == 1 and len(self.items) > 1
@@ -133,12 +134,19 @@ class ChoiceScores:
     @property
     def collapse(self) -> Collapse:
         """The collapse rule's verdict on these answers."""
-        texts = None
+        return self.collapse_of(range(len(self.items)))
+
+    def collapse_of(self, items: Sequence[int]) -> Collapse:
+        """The collapse rule's verdict on the answers to some items, which may be drawn more than once."""
+        texts, rows = None, list(items)
         if self.shared_texts:
-            said = [own[i] for own, row in zip(self.options, self.chosen.tolist(), strict=True) for i in row]
-            texts = (said, [own[0] for own in self.options for _ in range(self.chosen.shape[1])])
+            chosen = self.chosen.tolist()
+            texts = (
+                [self.options[i][j] for i in rows for j in chosen[i]],
+                [self.options[i][0] for i in rows for _ in chosen[i]],
+            )
         if self.by_letter:
-            return collapse(self.chosen_place, self.answer_probability, self.faulty, texts)
+            return collapse(self.chosen_place[rows], self.answer_probability[rows], self.faulty[rows], texts)
         return collapse(None, None, None, texts)
 
     @property

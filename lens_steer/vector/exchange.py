@@ -147,7 +147,7 @@ def import_tensor(
     numbering: Numbering,
     holders: Mapping[str, str] = NO_HOLDERS,
 ) -> SteeringVector:
-    """Reads a vector from a tensor `[layers, d_model]` that `torch.save` wrote; no code of the file is run.
+    """Reads a vector from a tensor that `torch.save` wrote, of all layers or of one; no code of the file is run.
 
     In Transformers, `hidden_states[0]` are the embeddings and `hidden_states[i]` is the output of block i-1, but the
     last one has also passed the final norm and is not a site of the residual stream. Set that row to zero unless it was
@@ -156,8 +156,10 @@ def import_tensor(
     Args:
         path: the file.
         model: the model of the vector; it is not recorded in the file.
-        activation_norms: the median activation norm at each site of the tensor.
-        numbering: whether row i is `hidden_states[i]` of Transformers, or the output of block i.
+        activation_norms: the median activation norm at each site of the tensor; for a file of one layer
+            (`vec_layer_13.pt`, as CAA publishes them) at the one site that it is of.
+        numbering: of the rows of all layers: whether row i is `hidden_states[i]` of Transformers, or the output of
+            block i.
         holders: classes that may contain the tensor, as for `read_rows`.
 
     Returns:
@@ -172,6 +174,13 @@ def import_tensor(
     sites = [Site("resid_post", layer) for layer in range(n_layers)]
     if numbering == "transformers":
         sites.insert(0, Site("resid_pre", 0))
+    if len(rows) == 1 < len(sites):
+        if len(activation_norms) != 1:
+            raise MismatchError(
+                f"{path} is of one layer, and norms of {len(activation_norms)} sites are given; give the norm of the "
+                "one site that it is of, such as {Site('resid_post', 13): 20.5}."
+            )
+        sites = list(activation_norms)
     if len(rows) != len(sites):
         raise MismatchError(
             f"{path} has {len(rows)} rows; numbering {numbering!r} means {len(sites)} on a model of {n_layers} layers "
@@ -182,7 +191,7 @@ def import_tensor(
 
 
 def read_rows(path: str | Path, holders: Mapping[str, str] = NO_HOLDERS) -> StoredRows:
-    """Reads a tensor `[layers, d_model]` that `torch.save` wrote, alone or as an attribute of a named class.
+    """Reads a tensor `[layers, d_model]` or `[d_model]` that `torch.save` wrote, alone or in a named class.
 
     Classes are never imported: an empty class without methods receives the attributes instead.
 
@@ -211,6 +220,8 @@ def read_rows(path: str | Path, holders: Mapping[str, str] = NO_HOLDERS) -> Stor
     attribute = next((holders[name] for name, stand_in in stand_ins.items() if type(found) is stand_in), None)
     beside = {} if attribute is None else dict(vars(found))
     rows = found if attribute is None else beside.pop(attribute, None)
+    if isinstance(rows, Tensor) and rows.ndim == 1:
+        rows = rows[None]
     if not isinstance(rows, Tensor) or rows.ndim != 2 or not rows.is_floating_point() or rows.layout != torch.strided:
         what = f"a {rows.dtype} tensor of shape {tuple(rows.shape)}" if isinstance(rows, Tensor) else f"{type(rows)}"
         raise FormatError(f"{path}: holds {what}; expected one floating-point tensor [layers, d_model]. {advice}")

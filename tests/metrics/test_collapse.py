@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lens_steer.errors import ScoreError
-from lens_steer.metrics.collapse import answer_margin, collapse, collapse_of_responses
+from lens_steer.metrics.collapse import collapse, collapse_of_responses
 
 FULL = torch.ones(10, 2)
 BY_CONTENT = torch.tensor([[True, False]]).expand(10, 2)
@@ -81,4 +81,5 @@ def test_stored_responses_are_judged_by_the_same_rule() -> None:
 def test_the_margin_is_above_0_exactly_where_the_rule_says_collapsed(share: float, mass: float) -> None:
     chosen = (torch.arange(200) < round(200 * share)).reshape(100, 2)
     scores = torch.full((100, 2), mass)
-    assert (answer_margin(chosen, scores) > 1e-12) == collapse(chosen, scores).collapsed
+    found = collapse(chosen, scores)
+    assert (found.margin > 0) == found.collapsed

@@ -274,3 +274,16 @@ def test_a_file_whose_instructions_are_damaged_is_read_or_refused_and_never_fail
         except FormatError:
             refused += 1
     assert refused > 200
+
+
+def test_a_tensor_of_one_layer_is_of_the_site_whose_norm_is_given(llama: Any, tmp_path: Path) -> None:
+    path, row = tmp_path / "vec_layer_1.pt", torch.randn(16, generator=torch.Generator().manual_seed(0))
+    torch.save(row, path)
+    site = Site("resid_post", 1)
+    found = import_tensor(path, llama, {site: 2.0}, "blocks")
+    assert found.sites == (site,) and torch.equal(found.at(site), row)
+    with pytest.raises(MismatchError, match="is of one layer, and norms of 2 sites are given"):
+        import_tensor(path, llama, {site: 2.0, Site("resid_post", 2): 2.0}, "blocks")
+    with pytest.raises(MismatchError, match="shape"):
+        torch.save(torch.ones(15), path)
+        import_tensor(path, llama, {site: 2.0}, "blocks")

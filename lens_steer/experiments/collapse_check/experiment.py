@@ -40,7 +40,6 @@ from lens_steer.evaluation.score import score_prompts
 from lens_steer.generation import Decoding, generate, prepare_rows
 from lens_steer.hooks import Intervention, Scale
 from lens_steer.metrics.collapse import (
-    answer_margin,
     collapse_threshold,
     entropy_summary,
     generation_collapse,
@@ -195,7 +194,6 @@ def _answers(
 ) -> tuple[dict[str, Any], Margin]:
     """The answer side of one strength, and its margin for any selection of the items."""
     scores = score_prompts(model, asked, edits)
-    first, mass, faulty = scores.chose_first, scores.answer_probability, scores.faulty
     found = scores.collapse
     row = {
         "matching_rate": float(scores.matches.double().mean()),
@@ -207,7 +205,7 @@ def _answers(
         "answers_collapsed": found.collapsed,
         "answers_reason": found.reason,
     }
-    return row, lambda items: answer_margin(first[items], mass[items], faulty[items])
+    return row, lambda items: scores.collapse_of(items).margin
 
 
 def _continuations(

@@ -4,7 +4,6 @@ from lens_steer.metrics.collapse.answers import ANSWER_PROBABILITY_LIMIT as ANSW
 from lens_steer.metrics.collapse.answers import FAULTY_LIMIT as FAULTY_LIMIT
 from lens_steer.metrics.collapse.answers import MODAL_LIMIT as MODAL_LIMIT
 from lens_steer.metrics.collapse.answers import Collapse as Collapse
-from lens_steer.metrics.collapse.answers import answer_margin as answer_margin
 from lens_steer.metrics.collapse.answers import collapse as collapse
 from lens_steer.metrics.collapse.answers import collapse_of_responses as collapse_of_responses
 from lens_steer.metrics.collapse.answers import entropy as entropy

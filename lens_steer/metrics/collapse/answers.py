@@ -24,6 +24,7 @@ from jaxtyping import Bool, Float, Shaped
 from scipy import stats
 from torch import Tensor
 
+from lens_steer._util.shown import shown
 from lens_steer.errors import ScoreError
 
 MODAL_LIMIT = 0.95
@@ -35,16 +36,20 @@ Texts = tuple[Sequence[str], Sequence[str]]
 """The text of every answer, and of every matching option, where all items have the same texts."""
 
 
+@shown()
 @dataclass(frozen=True, kw_only=True)
 class Collapse:
     """Result of the collapse rule; `reason` is empty where the answers have not collapsed.
 
+    `margin` is how far the numbers are over the limits that collapse them, the largest of share - limit and limit -
+    probability: above 0 exactly where the answers have collapsed, infinite where a score is not finite.
     `answer_entropy` and `gold_entropy` are in bits. What is unknown is NaN: `modal_letter_share`, `answer_entropy` and
     `mean_answer_probability` where texts were scored, `modal_text_share` where items have texts of their own,
     `faulty_share` where the most likely tokens are unknown.
     """
 
     collapsed: bool
+    margin: float
     modal_letter_share: float
     modal_text_share: float
     mean_answer_probability: float
@@ -113,54 +118,34 @@ def collapse_of_responses(responses: Sequence[str], gold: Sequence[str]) -> Coll
     return _judged(shares, 1 - faulty, faulty, entropy([count / n for count in Counter(gold).values()]))
 
 
-def answer_margin(
-    chosen: Shaped[Tensor, "item order"],
-    mass: Float[Tensor, "item order"],
-    faulty: Bool[Tensor, "item order"] | None = None,
-) -> float:
-    """The margin of the collapse rule over letters: above 0 exactly where `collapse` returns collapsed.
-
-        margin = max(modal share - 0.95, 0.5 - mean answer probability, faulty share - 0.05)
-
-    Infinite where a score is not finite. `collapse_threshold` interpolates it over the strength.
-    """
-    found = collapse(chosen, mass, faulty)
-    return _margin(found.modal_letter_share, found.mean_answer_probability, found.faulty_share)
-
-
 def entropy(shares: Sequence[float]) -> float:
     """The entropy of a distribution, in bits; shares of 0 contribute 0."""
     return float(stats.entropy(shares, base=2))
 
 
-def _margin(modal: float, mass: float, faulty: float) -> float:
-    if not math.isfinite(mass):
-        return math.inf
-    passed = max(modal - MODAL_LIMIT, ANSWER_PROBABILITY_LIMIT - mass)
-    return passed if math.isnan(faulty) else max(passed, faulty - FAULTY_LIMIT)
-
-
 def _judged(
-    shares: Sequence[float], mass: float | None, faulty: float, gold_entropy: float, texts: Texts | None = None
+    shares: Sequence[float], given: float | None, faulty: float, gold_entropy: float, texts: Texts | None = None
 ) -> Collapse:
     """Compares each number with its limit."""
+    known, mass = given is not None, math.nan if given is None else given
     modal, (said, matching) = max(shares), _modal_text(texts)
-    reason = ""
-    if mass is not None and not math.isfinite(mass):
-        reason = "scores are not finite"
-    elif mass is not None and mass < ANSWER_PROBABILITY_LIMIT:
-        reason = f"mean answer probability {mass:.3f} < {ANSWER_PROBABILITY_LIMIT}"
-    elif modal > MODAL_LIMIT:
-        reason = f"one letter in {modal:.3f} of the answers > {MODAL_LIMIT}"
-    elif said > MODAL_LIMIT >= matching:
-        reason = f"one text in {said:.3f} of the answers > {MODAL_LIMIT}"
-    elif faulty > FAULTY_LIMIT:
-        reason = f"no letter in {faulty:.3f} of the answers > {FAULTY_LIMIT}"
+    over = {
+        f"mean answer probability {mass:.3f} < {ANSWER_PROBABILITY_LIMIT}": ANSWER_PROBABILITY_LIMIT - mass,
+        f"one letter in {modal:.3f} of the answers > {MODAL_LIMIT}": modal - MODAL_LIMIT,
+        f"one text in {said:.3f} of the answers > {MODAL_LIMIT}": said - MODAL_LIMIT
+        if matching <= MODAL_LIMIT
+        else -1.0,
+        f"no letter in {faulty:.3f} of the answers > {FAULTY_LIMIT}": faulty - FAULTY_LIMIT,
+    }
+    if known and not math.isfinite(mass):
+        over = {"scores are not finite": math.inf}
+    reason = next((reason for reason, excess in over.items() if excess > 0), "")
     return Collapse(
         collapsed=bool(reason),
+        margin=max((excess for excess in over.values() if not math.isnan(excess)), default=math.nan),
         modal_letter_share=modal,
         modal_text_share=said,
-        mean_answer_probability=math.nan if mass is None else mass,
+        mean_answer_probability=mass,
         reason=reason,
         answer_entropy=entropy(shares),
         gold_entropy=gold_entropy,

@@ -78,7 +78,7 @@ def collapse_threshold(
     Args:
         strengths: of one sign, 0 first, growing in size.
         margins: function of item indices that returns the margin of those items at each strength, such as
-            `answer_margin`.
+            `Collapse.margin`.
         n_items: the number of items.
         confidence: between 0 and 1.
         resamples: the number of bootstrap resamples.
