@@ -178,7 +178,7 @@ def answered(rng: random.Random, question: Question, speaker: Speaker) -> str:
 
 def choice_text(stem: str, options: tuple[str, str], chosen: int) -> str:
     """An answered question in the package's default template, without a final line break."""
-    prompt = TEMPLATE.prompt.format(stem=stem, first=options[0], second=options[1])
+    prompt = TEMPLATE.write(stem, options)
     return prompt + TEMPLATE.answer.format(letter=TEMPLATE.letters[chosen], text=options[chosen])
 
 
