@@ -283,3 +283,9 @@ def test_bad_arguments_end_in_one_clear_line_and_no_traceback(arguments: list[st
 def test_the_summary_of_a_run_holds_rates(small: list[str], tmp_path: Path) -> None:
     assert invoke(*small, "--out", tmp_path).exit_code == 0
     assert pd.read_csv(tmp_path / "summary.csv")["unsteered"].between(0, 1).all()
+
+
+def test_the_results_of_the_first_version_are_written_over(small: list[str], tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"experiment": "individual steering", "written": {}}))
+    assert invoke(*small, "--out", tmp_path).exit_code == 0
+    assert json.loads((tmp_path / "run.json").read_text())["finished"]

@@ -31,7 +31,7 @@ class Record:
 
     @classmethod
     def open(cls, folder: Path, begun: dict[str, Any], fresh: bool) -> "Record":
-        """The record of a folder where it is of the same run, or a new one.
+        """The record of a folder where it is of the same run, or a new one; version 0.1.0's is written over.
 
         Args:
             folder: of the results.
@@ -46,6 +46,8 @@ class Record:
         if fresh or not path.is_file():
             return cls(folder, begun)
         earlier: Any = read_record(path)
+        if "done" not in earlier:
+            return cls(folder, begun)
         differing = list(_differing({k: earlier.get(k) for k in SAME}, {k: begun.get(k) for k in SAME}))
         if differing:
             said = "; ".join(differing[:4]) + (f"; and {len(differing) - 4} more" if len(differing) > 4 else "")
