@@ -25,6 +25,7 @@ from torch import Tensor
 from lens_steer._util.shown import shown
 from lens_steer.data.choices import ChoiceItem, ChoiceTemplate, MultipleChoiceItem
 from lens_steer.errors import OptionTokenError, ScoreError
+from lens_steer.evaluation.grid import followed_tokens
 from lens_steer.hooks import require_unsteered
 from lens_steer.model import SteerableModel, pad, pass_logits, tokenize
 from lens_steer.model.batching import length_buckets
@@ -258,9 +259,7 @@ def log_likelihoods(
         Sums over tokens, natural-log units.
     """
     tokens, mask = pad(model, [rows[index] for index in batch])
-    followed = torch.nn.functional.pad(mask[:, 1:], (0, 1)).bool()
-    first = torch.tensor([lengths[index] - 1 for index in batch], device=mask.device)
-    wanted = followed & (torch.arange(mask.shape[1], device=mask.device) >= first[:, None])
+    wanted = followed_tokens(mask, torch.tensor([lengths[index] - 1 for index in batch], device="cpu"))
     logits = pass_logits(model, tokens, mask, wanted, gradient=gradient, of=batch)
     of, positions = logits.of.tolist(), logits.positions.tolist()
     following = torch.tensor(

@@ -13,7 +13,8 @@ resampled. A collapsed configuration is a row like any other.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import pandas as pd
 import torch
@@ -209,6 +210,12 @@ class Evaluator:
         """The answers to all items, behaviour by behaviour."""
         n = len(next(iter(self.items.values())))
         return Answers(scores=tuple(scores.part(n * index, n * (index + 1)) for index in range(len(self.items))))
+
+
+def scoring_options(settings: Any) -> ScoringOptions:
+    """How a study's settings ask questions: those of their fields that `ScoringOptions` has too."""
+    shared = (field.name for field in fields(ScoringOptions) if hasattr(settings, field.name))
+    return ScoringOptions(**{name: getattr(settings, name) for name in shared})
 
 
 def with_interval(name: str, values: Float[Tensor, " item"], resamples: int, seed: int) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Many steered runs of the same sequences, exactly: what does not change between them is forwarded once."""
 
+from lens_steer.evaluation.grid.passes import followed_tokens as followed_tokens
 from lens_steer.evaluation.grid.plan import Configuration as Configuration
 from lens_steer.evaluation.grid.plan import of_prompt as of_prompt
 from lens_steer.evaluation.grid.run import GridOptions as GridOptions

@@ -167,15 +167,17 @@ class _Wanted:
     prompts: tuple[int, ...]
     begin: tuple[int, ...] = ()
 
-    def tokens(self, mask: Int[Tensor, "batch new"]) -> Bool[Tensor, "batch new"]:
+    def tokens(self, mask: Int[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos"]:
         """Those that another token follows; of continuations, from the last token of the prompt on."""
-        followed = torch.nn.functional.pad(mask[:, 1:], (0, 1)).bool()
-        if self.scored == "all":
-            return followed
-        first = (
-            torch.tensor(self.prompts, device="cpu") - 1 - (torch.tensor(self.begin, device="cpu") if self.begin else 0)
-        )
-        return followed & (torch.arange(mask.shape[1], device="cpu") >= first[:, None]).to(mask.device)
+        begin = torch.tensor(self.begin or (0,) * len(self.prompts), device="cpu")
+        first = torch.tensor(self.prompts, device="cpu") - 1 if self.scored == "continuation" else begin
+        return followed_tokens(mask, first - begin)
+
+
+def followed_tokens(mask: Int[Tensor, "batch pos"], first: Int[Tensor, " batch"]) -> Bool[Tensor, "batch pos"]:
+    """The tokens of a right-padded batch that another token follows, in each row from its `first` on."""
+    followed = torch.nn.functional.pad(mask[:, 1:], (0, 1)).bool()
+    return followed & (torch.arange(mask.shape[1], device="cpu") >= first[:, None]).to(mask.device)
 
 
 def _logits(

@@ -118,9 +118,9 @@ def sweep_each(
     ]
     scores = score_grid(model, options.prepare(model, items), configurations, options)
     scored = dict(zip(points, scores.configurations, strict=True))
-    found, about = [], (fingerprint(model).name, str(scale), str(Positions.parse(positions)))
+    name, rule, found = fingerprint(model).name, str(Positions.parse(positions)), []
     for number, vector in enumerate(vectors):
-        facts = dict(zip(("model", "vector", "scale", "positions"), (about[0], vector.name, *about[1:]), strict=True))
+        facts = {"model": name, "vector": vector.name, "scale": str(scale), "positions": rule}
         frames = []
         for site in wanted:
             for strength in grid:

@@ -22,7 +22,6 @@ from lens_steer._util.progress import track
 from lens_steer.data.corpora import SPLITS, Corpus
 from lens_steer.data.tables import Tables
 from lens_steer.errors import DataError, ScoreError
-from lens_steer.evaluation.score import ScoringOptions
 from lens_steer.experiments.broad_skill.curves import (
     STEERING,
     MeasuredCurve,
@@ -49,7 +48,7 @@ from lens_steer.experiments.broad_skill.vectors import (
     skill_vector,
     vector_geometry,
 )
-from lens_steer.experiments.evaluator import Evaluator
+from lens_steer.experiments.evaluator import Evaluator, scoring_options
 from lens_steer.hooks import Scale
 from lens_steer.hooks.sites import Site, parse_sites
 from lens_steer.metrics.selectivity import LEVELS
@@ -190,7 +189,7 @@ def _evaluator(model: SteerableModel, corpora: Mapping[str, Corpus], split: str,
         model=model,
         corpora={name: getattr(corpus, split) for name, corpus in corpora.items()},
         neutral=settings.neutral,
-        options=ScoringOptions(batch_size=settings.batch_size, checkpoint=settings.checkpoint),
+        options=scoring_options(settings),
         max_tokens=settings.max_tokens,
     )
 

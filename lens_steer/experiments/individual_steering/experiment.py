@@ -35,9 +35,9 @@ from lens_steer.data.contrast import contrast_from_choices
 from lens_steer.data.splits import Splits
 from lens_steer.errors import ScoreError
 from lens_steer.evaluation.prompts import Scoring
-from lens_steer.evaluation.score import ScoringOptions
 from lens_steer.evaluation.select import OperatingPoint, choose_each
 from lens_steer.evaluation.sweep import SweepResult, first_order, sweep_each
+from lens_steer.experiments.evaluator import scoring_options
 from lens_steer.extraction import extract
 from lens_steer.hooks import Intervention, Scale
 from lens_steer.hooks.sites import Site, sites_of
@@ -272,12 +272,14 @@ def _places(
     reach: dict[tuple[str, Site], float] = {}
     for rule in settings.positions:
         if settings.screening == "first_order":
-            slopes = first_order(model, pool, few, sites, rule, settings.scale, _options(settings))
+            slopes = first_order(model, pool, few, sites, rule, settings.scale, scoring_options(settings))
             means = slopes.groupby(["site", "vector"])["slope"].mean().abs().groupby("site").max()
             reach |= {(rule, site): float(means[str(site)]) for site in sites}
         else:
             middle = sorted(s for s in settings.strengths if s > 0)[sum(s > 0 for s in settings.strengths) // 2]
-            swept = sweep_each(model, pool, few, sites, (-middle, middle), rule, settings.scale, _options(settings))
+            swept = sweep_each(
+                model, pool, few, sites, (-middle, middle), rule, settings.scale, scoring_options(settings)
+            )
             for site in swept[0].sites:
                 means = [result.differences(site).mean(dim=0) for result in swept]
                 reach[rule, site] = max(abs(float(mean[-1] - mean[0])) for mean in means)
@@ -296,7 +298,7 @@ def _swept(
 ) -> list[list[SweepResult]]:
     """Of each vector, its sweeps over all strengths, one a rule."""
     by_rule = [
-        sweep_each(model, pool, items, sites, settings.strengths, rule, settings.scale, _options(settings))
+        sweep_each(model, pool, items, sites, settings.strengths, rule, settings.scale, scoring_options(settings))
         for rule, sites in places.items()
     ]
     return [list(own) for own in zip(*by_rule, strict=True)]
@@ -327,7 +329,7 @@ def _tested(
             strengths,
             place[0],
             settings.scale,
-            _options(settings),
+            scoring_options(settings),
         )
         curves = list(swept) if place == home else curves
         found |= {number: result for number, result in zip(members, swept, strict=True) if number in here}
@@ -358,16 +360,6 @@ def _relative_norm(vector: SteeringVector, scale: Scale, point: OperatingPoint) 
     """The norm of what is added at a point, over the site's median activation norm."""
     edit = Intervention.of(vector, point.site, point.strength, scale)
     return float(edit.strength * edit.direction.norm()) / vector.activation_norm(point.site)
-
-
-def _options(settings: Individual) -> ScoringOptions:
-    return ScoringOptions(
-        template=settings.template,
-        scoring=settings.scoring,
-        chat=settings.chat,
-        batch_size=settings.batch_size,
-        checkpoint=settings.checkpoint,
-    )
 
 
 def _labelled(frame: pd.DataFrame, name: str, scale: str) -> pd.DataFrame:

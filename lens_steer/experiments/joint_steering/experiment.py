@@ -25,8 +25,7 @@ from lens_steer.data.splits import SPLITS, Splits
 from lens_steer.data.tables import Tables
 from lens_steer.errors import DataError, ScoreError
 from lens_steer.evaluation.prompts import Scoring
-from lens_steer.evaluation.score import ScoringOptions
-from lens_steer.experiments.evaluator import Evaluator
+from lens_steer.experiments.evaluator import Evaluator, scoring_options
 from lens_steer.experiments.joint_steering.interference import interference, interference_agreement
 from lens_steer.experiments.joint_steering.points import (
     SchemePoint,
@@ -183,13 +182,7 @@ def _evaluator(
         model=model,
         items={name: getattr(splits, split) for name, splits in behaviours.items()},
         corpora={"text": getattr(texts, split)},
-        options=ScoringOptions(
-            template=settings.template,
-            scoring=settings.scoring,
-            chat=settings.chat,
-            batch_size=settings.batch_size,
-            checkpoint=settings.checkpoint,
-        ),
+        options=scoring_options(settings),
         max_tokens=settings.max_tokens,
     )
 

@@ -27,8 +27,7 @@ from lens_steer.data.splits import Splits
 from lens_steer.data.tables import Tables
 from lens_steer.errors import ScoreError
 from lens_steer.evaluation.prompts import Scoring
-from lens_steer.evaluation.score import ScoringOptions
-from lens_steer.experiments.evaluator import Evaluator
+from lens_steer.experiments.evaluator import Evaluator, scoring_options
 from lens_steer.experiments.optimiser.problem import SearchProblem, SideEffectKind
 from lens_steer.experiments.optimiser.rows import Key, configuration_rows, gain_rows, strength_rows, tested_rows
 from lens_steer.experiments.optimiser.schemes import SCHEMES, random_configurations, refined_points, scheme_points
@@ -187,14 +186,7 @@ def _evaluator(
         model=model,
         items={name: getattr(splits, split) for name, splits in behaviours.items()},
         corpora={"text": getattr(texts, split)},
-        options=ScoringOptions(
-            template=settings.template,
-            scoring=settings.scoring,
-            chat=settings.chat,
-            batch_size=settings.batch_size,
-            checkpoint=settings.checkpoint,
-            progress=progress,
-        ),
+        options=replace(scoring_options(settings), progress=progress),
         max_tokens=settings.max_tokens,
     )
 
