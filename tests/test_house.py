@@ -64,6 +64,12 @@ def calls() -> Iterator[tuple[Path, str, str, str]]:
             yield path, where, "", function.id
 
 
+def test_no_two_test_modules_share_a_name() -> None:
+    modules = [path.name for path in sorted(Path(__file__).parent.rglob("test_*.py"))]
+    twice = sorted({name for name in modules if modules.count(name) > 1})
+    assert not twice, f"pytest imports test modules by their bare names; a second one of a name is an error: {twice}"
+
+
 def test_a_module_imports_only_from_rooms_to_its_left() -> None:
     rooms = {room(path) for path in FILES} - {"__init__"}
     assert rooms == set(PLACE)
