@@ -11,7 +11,6 @@ token and block on. The numbers of every item and document are returned, so that
 resampled. A collapsed configuration is a row like any other.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -28,7 +27,7 @@ from lens_steer.evaluation.score import ChoiceScores, ScoringOptions, score_grid
 from lens_steer.evaluation.side_effects import SideEffects, side_effect_grid
 from lens_steer.hooks import require_unsteered
 from lens_steer.metrics.collapse import Collapse
-from lens_steer.metrics.statistics import bootstrap_mean
+from lens_steer.metrics.statistics import mean_interval, rate_interval
 from lens_steer.model import SteerableModel
 
 
@@ -95,15 +94,14 @@ class Measurements:
         """One row a configuration and behaviour.
 
         Args:
-            resamples: of the intervals (95 %) of change and matching rate, over items with both orders together; 0
-                leaves them out (NaN).
+            resamples: of the intervals (95 %) of changes; 0 leaves these out (NaN).
             seed: of the bootstrap.
 
         Returns:
-            Columns: configuration, behaviour, logit_difference, change with `_low` and `_high`, matching_rate with
-            `_low` and `_high`, position_bias, hit_rate, false_alarm_rate, d_prime, criterion, modal_letter_share,
-            modal_text_share, answer_probability, faulty_share, collapsed, reason; and of the whole configuration
-            relative_top1, relative_perplexity, kl.
+            Columns: configuration, behaviour, logit_difference, change and matching_rate, both with `_low`, `_high` and
+            `_why` (why there is no interval), position_bias, hit_rate, false_alarm_rate, d_prime, criterion,
+            modal_letter_share, modal_text_share, answer_probability, faulty_share, collapsed, reason; and of the whole
+            configuration relative_top1, relative_perplexity, kl.
         """
         rows = [
             {
@@ -125,10 +123,11 @@ class Measurements:
         """One configuration and behaviour."""
         scores, changes = self.configurations[configuration].scores[behaviour], self.changes(configuration)[behaviour]
         verdict, detected = scores.collapse, scores.detection
+        rate = rate_interval(scores.matches)
         return {
             "logit_difference": float(scores.logit_differences.double().mean()),
-            **with_interval("change", changes, resamples, seed),
-            **with_interval("matching_rate", scores.matches.double().mean(dim=1), resamples, seed),
+            **mean_interval(changes, resamples=resamples, seed=seed).columns("change"),
+            **rate.columns("matching_rate"),
             "position_bias": scores.position_bias,
             "hit_rate": detected.hit_rate,
             "false_alarm_rate": detected.false_alarm_rate,
@@ -216,15 +215,6 @@ def scoring_options(settings: Any) -> ScoringOptions:
     """How a study's settings ask questions: those of their fields that `ScoringOptions` has too."""
     shared = (field.name for field in fields(ScoringOptions) if hasattr(settings, field.name))
     return ScoringOptions(**{name: getattr(settings, name) for name in shared})
-
-
-def with_interval(name: str, values: Float[Tensor, " item"], resamples: int, seed: int) -> dict[str, float]:
-    """A mean over items with its bootstrap interval in `_low` and `_high`: NaN without resamples or finite values."""
-    low = high = math.nan
-    if resamples and bool(values.isfinite().all()):
-        found = bootstrap_mean(values, resamples=resamples, seed=seed)
-        low, high = found.low, found.high
-    return {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
 
 
 def side_effect_columns(side_effect: SideEffects) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -44,19 +45,34 @@ class Question:
         )
 
 
-def percent(value: float, low: float | None = None, high: float | None = None) -> str:
-    """A share as a reader wants it, with its interval where there is one: `87 % [80, 92]`."""
+def percent(value: float, low: float | None = None, high: float | None = None, why: object = "") -> str:
+    """A share as a reader wants it: `87 % [80, 92]`, `87 % [no interval: few]`, or without an interval `87 %`.
+
+    `why` is the table's word for why there is no interval.
+    """
     if math.isnan(value):
         return "not reached"
     said = f"{100 * value:.0f}\N{NO-BREAK SPACE}%"
-    if low is None or high is None or math.isnan(low) or math.isnan(high):
+    if low is None or high is None:
         return said
-    return f"{said} [{100 * low:.0f}, {100 * high:.0f}]"
+    return f"{said} {_bracketed(f'{100 * low:.0f}, {100 * high:.0f}', low, why)}"
 
 
-def nats(value: float, low: float, high: float) -> str:
-    """A signed change of logits with its interval: `+1.20 nats [+0.90, +1.50]`."""
-    return f"{value:+.2f}\N{NO-BREAK SPACE}nats [{low:+.2f}, {high:+.2f}]"
+def nats(value: float, low: float, high: float, why: object = "") -> str:
+    """A signed change of logits with its interval: `+1.20 nats [+0.90, +1.50]`, or why it has none."""
+    return f"{value:+.2f}\N{NO-BREAK SPACE}nats {_bracketed(f'{low:+.2f}, {high:+.2f}', low, why)}"
+
+
+def with_ends(row: Mapping[Any, Any], name: str) -> tuple[float, float, float, object]:
+    """A number of a table's row with its interval and the word that says why it has none, for `percent` and `nats`."""
+    return row[name], row[f"{name}_low"], row[f"{name}_high"], row.get(f"{name}_why", "")
+
+
+def _bracketed(ends: str, low: float, why: object) -> str:
+    """The two ends of an interval, or why there are none."""
+    if not math.isnan(low):
+        return f"[{ends}]"
+    return f"[no interval: {why}]" if isinstance(why, str) and why else "[no interval]"
 
 
 def span(values: pd.Series, low: float = 0.0, high: float = 1.0) -> str:

@@ -89,11 +89,13 @@ def test_the_objective_is_the_mean_over_behaviours_of_target_times_change(measur
     assert float(measured.targeted(0, {"money": 1.0, "mats": 0.0}).mean()) == pytest.approx(frame["money"])
 
 
-def test_intervals_hold_the_estimate_and_come_only_when_asked_for(measured: Measurements) -> None:
-    bare, with_intervals = measured.to_frame(), measured.to_frame(resamples=99)
-    assert bare["change_low"].isna().all()
-    rows = with_intervals[with_intervals["configuration"] == 0]
-    assert (rows["change_low"] <= rows["change"]).all() and (rows["change"] <= rows["change_high"]).all()
+def test_intervals_hold_the_estimate_and_say_why_there_is_none(measured: Measurements) -> None:
+    rows = measured.to_frame(resamples=99)
+    assert rows["change_low"].isna().all() and set(rows["change_why"]) == {"few"}, "6 items"
+    assert set(measured.to_frame()["change_why"]) == {"skipped"}
+    assert (rows["matching_rate_low"] <= rows["matching_rate"]).all()
+    assert (rows["matching_rate"] <= rows["matching_rate_high"]).all() and set(rows["matching_rate_why"]) == {""}
+    assert (rows["matching_rate_high"] > rows["matching_rate_low"]).all(), "of 6 items that agree, too"
 
 
 def test_behaviours_of_unequal_size_none_or_single_items_are_refused(llama: Any, behaviours: Any) -> None:

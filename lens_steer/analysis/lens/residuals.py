@@ -46,8 +46,8 @@ def residual_lens(
 
     Returns:
         model, run ("unsteered" first), site, depth, token_id, label; over contexts: log_prob (mean, nats), low, high
-        (95 % bootstrap), probability (mean), rank (median, from 1 for the likeliest); change, change_low and
-        change_high (log_prob minus that of the unsteered run, paired by context); n.
+        (95 %), why (there is no interval), probability (mean), rank (median, from 1 for the likeliest); change,
+        change_low, change_high and change_why (log_prob minus that of the unsteered run, paired by context); n.
 
     Raises:
         ScoreError: a run is called "unsteered", or the model's output is not the lens of its last stream.
@@ -107,12 +107,10 @@ def _prove(model: SteerableModel, row: Sequence[int]) -> None:
         raise ScoreError(f"the logit lens does not hold on this model: {error}") from error
 
 
-def _summary(found: Float[Tensor, "n 2"], before: Float[Tensor, "n 2"]) -> dict[str, float]:
+def _summary(found: Float[Tensor, "n 2"], before: Float[Tensor, "n 2"]) -> dict[str, float | str]:
     """Summary over contexts of one token at one depth."""
     log_probs, change = found[:, 0], found[:, 0] - before[:, 0]
-    numbers = {"probability": float(log_probs.exp().mean()), "rank": float(found[:, 1].quantile(0.5))}
-    for column, values in (("log_prob", log_probs), ("change", change)):
-        numbers[column] = float(values.mean())
-        low, high = "low" if column == "log_prob" else "change_low", "high" if column == "log_prob" else "change_high"
-        numbers[low], numbers[high] = mean_interval(values)
-    return numbers | {"n": len(found)}
+    mean = mean_interval(log_probs)
+    likely = {"probability": float(log_probs.exp().mean()), "rank": float(found[:, 1].quantile(0.5))}
+    numbers = {"log_prob": mean.value, "low": mean.low, "high": mean.high, "why": mean.why}
+    return likely | numbers | mean_interval(change).columns("change") | {"n": len(found)}

@@ -12,7 +12,6 @@ random direction text and skill are alike, so that matching there changes little
 All curves of a call are measured on the same documents in one pass over them.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -108,7 +107,7 @@ def curve_rows(measured: Sequence[MeasuredCurve], resamples: int, seed: int) -> 
     """One row a curve, strength and skill (`target` or `text`); controls have no intervals.
 
     Raises:
-        ScoreError: a skill has fewer than two documents.
+        ScoreError: the unsteered model has no token of a skill right.
     """
     rows = []
     for found in measured:
@@ -120,19 +119,14 @@ def curve_rows(measured: Sequence[MeasuredCurve], resamples: int, seed: int) -> 
     return rows
 
 
-def side_effect_row(side_effect: SideEffects, resamples: int, seed: int) -> dict[str, float]:
+def side_effect_row(side_effect: SideEffects, resamples: int, seed: int) -> dict[str, object]:
     """The alignment tax of one configuration with its intervals (NaN without resamples)."""
-    plain = {
+    plain: dict[str, object] = {
         "top1": side_effect.top1 * side_effect.relative_top1,
         "top10": side_effect.top10 * side_effect.relative_top10,
     }
-    names = ("relative_top1", "relative_top10", "relative_perplexity", "kl")
-    bounds = dict.fromkeys((f"{name}_{end}" for name in names for end in ("low", "high")), math.nan)
-    if resamples:
-        found = side_effect.intervals(resamples=resamples, seed=seed)
-        bounds = {f"{name}_{end}": getattr(found[name], end) for name in names for end in ("low", "high")}
-    values = {name: float(getattr(side_effect, name)) for name in names}
-    return plain | {key: row[key] for name in names for row in (values, bounds) for key in row if key.startswith(name)}
+    found = side_effect.intervals(resamples=resamples, seed=seed)
+    return plain | {key: value for name, interval in found.items() for key, value in interval.columns(name).items()}
 
 
 def retained_rows(

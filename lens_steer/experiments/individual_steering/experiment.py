@@ -8,6 +8,8 @@
 
     excess of a vector   mean over test items of [m(+s) - m(-s)] / 2  -  the band of the others on validation    nats
     p                    (1 + random directions whose excess is at least the vector's) / (1 + random directions)
+    effect_p, added_p    sign flips of the items' effects, and of the change of their matching rates at +s (at -s:
+                         subtracted_p), each family corrected by Holm's method
 
 What any vector would gain by being chosen at its best point, a random direction gains too: places are a symmetric
 function of all vectors, so that p is that of a permutation test of exchangeable vectors.
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
+import torch
 
 from lens_steer._util.files import write_whole
 from lens_steer._util.progress import track
@@ -41,12 +44,15 @@ from lens_steer.experiments.evaluator import scoring_options
 from lens_steer.extraction import extract
 from lens_steer.hooks import Intervention, Scale
 from lens_steer.hooks.sites import Site, sites_of
-from lens_steer.metrics.statistics import bootstrap_mean
+from lens_steer.metrics.significance import holm, sign_flip_p
+from lens_steer.metrics.statistics import mean_interval
 from lens_steer.model import SteerableModel
 from lens_steer.vector import SteeringVector, random_like
 
 STEERING = "steering"
 """The vector in question, in the column `vector` of the tables; the others are `random k`."""
+
+EFFECT = ("effect", "effect_low", "effect_high", "effect_why", "effect_p")
 
 Places = Mapping[str, Sequence[Site]]
 """Sites by position rule."""
@@ -127,8 +133,18 @@ class IndividualResult:
         return written + [vector.save(Path(folder) / "vectors" / f"{name}.safetensors") for name, vector in vectors]
 
     def summary(self) -> pd.DataFrame:
-        """One row a behaviour: its point; the effect on test items with its interval and p; rates at -s, 0 and +s."""
-        return pd.DataFrame([self._row(name, point) for name, point in self.points.items()])
+        """One row a behaviour: its point; the effect on test items with its interval and p; rates at -s, 0 and +s.
+
+        `effect_p_holm` is corrected over the effects of all behaviours, `added_p_holm` and `subtracted_p_holm` over
+        both rates of all of them (`family`). p beside random directions is not corrected: of n directions it cannot be
+        below 1 / (n + 1).
+        """
+        frame = pd.DataFrame([self._row(name, point) for name, point in self.points.items()])
+        n = len(frame)
+        frame["effect_p_holm"] = holm(frame["effect_p"].tolist())
+        rates = holm([*frame["added_p"], *frame["subtracted_p"]])
+        frame["added_p_holm"], frame["subtracted_p_holm"] = rates[:n], rates[n:]
+        return frame.assign(family=f"effects: {n} behaviours; rates: {n} behaviours, both ways")
 
     def _row(self, name: str, point: OperatingPoint) -> dict[str, object]:
         rows = self.curves[self.curves["behaviour"] == name]
@@ -143,7 +159,8 @@ class IndividualResult:
             "positions": point.positions,
             "strength": point.strength,
             "scale": point.scale,
-            **{column: effect[column] for column in ("effect", "effect_low", "effect_high")},
+            **{column: effect[column] for column in EFFECT},
+            **self._rate_tests(name, point.strength),
             "p": p_value(pd.DataFrame(chosen.reset_index())),
             "subtracted": rates[-point.strength],
             "unsteered": rates[0.0],
@@ -153,6 +170,16 @@ class IndividualResult:
             "answer_probability": ends["answer_probability"].min(),
             "collapsed": not point.valid or (bool(ends["collapsed"].any()) and not before),
         }
+
+    def _rate_tests(self, name: str, strength: float) -> dict[str, float]:
+        """The p of the change of one behaviour's matching rate, added and subtracted, paired by item."""
+        own = self.answers[self.answers["behaviour"] == name]
+        by_item = own.pivot_table(index="item", columns="strength", values="matches", aggfunc="mean", sort=False)
+        changes = {
+            end: torch.tensor((by_item[sign * strength] - by_item[0.0]).to_numpy(dtype=float), device="cpu")
+            for end, sign in (("added", 1), ("subtracted", -1))
+        }
+        return {f"{end}_p": sign_flip_p(change) for end, change in changes.items()}
 
 
 def individual_steering(
@@ -340,7 +367,7 @@ def _chosen_row(vector: str, point: OperatingPoint, tested: SweepResult) -> dict
     """One vector: its point on validation, and its effect there on test items."""
     differences = dict(zip(tested.strengths, tested.differences(point.site).T, strict=True))
     effects = (differences[point.strength] - differences[-point.strength]) / 2
-    found = bootstrap_mean(effects)
+    found = mean_interval(effects)
     return {
         "vector": vector,
         "site": str(point.site),
@@ -349,9 +376,8 @@ def _chosen_row(vector: str, point: OperatingPoint, tested: SweepResult) -> dict
         "valid": point.valid,
         "validation_effect": point.effect,
         "band": point.band,
-        "effect": found.value,
-        "effect_low": found.low,
-        "effect_high": found.high,
+        **found.columns("effect"),
+        "effect_p": sign_flip_p(effects),
         "excess": found.value - point.band,
     }
 

@@ -214,7 +214,7 @@ def _interference(
         if len(vectors) >= 3:
             found = interference_agreement(frame, changes, settings.resamples, settings.seed)
             agreements.append(found.assign(where=where))
-    empty = pd.DataFrame(columns=["statistic", "value", "low", "high", "n", "where"])
+    empty = pd.DataFrame(columns=["statistic", "value", "low", "high", "why", "n", "where"])
     return pd.concat(pairs, ignore_index=True), pd.concat(agreements, ignore_index=True) if agreements else empty
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from lens_steer.experiments.finding import Finding, Question, nats, percent
+from lens_steer.experiments.finding import LEVEL, Finding, Question, nats, percent, with_ends
 from lens_steer.experiments.folder import ResultFolder
 from lens_steer.figures.style import words
 
 PAIRS = ("where", "steered", "read", "predicted", "measured", "measured_low", "measured_high")
-PAIRS += ("random_low", "random_high")
+PAIRS += ("p_holm", "random_low", "random_high")
 POINTS = ("scheme", "steered", "direction", "point", "strength", "objective", "objective_low", "objective_high")
-POINTS += ("kl", "relative_top1", "collapsed", "newly_collapsed")
+POINTS += ("p_holm", "family", "kl", "relative_top1", "collapsed", "newly_collapsed")
 
 
 def schemes(results: ResultFolder) -> list[Finding]:
@@ -42,7 +42,7 @@ def interference(results: ResultFolder) -> list[Finding]:
     for row in agreement[agreement["statistic"] == "pearson"].to_dict("records"):
         here = pairs[pairs["where"] == row["where"]]
         own, others = here[here["steered"].eq(here["read"])], here[here["steered"].ne(here["read"])]
-        predicted, raised = bool(row["low"] > 0), int((own["measured_low"] > 0).sum())
+        predicted, raised = bool(row["low"] > 0), int(_moved(own, 1).sum())
         verdict = "predicted by geometry" if predicted else "not predicted by geometry"
         if 2 * raised < len(own):
             verdict = "own effects too small to predict from"
@@ -61,8 +61,8 @@ def interference(results: ResultFolder) -> list[Finding]:
 
 def _scheme(row: Mapping[str, Any]) -> Finding:
     """The effect of one scheme in one direction."""
-    low, high, alone = row["objective_low"], row["objective_high"], row["steered"] == "each"
-    verdict = "moves towards the targets" if low > 0 else "moves away from them" if high < 0 else "no change shown"
+    moved, up, alone = row["p_holm"] <= LEVEL, row["objective"] > 0, row["steered"] == "each"
+    verdict = ("moves towards the targets" if up else "moves away from them") if moved else "no change shown"
     count = int(row["collapsed"])
     state = f"collapsed answers: {'up to ' if alone else ''}{count} of the behaviours" if count else "nothing collapses"
     state += ", not all of them unsteered" if row["newly_collapsed"] else ", unsteered already" if count else ""
@@ -71,20 +71,26 @@ def _scheme(row: Mapping[str, Any]) -> Finding:
     return Finding(
         subject=f"{words(row['scheme'])}, {row['direction']}",
         verdict=f"{verdict}, but answers collapse" if row["newly_collapsed"] else verdict,
-        words=f"Change towards the targets: {nats(row['objective'], low, high)} ({mean}); {cost}; {state}.",
-        holds=bool(low > 0) and not row["newly_collapsed"],
+        words=f"Change towards the targets: {nats(*with_ends(row, 'objective'))} ({mean}; p = {row['p_holm']:.2g} "
+        f"among {row['family']}); {cost}; {state}.",
+        holds=bool(moved and up) and not row["newly_collapsed"],
     )
+
+
+def _moved(pairs: pd.DataFrame, sign: int) -> "pd.Series[bool]":
+    """Of which pairs the behaviour that is read has moved in one direction."""
+    return pairs["p_holm"].le(LEVEL) & (sign * pairs["measured"]).gt(0)
 
 
 def _pairs(others: pd.DataFrame) -> str:
     """How many other behaviours are raised or lowered, and the largest change."""
     furthest = others.iloc[int(others["measured"].abs().to_numpy().argmax())]
-    raised, lowered = int((others["measured_low"] > 0).sum()), int((others["measured_high"] < 0).sum())
-    said = f"In {raised} of the pairs the other behaviour is raised, in {lowered} lowered, the interval excluding 0"
+    raised, lowered = (int(_moved(others, sign).sum()) for sign in (1, -1))
+    said = f"In {raised} of the pairs the other behaviour is raised, in {lowered} lowered (p <= {LEVEL:g} after Holm)"
     if others["random_low"].notna().all():
         inside = others["measured"].between(others["random_low"], others["random_high"])
         said += f"; {int((~inside).sum())} changes lie outside the middle 95 % of random directions"
-    by = nats(furthest["measured"], furthest["measured_low"], furthest["measured_high"])
+    by = nats(*with_ends(furthest.to_dict(), "measured"))
     name = f"adding {words(furthest['steered'])} moves {words(furthest['read'])} by {by}"
     return f"{said}. The largest change: {name} (predicted {furthest['predicted']:+.2f})."
 
@@ -92,9 +98,9 @@ def _pairs(others: pd.DataFrame) -> str:
 SCHEMES = Question(
     title="Several behaviours at once: which scheme moves them, at equal side effects?",
     judged="Strengths are those of equal KL on validation texts; the KL given is that on test texts. The change is "
-    "that of the logit difference on test items, counted towards the targets. Brackets are 95 % bootstrap intervals "
-    "over items, of each scheme by itself: they do not show that one scheme moves more than another. There are no "
-    "random directions.",
+    "that of the logit difference on test items, counted towards the targets. Brackets are 95 % intervals over items, "
+    "of each scheme by itself: they do not show that one scheme moves more than another. p is of sign flips of the "
+    "items, after Holm's correction for the family named. There are no random directions.",
     needs={"joint/points.csv": POINTS},
     find=schemes,
 )
@@ -102,7 +108,8 @@ INTERFERENCE = Question(
     title="Several behaviours at once: does the angle between vectors predict how behaviours interfere?",
     judged="The prediction is the projected strength (Gram matrix) times the measured effect of a behaviour's own "
     "vector, so that some agreement comes from behaviours that any vector moves. Changes are half of added minus "
-    "subtracted. Brackets are 95 % bootstrap intervals over items, and do not extend to other behaviours.",
+    "subtracted; a pair counts as moved by sign flips of the items, after Holm's correction for all pairs. Brackets "
+    "are 95 % intervals over items, and do not extend to other behaviours.",
     needs={
         "joint/agreement.csv": ("statistic", "value", "low", "high", "n", "where"),
         "joint/interference.csv": PAIRS,
