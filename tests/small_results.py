@@ -24,6 +24,7 @@ def summary() -> pd.DataFrame:
         | {"random_low": 0.3, "random_high": 0.7, "collapsed": name == "fallen"}
         | {"effect": EFFECTS[name], "effect_low": EFFECTS[name] - 0.2, "effect_high": EFFECTS[name] + 0.2}
         | {"p": 10 / 21 if name == "like_random" else 1 / 21}
+        | {"effect_p_holm": 0.003, "added_p_holm": 0.006, "subtracted_p_holm": 0.006, "family": "effects: 3 behaviours"}
         for name, (low, middle, high) in RATES.items()
     ]
     return pd.DataFrame(rows)
@@ -82,10 +83,11 @@ def retained() -> pd.DataFrame:
 
 def comparison() -> pd.DataFrame:
     rows = [
-        ("corrected", "code", "python", 0.5, -0.017, -0.03, -0.003),
-        ("as_published", "code", "python", 0.5, 0.04, -0.04, 0.1),
+        ("corrected", "code", "python", 0.5, -0.017, -0.03, -0.003, 0.02),
+        ("as_published", "code", "python", 0.5, 0.04, -0.04, 0.1, 0.4),
     ]
-    return pd.DataFrame(rows, columns=["reading", "target", "other", "level", "difference", "low", "high"])
+    columns = ["reading", "target", "other", "level", "difference", "low", "high", "p_holm"]
+    return pd.DataFrame(rows, columns=columns).assign(family="2 comparisons at level 0.5")
 
 
 def strengths() -> pd.DataFrame:
@@ -109,6 +111,7 @@ def joint_points() -> pd.DataFrame:
     rows = [
         {"scheme": scheme, "steered": "each" if scheme == "individual" else "all", "direction": direction}
         | {"point": point, "strength": 0.5, "objective": value, "objective_low": low, "objective_high": high, **cost}
+        | {"p_holm": 0.2 if scheme == "gram" else 0.01, "family": "7 schemes (equal)"}
         | {"collapsed": 2 if scheme == "mean" else 0, "newly_collapsed": scheme == "mean"}
         for scheme, (value, low, high) in moves.items()
         for direction in ("add", "subtract")
@@ -126,6 +129,7 @@ def interference() -> pd.DataFrame:
     rows = [
         {"steered": steered, "read": read, "predicted": value / 2, "where": where, "measured": value}
         | {"measured_low": value - 0.1, "measured_high": value + 0.1}
+        | {"p_holm": 0.02 if abs(value) > 0.1 else 0.8, "family": "4 ordered pairs"}
         | dict(zip(("random_low", "random_high"), (-0.5, 0.5) if where == "combined" else (nan, nan), strict=True))
         for (where, steered, read), value in measured.items()
     ]
@@ -149,6 +153,7 @@ def gains() -> pd.DataFrame:
             "other": other,
         }
         | {"gain": value - other, "gain_low": value - other - 0.2, "gain_high": value - other + 0.2}
+        | {"p_holm": 0.5 if abs(value - other) < 0.2 else 0.01, "family": "3 gains (budgets x schemes)"}
         | {"kl_optimised": 0.9 * budget, "kl_other": 0.5 * budget}
         for budget, scheme, ours, theirs, value, other in (
             (1.0, "simultaneous", 2, 5, 2.2, 1.0),

@@ -38,7 +38,7 @@ def test_a_steered_run_changes_nothing_before_its_site_and_gives_the_steered_out
         after = next_logits(llama, rows).log_softmax(dim=-1)
     np.testing.assert_allclose(steered.iloc[-1], (after - before)[:, list(steered.columns)].mean(dim=0), atol=1e-4)
     end = frame[(frame["run"] == "steering") & (frame["depth"] == 3)]
-    assert (end["change_low"] <= end["change"]).all() and end["n"].eq(len(texts)).all()
+    assert end["n"].eq(len(texts)).all() and set(end["change_why"]) == {"few"}
 
 
 def test_in_the_lab_the_vectors_words_rise_where_it_is_written_and_random_directions_raise_them_less(
