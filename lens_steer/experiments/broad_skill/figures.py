@@ -182,7 +182,7 @@ def _selectivity_caption(curves: pd.DataFrame) -> Caption:
         f"({names(curves['target'])}), both in per cent of the unsteered, over strengths; above the diagonal steering "
         "is selective.",
         n=f"{counted(curves['site'].nunique(), 'place')}; {sample(curves, 'document')}",
-        interval="95 % bootstrap over documents, at the controls' site",
+        interval="95 % over documents, at the controls' site",
         control=f"{control}; {counted(permuted, 'direction')} of permuted means" if permuted else control,
         strength_scale=scale(curves),
     )
@@ -194,7 +194,7 @@ def _retained_caption(retained: pd.DataFrame, points: pd.DataFrame) -> Caption:
         shown=f"Top-1 accuracy{of_model(retained)} that text retains where steering has brought a skill "
         f"({names(points['target'])}) down to a share of its own; a level that is not reached has no bar.",
         n=f"{counted(retained['level'].nunique(), 'level')}; {sample(retained, 'document')}",
-        interval="95 % bootstrap over documents",
+        interval="95 % over documents",
         control=steered(retained, "grey from the lowest to the highest where all of them reach the level"),
         strength_scale="none: strengths are those that reach the level",
     )

@@ -8,7 +8,7 @@ import pandas as pd
 from lens_steer.figures.captions.common import IN_FACTS, of_model, scale
 from lens_steer.figures.style import Caption
 
-BOOTSTRAP = "95 % bootstrap over test items"
+OVER_ITEMS = "95 % over test items"
 UNSTEERED = "the unsteered model; no random directions"
 CROSSES = "crosses are collapsed answers"
 
@@ -19,7 +19,7 @@ def individual_caption(configurations: pd.DataFrame, point: str) -> Caption:
         shown=f"Matching rate of each behaviour{of_model(configurations)}, unsteered and steered by its own vector "
         f"alone, each {_at(point)}; {CROSSES}.",
         n=_behaviours(configurations["behaviour"]),
-        interval=BOOTSTRAP,
+        interval=OVER_ITEMS,
         control=UNSTEERED,
         strength_scale=scale(configurations),
     )
@@ -33,7 +33,7 @@ def combined_caption(configurations: pd.DataFrame) -> Caption:
         f"on validation text (below), added (blue) and subtracted (orange). Marks: its own vector alone, {_at('best')} "
         f"above, {_at('equal')} below; {CROSSES}.",
         n=_behaviours(configurations["behaviour"]),
-        interval=BOOTSTRAP,
+        interval=OVER_ITEMS,
         control=f"{UNSTEERED}; each behaviour's vector alone",
         strength_scale=scale(configurations),
     )
@@ -47,7 +47,7 @@ def simultaneous_caption(configurations: pd.DataFrame, points: pd.DataFrame) -> 
         "each, with one strength, and the share of top-1 accuracy that neutral text retains (dotted); the strength "
         f"axis is linear up to its smallest step and logarithmic beyond; {CROSSES}.",
         n=f"{configurations['behaviour'].nunique()} behaviours, {count} strengths each way; items and texts {IN_FACTS}",
-        interval="95 % bootstrap over test items, and over texts",
+        interval="95 % over test items, and over texts",
         control="the unsteered model at strength 0; no random directions",
         strength_scale=scale(configurations),
     )
@@ -62,7 +62,7 @@ def schemes_caption(shown: pd.DataFrame, point: str) -> Caption:
         "behaviour's vector alone, its own change, its own side effects. Crosses are schemes under which answers "
         "newly collapse.",
         n=f"{shown['scheme'].nunique()} schemes; behaviours and items {IN_FACTS}",
-        interval=f"{BOOTSTRAP}, of each scheme by itself, not of differences",
+        interval=f"{OVER_ITEMS}, of each scheme by itself, not of differences",
         control="each vector alone; no random directions",
         strength_scale="none: each scheme at the strength that was chosen for it",
     )
@@ -84,7 +84,7 @@ def interference_caption(rows: pd.DataFrame, agreement: pd.DataFrame) -> Caption
         f"vector, and measured; the diagonal (framed) is given to the prediction. Dots are measured changes that have "
         f"{dotted}. Below: measured against predicted, dashed where they are equal.{found}",
         n=f"{len(rows)} ordered pairs of {rows['steered'].nunique()} behaviours; items {IN_FACTS}",
-        interval=f"{BOOTSTRAP}, below; none in the matrices",
+        interval=f"{OVER_ITEMS}, below; none in the matrices",
         control="random directions of the vectors' norms, their middle 95 %" if random else "none: none were steered",
         strength_scale="one strength for all, kept in the result's facts",
     )

@@ -30,6 +30,15 @@ def sample(frame: pd.DataFrame, what: str) -> str:
     return counted(least, what) if least == most else f"{least} to {most} {what}s"
 
 
+def interval(frame: pd.DataFrame, over: str, name: str = "") -> str:
+    """The interval of a column `name` (without one: of `low` and `high`), or the words that say why there is none."""
+    low, why = (f"{name}_{end}" if name else end for end in ("low", "why"))
+    if low in frame.columns and frame[low].notna().any():
+        return f"95 % over {over}"
+    reasons = frame[why].dropna().astype(str).unique() if why in frame.columns else []
+    return f"none: {', '.join(filter(None, reasons)) or 'the table has values alone'}"
+
+
 def scale(frame: pd.DataFrame) -> str:
     """The strength scale of the frame."""
     return names(frame["scale"]) if "scale" in frame.columns else "not named: the table has no column scale"

@@ -8,6 +8,7 @@ from lens_steer.figures.captions.common import (
     compared,
     counted,
     directions,
+    interval,
     names,
     of_model,
     sample,
@@ -26,7 +27,7 @@ def lens_caption(tokens: pd.DataFrame) -> Caption:
         shown=f"Tokens that the vector {names(tokens['vector'])}{of_model(tokens)} raises and lowers most, "
         f"by reading ({names(tokens['reading'])}) and site.",
         n=n,
-        interval="none drawn; in the data, 95 % bootstrap over contexts",
+        interval=f"none drawn; in the data: {interval(contextual, 'contexts')}" if len(contextual) else "none: exact",
         control=compared(tokens, "at the same end and rank; bold tokens are outside their 95 %"),
         strength_scale=strength,
     )
@@ -52,7 +53,7 @@ def residual_caption(lens: pd.DataFrame) -> Caption:
         shown=f"Logit lens of the residual stream{of_model(lens)} at the last token: median rank of target "
         "tokens unsteered and steered, and the mean change in their log-probability.",
         n=sample(lens, "context"),
-        interval="none drawn; in the data, 95 % bootstrap over contexts",
+        interval=f"none drawn; in the data: {interval(lens, 'contexts')}",
         control=directions(random, "dots are changes within their range"),
         strength_scale=OF_THE_EDIT,
     )
