@@ -55,12 +55,12 @@ def percent(value: float, low: float | None = None, high: float | None = None, w
     said = f"{100 * value:.0f}\N{NO-BREAK SPACE}%"
     if low is None or high is None:
         return said
-    return f"{said} {_bracketed(f'{100 * low:.0f}, {100 * high:.0f}', low, why)}"
+    return f"{said} {bracketed(f'{100 * low:.0f}, {100 * high:.0f}', low, why)}"
 
 
 def nats(value: float, low: float, high: float, why: object = "") -> str:
     """A signed change of logits with its interval: `+1.20 nats [+0.90, +1.50]`, or why it has none."""
-    return f"{value:+.2f}\N{NO-BREAK SPACE}nats {_bracketed(f'{low:+.2f}, {high:+.2f}', low, why)}"
+    return f"{value:+.2f}\N{NO-BREAK SPACE}nats {bracketed(f'{low:+.2f}, {high:+.2f}', low, why)}"
 
 
 def with_ends(row: Mapping[Any, Any], name: str) -> tuple[float, float, float, object]:
@@ -68,8 +68,8 @@ def with_ends(row: Mapping[Any, Any], name: str) -> tuple[float, float, float, o
     return row[name], row[f"{name}_low"], row[f"{name}_high"], row.get(f"{name}_why", "")
 
 
-def _bracketed(ends: str, low: float, why: object) -> str:
-    """The two ends of an interval, or why there are none."""
+def bracketed(ends: str, low: float, why: object) -> str:
+    """The two ends of an interval in words, or why there are none: `[+0.90, +1.50]`, `[no interval: few]`."""
     if not math.isnan(low):
         return f"[{ends}]"
     return f"[no interval: {why}]" if isinstance(why, str) and why else "[no interval]"

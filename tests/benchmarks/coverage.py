@@ -150,7 +150,9 @@ def selective(rng: Rng, n: int) -> tuple[float, float]:
     for shares in ((1.0, 0.8, 0.6, 0.4, 0.2), (1.0, 0.97, 0.9, 0.8, 0.7)):
         right = 1 + rng.binomial(tokens(rng, n).astype(int), 0.4)
         alike = rng.normal(0, 0.06, n)
-        curves.append(tensor([rng.binomial(right, np.clip(s + alike * (s < 1) * (1 - s), 0, 1)) for s in shares]))
+        curves.append(
+            tensor(np.array([rng.binomial(right, np.clip(s + alike * (s < 1) * (1 - s), 0, 1)) for s in shares]))
+        )
     (found,) = selectivity([0.0, 1.0, 2.0, 3.0, 4.0], *curves, levels=[0.5], resamples=499)
     return found.low, found.high
 

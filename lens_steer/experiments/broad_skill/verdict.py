@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from lens_steer.experiments.finding import LEVEL, Finding, Question, percent, span, with_ends
+from lens_steer.experiments.finding import LEVEL, Finding, Question, bracketed, percent, span, with_ends
 from lens_steer.experiments.folder import ResultFolder
 from lens_steer.figures.style import words
 
@@ -37,13 +37,14 @@ def compare(results: ResultFolder) -> list[Finding]:
     for row in frame[frame["level"] == level].to_dict("records"):
         broad, narrow = words(row["target"]), words(row["other"])
         subject = f"{broad} against {narrow} ({row['reading']})"
-        if pd.isna(row["difference"]) or pd.isna(row["low"]):
+        if pd.isna(row["difference"]):
             findings.append(Finding(subject=subject, verdict="not reached", words="A target stays above the level."))
             continue
         low, high = row["low"], row["high"]
         less = broad if row["difference"] > 0 else narrow
         verdict = f"{less} costs text less" if row["p_holm"] <= LEVEL else "no difference shown"
-        numbers = f"{100 * row['difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
+        ends = bracketed(f"{100 * low:+.1f}, {100 * high:+.1f}", low, row.get("why"))
+        numbers = f"{100 * row['difference']:+.1f} points {ends}"
         text = f"Where either skill has fallen to {percent(level)}, text retains {numbers} under the vector of {broad} "
         text += f"compared with that of {narrow} (p = {row['p_holm']:.2g} among {row['family']})."
         findings.append(Finding(subject=subject, verdict=verdict, words=text))

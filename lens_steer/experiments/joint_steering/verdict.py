@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from lens_steer.experiments.finding import LEVEL, Finding, Question, nats, percent, with_ends
+from lens_steer.experiments.finding import LEVEL, Finding, Question, bracketed, nats, percent, with_ends
 from lens_steer.experiments.folder import ResultFolder
 from lens_steer.figures.style import words
 
@@ -43,6 +43,7 @@ def interference(results: ResultFolder) -> list[Finding]:
         here = pairs[pairs["where"] == row["where"]]
         own, others = here[here["steered"].eq(here["read"])], here[here["steered"].ne(here["read"])]
         predicted, raised = bool(row["low"] > 0), int(_moved(own, 1).sum())
+        ends = f"{row['low']:.2f}, {row['high']:.2f}"
         verdict = "predicted by geometry" if predicted else "not predicted by geometry"
         if 2 * raised < len(own):
             verdict = "own effects too small to predict from"
@@ -51,7 +52,7 @@ def interference(results: ResultFolder) -> list[Finding]:
                 subject=f"{row['where']} sites" if row["where"] != "combined" else "combined, one site",
                 verdict=verdict,
                 words=f"Predicted and measured changes of other behaviours correlate at {row['value']:.2f} "
-                f"[{row['low']:.2f}, {row['high']:.2f}] over {int(row['n'])} ordered pairs. Their own vectors, added, "
+                f"{bracketed(ends, row['low'], row.get('why'))} over {int(row['n'])} ordered pairs. Their own vectors, added, "
                 f"raise {raised} of {len(own)} behaviours. {_pairs(others)}",
                 holds=predicted and 2 * raised >= len(own),
             )
