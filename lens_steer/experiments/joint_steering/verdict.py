@@ -52,8 +52,8 @@ def interference(results: ResultFolder) -> list[Finding]:
                 subject=f"{row['where']} sites" if row["where"] != "combined" else "combined, one site",
                 verdict=verdict,
                 words=f"Predicted and measured changes of other behaviours correlate at {row['value']:.2f} "
-                f"{bracketed(ends, row['low'], row.get('why'))} over {int(row['n'])} ordered pairs. Their own vectors, added, "
-                f"raise {raised} of {len(own)} behaviours. {_pairs(others)}",
+                f"{bracketed(ends, row['low'], row.get('why'))} over {int(row['n'])} ordered pairs. Their own vectors, "
+                f"added, raise {raised} of {len(own)} behaviours. {_pairs(others)}",
                 holds=predicted and 2 * raised >= len(own),
             )
         )
