@@ -13,6 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from lens_steer.cli import app as cli
+from lens_steer.cli.terminal import table_of
 from lens_steer.errors import DataError
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +28,7 @@ def lens_steer(*arguments: object) -> subprocess.CompletedProcess[str]:
 def drawn(frame: pd.DataFrame, **options: Any) -> str:
     console = Console(width=60, color_system="standard", force_terminal=True)
     with console.capture() as captured:
-        console.print(cli._table(frame, "[b]title", **options))
+        console.print(table_of(frame, "[b]title", **options))
     return captured.get()
 
 
