@@ -241,7 +241,8 @@ def _pooled(points: pd.DataFrame, items: pd.DataFrame, resamples: int, seed: int
         chosen = items["scheme"].eq("individual") & items["direction"].eq(direction) & items["point"].eq(kind)
         means = items[chosen].groupby("item")["objective"].mean()
         key = {"scheme": "individual", "steered": EACH, "direction": direction, "point": kind, "strength": math.nan}
-        side_effect = {name: group[name].mean() for name in ("relative_top1", "relative_perplexity", "kl")}
+        names = ("relative_top1", "relative_perplexity", "kl")
+        side_effect = {name: group[name].mean() for name in names} | {f"{name}_why": "pooled" for name in names}
         verdicts = {"collapsed": max(group["collapsed"]), "newly_collapsed": any(group["newly_collapsed"])}
         values = torch.tensor(means.to_numpy(dtype=float), device="cpu")
         rows.append({**key, **_tested("objective", values, resamples, seed), **side_effect, **verdicts})

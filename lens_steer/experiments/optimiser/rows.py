@@ -220,7 +220,7 @@ def _exchange_p(
         ours, theirs = (
             np.apply_along_axis(objective.value, 0, both[:, places].mean(axis=axis)) for places in (one, other)
         )
-        return ours - theirs
+        return np.asarray(ours - theirs)
 
     rng = np.random.default_rng(seed)
     places = (np.arange(n), np.arange(n) + n)
