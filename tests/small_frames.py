@@ -17,7 +17,7 @@ from lens_steer.vector import SteeringVector, random_like
 
 TEXTS = ["The cat sat.", "Which do you take?"]
 STRENGTHS = (-1.0, 0.0, 1.0)
-NAMES = ("a", "b_c", "d")
+NAMES = ("myopic", "wealth_seeking", "anti_immigration")
 SCHEMES = ("mean", "sum", "mean weighted", "sum weighted", "orthogonalised", "gram", "simultaneous")
 ENDS = {"_low": -0.05, "_high": 0.05}
 
@@ -165,7 +165,7 @@ def joint_configuration(
     scheme: str, steered: str, direction: str, point: str, strength: float, name: str
 ) -> dict[str, object]:
     rate = 0.5 + (0.3 if direction == "add" else -0.3) * min(strength, 1.0)
-    fallen = scheme == "simultaneous" and strength == 2.0 and name == "d"
+    fallen = scheme == "simultaneous" and strength == 2.0 and name == NAMES[-1]
     numbers = {"matching_rate": rate, "matching_rate_low": rate - 0.1, "matching_rate_high": min(rate + 0.1, 1.0)}
     split = {"hit_rate": rate, "false_alarm_rate": 1 - rate, "collapsed": fallen, "split": "test", "scale": "raw"}
     place = {"scheme": scheme, "steered": steered, "direction": direction, "point": point, "strength": strength}
@@ -204,7 +204,12 @@ def joint_points() -> pd.DataFrame:
 def joint_pairs() -> tuple[pd.DataFrame, pd.DataFrame]:
     rows = [
         {"steered": x, "read": y, "predicted": 1.0 if x == y else -0.4, "measured": 1.2 if x == y else -0.3}
-        | {"measured_low": -0.5, "measured_high": 0.1 if x == "a" else -0.2, "random_low": -0.1, "random_high": 0.1}
+        | {
+            "measured_low": -0.5,
+            "measured_high": 0.1 if x == NAMES[0] else -0.2,
+            "random_low": -0.1,
+            "random_high": 0.1,
+        }
         for x, y in product(NAMES, NAMES)
     ]
     agreement = {"statistic": "pearson", "value": 0.8, "low": 0.5, "high": 0.9, "where": "combined"}

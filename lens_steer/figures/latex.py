@@ -9,6 +9,7 @@ caption instead. The preamble needs `\usepackage{booktabs, longtable}`; tokens o
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pandas as pd
 
 from lens_steer._util.files import write_whole
 from lens_steer._util.values import numeric, readable
-from lens_steer.figures.captions.common import counted, scale, steered
+from lens_steer.figures.captions.common import NO_SIDE_EFFECTS, counted, scale, steered
 from lens_steer.figures.style import Caption, drawable, words
 
 PAGE = 40
@@ -50,7 +51,8 @@ def to_latex(frame: pd.DataFrame, caption: Caption, label: str) -> str:
         z@1.0 & $0.512$ \\
     """
     shown, constant = _without_constant(drawable(frame, ()))
-    said = caption.text().strip() + f" Side effects: {_side_effects(frame)}. Numbers: three significant digits."
+    told = replace(caption, side_effects=_side_effects(frame))
+    said = told.text().strip() + " Numbers: three significant digits."
     if constant:
         said += " All rows: " + "; ".join(f"{words(name)} {readable(value)}" for name, value in constant.items()) + "."
     columns = _with_intervals(shown)
@@ -165,4 +167,4 @@ def _digits(value: Any) -> str:
 
 def _side_effects(frame: pd.DataFrame) -> str:
     found = [words(name) for name in SIDE_EFFECTS if name in frame.columns]
-    return f"on neutral text, in the columns {', '.join(found)}" if found else "none measured for these rows"
+    return f"on neutral text, in the columns {', '.join(found)}" if found else NO_SIDE_EFFECTS

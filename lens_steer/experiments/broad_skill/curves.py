@@ -51,6 +51,11 @@ class Writing:
         return Intervention.of(vector, site, strength, self.scale, self.positions, operator)
 
 
+def scale_in_words(write: str, scale: str) -> str:
+    """What strength 1 means."""
+    return "of the way to text" if write == "match" else scale
+
+
 @dataclass(frozen=True, eq=False)
 class SkillCurve:
     """One vector at one place over some strengths, in rising order; `label` is `steering`, or names a control."""
@@ -115,7 +120,8 @@ def curve_rows(measured: Sequence[MeasuredCurve], resamples: int, seed: int) -> 
         for skill, side_effects in (("target", found.target), ("text", found.text)):
             for strength, side_effect in zip(curve.strengths, side_effects, strict=True):
                 place = {"vector": curve.label, "site": curve.site, "strength": strength, "skill": skill}
-                rows.append(place | side_effect_row(side_effect, drawn, seed))
+                row = side_effect_row(side_effect, drawn, seed)
+                rows.append(place | row | {"n": side_effect.right_steered.numel()})
     return rows
 
 
@@ -134,7 +140,12 @@ def retained_rows(
 ) -> list[dict[str, object]]:
     """One row a curve and level, of curves that go from 0 upwards; controls have no intervals."""
     return [
-        {"vector": found.curve.label, "site": found.curve.site, **asdict(retained)}
+        {
+            "vector": found.curve.label,
+            "site": found.curve.site,
+            **asdict(retained),
+            "n": found.text[0].right_steered.numel(),
+        }
         for found in measured
         if 0 in found.curve.strengths and max(found.curve.strengths) > 0
         for retained in found.retained(levels, resamples if found.curve.label == STEERING else 0, seed)

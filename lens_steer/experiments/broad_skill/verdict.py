@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from lens_steer.experiments.broad_skill.curves import scale_in_words
 from lens_steer.experiments.finding import LEVEL, Finding, Question, bracketed, percent, span, with_ends
 from lens_steer.experiments.folder import ResultFolder
 from lens_steer.figures.style import words
@@ -21,13 +22,11 @@ def find(results: ResultFolder) -> list[Finding]:
     """One finding for each target, under the reading rule that is best on validation."""
     points, retained = (results.tables[name].frame for name in NEEDS)
     level, settings = _level(results), results.tables["broad/points.csv"].facts.get("settings", {})
-    scale = "of the way to text" if settings.get("write") == "match" else settings.get("scale", "raw")
+    scale = scale_in_words(settings.get("write", "add"), settings.get("scale", "raw"))
     chosen = points[points["chosen"] & (points["direction"] == "lower")]
     others = results.tables["broad/others.csv"].frame if "broad/others.csv" in results.tables else None
     neutral = settings.get("neutral", "text")
-    return [
-        _finding(row, retained, _further(row, others, neutral), level, str(scale)) for row in chosen.to_dict("records")
-    ]
+    return [_finding(row, retained, _further(row, others, neutral), level, scale) for row in chosen.to_dict("records")]
 
 
 def compare(results: ResultFolder) -> list[Finding]:

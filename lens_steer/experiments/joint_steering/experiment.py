@@ -163,12 +163,13 @@ def joint_steering(
     validated = pd.concat([*(frame for frame, _ in found), grid]).assign(split="validation")
     configurations = pd.concat([validated, tested.assign(split="test")], ignore_index=True)
     pairs, agreements = _interference(test, vectors, settings)
+    n = {split: len(getattr(next(iter(behaviours.values())), split)) for split in ("validation", "test")}
     return JointResult(
-        configurations=configurations.assign(scale=settings.scale),
-        points=table,
+        configurations=configurations.assign(scale=settings.scale, n=configurations["split"].map(n)),
+        points=table.assign(n=n["test"], n_texts=len(texts.test)),
         objective=objective,
         placements=pd.DataFrame([row for curve in curves for row in curve.strength_rows()]),
-        interference=pairs,
+        interference=pairs.assign(n=n["test"]),
         agreement=agreements,
         facts=_facts(model, behaviours, texts, replace(settings, targets=targets)),
     )

@@ -6,7 +6,7 @@ import pandas as pd
 
 from lens_steer.experiments.van_der_weij_2024.behaviours import BLOCKS
 from lens_steer.figures.captions.common import counted, sample
-from lens_steer.figures.style import INK, SINGLE_COLUMN, STYLE, Caption, Figure, drawable, legend_above, words
+from lens_steer.figures.style import INK, SINGLE_COLUMN, STYLE, Caption, Figure, add_legend, drawable, words
 from lens_steer.metrics.statistics import share_interval
 
 ANSWERS = ("strength", "behaviour", "total", "matches", "faulty", "matching_score", "collapsed")
@@ -47,7 +47,7 @@ def published_simultaneous_curve(simultaneous: pd.DataFrame, alignment_tax: pd.D
         lower.set(xlabel="scalar (times each vector as extracted)", ylabel="top-1 (Pile)")
         for axis in (upper, lower):
             axis.axvline(0, color="black", lw=0.4, ls="--", zorder=0)
-        figure.legend(**legend_above(figure), ncols=3)
+        add_legend(figure)
         figure.caption = _caption(answers, tax)
         return figure
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from lens_steer.figures.captions.common import counted, of_model, sample, scale, steered
+from lens_steer.figures.captions.common import NO_SIDE_EFFECTS, counted, of_model, sample, scale, steered
 from lens_steer.figures.style import Caption
 
 OVER_ITEMS = "95 % over items"
@@ -12,11 +12,13 @@ def curves_caption(curves: pd.DataFrame) -> Caption:
     """Of `steering_curves`."""
     return Caption(
         shown=f"Matching rate{of_model(curves)} over strength, each behaviour at one site and position rule; crosses "
-        "are collapsed points, a square marks one-sided unsteered answers.",
+        "are collapsed points, a square marks one-sided unsteered answers, which are not counted as collapse; dotted: "
+        "half of the answers match.",
         n=f"{counted(curves['behaviour'].nunique(), 'behaviour')}; {sample(curves, 'item')}",
         interval=OVER_ITEMS,
-        control=steered(curves, "the band is their 95 %"),
+        control=steered(curves, "a grey bar is their middle 95 % at that strength"),
         strength_scale=scale(curves),
+        side_effects=NO_SIDE_EFFECTS,
     )
 
 

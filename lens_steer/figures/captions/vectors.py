@@ -16,16 +16,21 @@ from lens_steer.figures.captions.common import (
 from lens_steer.figures.style import Caption, words
 
 
-def lens_caption(tokens: pd.DataFrame) -> Caption:
-    """Of `lens_panel`."""
+def lens_caption(tokens: pd.DataFrame, groups: list[list[str]]) -> Caption:
+    """Of `lens_panel`, with the readings of each panel."""
     contextual = tokens[tokens["reading"] == "contextual"]
     strength, n = NO_STRENGTH, "the whole vocabulary"
     if len(contextual):
         strength = f"contextual: {contextual['note'].iloc[0]}; the others: {NO_STRENGTH}"
         n += f"; {int(contextual['n'].iloc[0])} contexts of the contextual reading"
+    agreed = "".join(
+        f" {', '.join(group)} agree and are drawn once, with the values of {group[0]}; tokens that not all of them "
+        "show are in italics."
+        for group in groups if len(group) > 1
+    )  # fmt: skip
     return Caption(
         shown=f"Tokens that the vector {names(tokens['vector'])}{of_model(tokens)} raises and lowers most, "
-        f"by reading ({names(tokens['reading'])}) and site.",
+        f"by reading ({names(tokens['reading'])}) and site.{agreed}",
         n=n,
         interval=f"none drawn; in the data: {interval(contextual, 'contexts')}" if len(contextual) else "none: exact",
         control=compared(tokens, "at the same end and rank; bold tokens are outside their 95 %"),
