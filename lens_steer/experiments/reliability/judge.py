@@ -23,6 +23,7 @@ from lens_steer.data.choices import ChoiceItem
 from lens_steer.data.splits import Splits
 from lens_steer.errors import ScoreError
 from lens_steer.experiments.evaluator import scoring_options, with_interval
+from lens_steer.experiments.finding import LEVEL
 from lens_steer.experiments.reliability.measure import Asked, Place, ask, choose_places, rounding_of
 from lens_steer.experiments.reliability.prompts import says_yes
 from lens_steer.experiments.reliability.rules import verdict_of
@@ -79,7 +80,8 @@ def judge_vector(
         The verdict and everything it was made of.
 
     Raises:
-        ScoreError: fewer than two validation or test items, or a reference strength that is not in the grid.
+        ScoreError: fewer than two validation or test items, a reference strength that is not in the grid, or too few
+            random directions for a verdict.
         SiteError, OptionTokenError, MismatchError: as `sweep`.
     """
     settings = settings or Reliability()
@@ -88,6 +90,11 @@ def judge_vector(
         raise ScoreError(
             f"{len(splits.validation)} validation and {len(splits.test)} test items, reference strength {s:g} of "
             f"{list(settings.strengths)}; give at least two items each, and a grid that holds it with both signs."
+        )
+    if 1 / (1 + settings.n_random) > LEVEL:
+        raise ScoreError(
+            f"{settings.n_random} random directions; p cannot reach {LEVEL}, so that nothing could be called steerable. "
+            f"Give at least {round(1 / LEVEL) - 1}."
         )
     pool = [vector, *(random_like(vector, settings.seed + k) for k in range(settings.n_random))]
     places, held = places_of(model, settings), options.prepare(model, splits.validation)
@@ -216,9 +223,11 @@ def _halves(
         groups |= {"yes": slopes[said & says], "no": slopes[said & ~says]}
     found: dict[str, float] = {}
     for name in ("first", "second", "yes", "no"):
-        found |= with_interval(f"steerability_{name}", groups[name], settings.resamples, settings.seed) if (
-            name in groups
-        ) else {f"steerability_{name}{end}": math.nan for end in ("", "_low", "_high")}
+        found |= (
+            with_interval(f"steerability_{name}", groups[name], settings.resamples, settings.seed)
+            if (name in groups)
+            else {f"steerability_{name}{end}": math.nan for end in ("", "_low", "_high")}
+        )
     kept = said if told else torch.ones_like(said)
     rows, first = by_order[kept].reshape(-1), torch.arange(orders, device="cpu").repeat(int(kept.sum())) == 0
     named = says[kept] if told else torch.zeros_like(says)

@@ -1,16 +1,16 @@
 """The verdict on one behaviour, by stated rules; the first that holds is given.
 
-    collapsed before effect   at the reference strength answers are not valid (`measure`)
-    shown                     the interval of the mean slope is above 0, and at most one vector in 20, itself included,
-                              has as large an effect through the same choice of a place (p <= .05)
-    biased                    shown: the mean slope is not above 0 in one half of the questions (the matching option is
-                              first or second, says Yes or No)
-    unreliable                shown: the interval of the anti-steerable share reaches one half
-    steerable                 shown, and neither
-    biased                    not shown: unsteered, one place or one of Yes and No is three times as likely (ln 3 nats)
-    unreliable                not shown, yet items are moved further than random vectors move them (p <= .05), and the
-                              interval of the anti-steerable share reaches one half
-    not steerable             all else
+collapsed before effect   at the reference strength answers are not valid (`measure`)
+shown                     the interval of the mean slope is above 0, and at most one vector in 20, itself included,
+                          has as large an effect through the same choice of a place (p <= .05)
+biased                    shown: the mean slope is not above 0 in one half of the questions (the matching option is
+                          first or second, says Yes or No)
+unreliable                shown: the interval of the anti-steerable share reaches one half
+steerable                 shown, and neither
+biased                    not shown: unsteered, one place or one of Yes and No is three times as likely (ln 3 nats)
+unreliable                not shown, yet items are moved further than random vectors move them (p <= .05), and the
+                          interval of the anti-steerable share reaches one half
+not steerable             all else
 """
 
 import math
