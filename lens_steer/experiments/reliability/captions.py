@@ -38,7 +38,7 @@ def explained_caption(behaviours: pd.DataFrame) -> Caption:
     """Of `explained_bars`."""
     return Caption(
         shown="The variance of slopes over questions that the letter of the matching option explains, that Yes or No "
-        "explains beyond it, and the rest. Hatched: without letters, or without Yes and No, there is no such part.",
+        "explains beyond it, and the rest. Hatched: neither letters nor Yes and No are asked.",
         n=f"{counted(len(behaviours), 'behaviour')} of {_sizes(behaviours['n'])} test items",
         interval="none: shares of one regression each",
         control="none: where neither explains anything, all is unexplained",

@@ -130,7 +130,7 @@ def explained_bars(behaviours: pd.DataFrame) -> Figure:
             axis.barh(places, width, left=left, color=colour, label=label, height=0.7)
             left += width
         rest = 1 - left
-        lacking = behaviours[[column for column, _, _ in PARTS]].isna().any(axis=1).to_numpy()
+        lacking = behaviours[[column for column, _, _ in PARTS]].isna().all(axis=1).to_numpy()
         bars = axis.barh(places, rest, left=left, color="#DDDDDD", label="neither", height=0.7)
         for bar, lacks in zip(bars, lacking, strict=True):
             bar.set_hatch("////" if lacks else "")

@@ -93,7 +93,7 @@ def judge_vector(
         )
     if 1 / (1 + settings.n_random) > LEVEL:
         raise ScoreError(
-            f"{settings.n_random} random directions; p cannot reach {LEVEL}, so that nothing could be called steerable. "
+            f"{settings.n_random} random directions; p cannot reach {LEVEL}, and nothing could be called steerable. "
             f"Give at least {round(1 / LEVEL) - 1}."
         )
     pool = [vector, *(random_like(vector, settings.seed + k) for k in range(settings.n_random))]
