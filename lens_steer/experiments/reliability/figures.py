@@ -94,7 +94,7 @@ def in_and_out(shift: pd.DataFrame) -> Figure:
             _points(left, rows, mark, colour, str(asked))
         _diagonal(left)
         left.set_xlabel("steerability by the setting's own vector")
-        left.set_ylabel("steerability by the\nbaseline's vector")
+        left.set_ylabel("by the baseline's vector")
         steered = away[away["own_steerability_low"] > 0]
         right.scatter(steered["propensity_gap"], steered["relative"], s=9, color=INK[0], alpha=0.6, lw=0)
         for level in (0, 1):
