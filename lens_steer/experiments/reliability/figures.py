@@ -163,8 +163,10 @@ def _points(axis: Axes, rows: pd.DataFrame, mark: str, colour: str, label: str) 
 
 
 def _diagonal(axis: Axes) -> None:
-    """Where both sides are equal."""
-    low, high = min(axis.get_xlim()[0], axis.get_ylim()[0]), max(axis.get_xlim()[1], axis.get_ylim()[1])
+    """Where both sides are equal, on axes of one range."""
+    low, high = min(axis.get_xlim()[0], axis.get_ylim()[0], 0), max(axis.get_xlim()[1], axis.get_ylim()[1], 0)
+    axis.set_xlim(low, high)
+    axis.set_ylim(low, high)
     axis.plot([low, high], [low, high], color="black", lw=0.6, ls=DASHED)
     axis.axhline(0, color="black", lw=0.4)
     axis.axvline(0, color="black", lw=0.4)
