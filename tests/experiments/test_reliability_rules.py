@@ -32,14 +32,15 @@ ROW: dict[str, Any] = {
     "p": 1 / 21,
     "spread_p": 1 / 21,
     "steerability_low": 0.5,
-    **{f"steerability_{half}_low": NAN for half in ("yes", "no")},
-    **{f"steerability_{half}_low": 0.4 for half in ("first", "second")},
+    **{f"steerability_{half}{end}": NAN for half in ("yes", "no") for end in ("", "_low")},
+    **{f"steerability_{half}{end}": 0.8 if not end else 0.4 for half in ("first", "second") for end in ("", "_low")},
     "anti_share": 0.1,
     "anti_low": 0.02,
     "anti_high": 0.27,
     "position_bias": 0.1,
     "yes_bias": NAN,
 }
+YES_ALONE = {"steerability_yes": 1.5, "steerability_yes_low": 1.0, "steerability_no": -0.2, "steerability_no_low": -1.0}
 ITEM = ChoiceItem(id="q", stem="Would you choose {this} thing?", matching=" Yes.", other="No, never")
 
 
@@ -48,8 +49,10 @@ ITEM = ChoiceItem(id="q", stem="Would you choose {this} thing?", matching=" Yes.
     [
         ({}, "steerable"),
         ({"anti_high": 0.5}, "unreliable"),
-        ({"steerability_second_low": -0.1}, "biased"),
-        ({"steerability_yes_low": 0.0, "steerability_no_low": 1.0}, "biased"),
+        ({"steerability_second": 0.3, "steerability_second_low": -0.1}, "biased"),
+        ({"steerability_second": 0.5, "steerability_second_low": -0.1}, "steerable"),
+        ({"steerability_second": 0.3, "steerability_second_low": 0.1}, "steerable"),
+        ({**YES_ALONE}, "biased"),
         ({"position_bias": 3.0}, "steerable"),
         ({"valid": False, "reason": "one letter"}, "collapsed before effect"),
         ({"p": 2 / 21, "anti_high": 0.6}, "unreliable"),
@@ -67,7 +70,7 @@ def test_the_first_rule_that_holds_gives_the_verdict(changed: dict[str, Any], ve
 
 
 def test_the_reason_names_the_half_without_effect_and_the_preferred_side() -> None:
-    assert verdict_of({**ROW, "steerability_no_low": -1.0})[1] == "no effect where the matching option says No"
+    assert verdict_of({**ROW, **YES_ALONE})[1] == "not shown where the matching option says No"
     said = verdict_of({**ROW, "p": 1.0, "position_bias": 2.28})[1]
     assert said == "unsteered, one place is preferred by 2.3 nats"
 

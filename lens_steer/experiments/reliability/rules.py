@@ -24,7 +24,8 @@ NOT_STEERABLE, COLLAPSED = "not steerable", "collapsed before effect"
 VERDICTS = (STEERABLE, UNRELIABLE, BIASED, NOT_STEERABLE, COLLAPSED)
 ONE_SIDED = math.log(3)
 """Nats by which one place, or one text, is preferred whatever the question: three times as likely."""
-HALVES = ("first", "second", "yes", "no")
+HALVES = (("first", "second"), ("second", "first"), ("yes", "no"), ("no", "yes"))
+"""Halves of the questions, each with the other one."""
 
 
 def verdict_of(row: Mapping[str, Any]) -> tuple[str, str]:
@@ -41,9 +42,9 @@ def verdict_of(row: Mapping[str, Any]) -> tuple[str, str]:
     half_anti = row["anti_high"] >= 0.5
     anti = f"{100 * row['anti_share']:.0f} % [{100 * row['anti_low']:.0f}, {100 * row['anti_high']:.0f}] anti-steerable"
     if row["p"] <= LEVEL and row["steerability_low"] > 0:
-        absent = [name for name in HALVES if row[f"steerability_{name}_low"] <= 0]
+        absent = [name for name, other in HALVES if _is_absent(row, name, other)]
         if absent:
-            return BIASED, f"no effect where the matching option {_said(absent[0])}"
+            return BIASED, f"not shown where the matching option {_said(absent[0])}"
         return (UNRELIABLE if half_anti else STEERABLE), anti
     preferred = {"place": row["position_bias"], "text": row["yes_bias"]}
     one_sided = [name for name, bias in preferred.items() if abs(bias) >= ONE_SIDED]
@@ -52,6 +53,12 @@ def verdict_of(row: Mapping[str, Any]) -> tuple[str, str]:
     if row["spread_p"] <= LEVEL and half_anti:
         return UNRELIABLE, f"items are moved, {anti}"
     return NOT_STEERABLE, "not beyond random vectors" if row["p"] > LEVEL else "the interval of the slope holds 0"
+
+
+def _is_absent(row: Mapping[str, Any], half: str, other: str) -> bool:
+    """Whether an effect that the other half has is missing in one; never where there are no such halves (NaN)."""
+    mean, low = row[f"steerability_{half}"], row[f"steerability_{half}_low"]
+    return low <= 0 and mean < row[f"steerability_{other}"] / 2
 
 
 def _said(half: str) -> str:
