@@ -306,6 +306,42 @@ def published_simultaneous() -> tuple[pd.DataFrame, pd.DataFrame]:
     return answers, tax.assign(relative_top1=tax["top1"] / 0.5)
 
 
+def judged() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Two behaviours of five items, one that steers and one that letters explain, with the slopes of their items."""
+    behaviours = pd.DataFrame(
+        {
+            "behaviour": ["a", "b_c"],
+            "n": 5,
+            "scale": "raw",
+            "steerability": [1.2, 0.1],
+            "anti_share": [0.0, 0.4],
+            "anti_low": [0.0, 0.05],
+            "anti_high": [0.52, 0.85],
+            "verdict": ["steerable", "biased"],
+            "explained_letter": [0.1, 0.8],
+            "explained_yes": [float("nan"), 0.15],
+            "unexplained": [0.9, 0.05],
+        }
+    )
+    slopes = (0.8, 1.0, 1.2, 1.4, 1.6, -1.0, -0.5, 0.1, 0.7, 1.2)
+    return behaviours, pd.DataFrame({"behaviour": ["a"] * 5 + ["b_c"] * 5, "slope": slopes})
+
+
+def shifts() -> pd.DataFrame:
+    """Two behaviours over the baseline and two other prompt settings."""
+    settings = ("baseline", "system positive", "user negative")
+    rows = [
+        {"behaviour": name, "n": 5, "trained": trained, "asked": asked, "steerability": size - 0.1 * abs(i - j)}
+        | {"propensity_gap": 0.5 * abs(i - j), "relative": 1 - 0.1 * abs(i - j) / size}
+        for name, size in (("a", 1.2), ("b_c", 0.4))
+        for i, trained in enumerate(settings)
+        for j, asked in enumerate(settings)
+    ]
+    frame = pd.DataFrame(rows)
+    bounds = {"steerability_low": frame["steerability"] - 0.1, "steerability_high": frame["steerability"] + 0.1}
+    return frame.assign(**bounds)
+
+
 FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "attribution_bars": (contributions(),),
     "collapse_diagnostics": (collapsing(), thresholds()),
@@ -313,6 +349,8 @@ FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "component_map": (contributions(),),
     "cosine_heatmap": (cosines(),),
     "detection_points": (joint_configurations(),),
+    "explained_bars": judged()[:1],
+    "in_and_out": (shifts(),),
     "individual_bars": (joint_configurations(),),
     "interference_matrices": joint_pairs(),
     "retained_bars": (retained(), points()),
@@ -328,6 +366,7 @@ FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "scheme_intervals": (joint_points(),),
     "selectivity_curves": (skills(),),
     "simultaneous_curve": (joint_configurations(), joint_points()),
+    "steerability_violins": judged(),
     "steering_curves": (curves(),),
     "step_curves": (steps(),),
 }

@@ -13,6 +13,7 @@ NAMES = (
     "joint_steering",
     "optimiser",
     "vector_analysis",
+    "reliability",
     "method_comparison",
 )
 """In the order in which studies are run and reported."""
