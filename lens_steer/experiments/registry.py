@@ -14,6 +14,7 @@ NAMES = (
     "optimiser",
     "vector_analysis",
     "method_comparison",
+    "open_ended",
 )
 """In the order in which studies are run and reported."""
 
