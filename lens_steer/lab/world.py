@@ -145,8 +145,12 @@ def statements(rng: random.Random, behaviour: str, split: Split) -> tuple[str, s
         rng, split, lambda r: (behaviour, *(r.randrange(len(poles[side])) for side in (0, 1) for poles in lists))
     )[1:]
     noun = rng.choice(lexicon.NOUNS)
-    chosen = [poles[side][drawn[3 * side + k]] for side in (0, 1) for k, poles in enumerate(lists)]
-    return _statement(*chosen[:3], noun), _statement(*chosen[3:], noun)
+
+    def said(side: int) -> str:
+        adverb, verb, adjective = (poles[side][drawn[3 * side + k]] for k, poles in enumerate(lists))
+        return _statement(adverb, verb, adjective, noun)
+
+    return said(0), said(1)
 
 
 def _sentence(rng: random.Random, adverb: str, verb: str, adjective: str) -> str:

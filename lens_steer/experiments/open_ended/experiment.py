@@ -60,8 +60,8 @@ class OpenEndedResult(Tables):
     `validation`: one row a behaviour, site and signed strength of the steering vector. `points`: one row a behaviour
     and vector: its point, and its shift on test prompts with p. `changes`: one row a behaviour, vector, direction and
     share q: Pos_q (`promoted`) and Neg_q (`suppressed`), drift of both groups, with intervals. `likelihoods`: of the
-    steering vector, one row a direction and prompt. `texts`: one row a generated text and judge. `judged`: mean scores, and
-    differences to the unsteered model, with intervals.
+    steering vector, one row a direction and prompt. `texts`: one row a generated text and judge. `judged`: mean
+    scores, and differences to the unsteered model, with intervals.
     """
 
     kind = "open_ended"

@@ -12,7 +12,7 @@ LAB = Setup(
     settings=OpenEnded(
         prompts="lab_statements", sites=("resid_post@1", "resid_post@3"), strengths=(0.2, 0.4, 0.8), conversations=10
     ),
-    items={"test": 30},
+    items={"validation": 12, "test": 30},
 )
 
 
