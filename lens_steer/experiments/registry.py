@@ -15,6 +15,7 @@ NAMES = (
     "vector_analysis",
     "method_comparison",
     "open_ended",
+    "in_context",
 )
 """In the order in which studies are run and reported."""
 

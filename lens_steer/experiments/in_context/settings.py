@@ -21,8 +21,8 @@ class InContext:
     tasks: tuple[str, ...] = ()
     n_shots: int = 3
     layer: int = -1
-    in_context_strengths: tuple[float, ...] = (0.05, 0.1, 0.2)
-    raw_strengths: tuple[float, ...] = (1.0, 2.0, 4.0)
+    in_context_strengths: tuple[float, ...] = (0.1, 0.2, 0.4)
+    raw_strengths: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     demonstrations: int = 5
     prompts: int = 32
     corrupted_prompts: int = 12

@@ -1,6 +1,6 @@
 """Open-ended evaluation: does the vector promote what shows the behaviour, or suppress what does not, without letters?
 
-holds       the interval of the shift is above 0, and p <= .05 after Holm's correction over behaviours
+holds       the interval of the shift is above 0, and at most one direction in 20, itself included, goes as far
 promotes    it holds, and the matching continuations become likelier;  suppresses: the other ones become less likely
 """
 
@@ -8,12 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from lens_steer.experiments.finding import LEVEL, TOO_FEW, Finding, Question, nats
+from lens_steer.experiments.finding import LEVEL, TOO_FEW, Finding, Question, nats, of_many
 from lens_steer.experiments.folder import ResultFolder
 from lens_steer.experiments.open_ended.experiment import STEERING
 from lens_steer.experiments.open_ended.texts import UNSTEERED
 from lens_steer.figures.style import words
-from lens_steer.metrics.statistics import holm
 
 VERDICTS = {
     (True, True): "promotes and suppresses",
@@ -28,24 +27,25 @@ def find(results: ResultFolder) -> list[Finding]:
     """One finding for all behaviours together, then one for each."""
     points, changes, judged = (results.tables[name].frame for name in NEEDS)
     steering = points[points["vector"] == STEERING].reset_index(drop=True)
-    corrected = holm(list(steering["p_shift"]))
     findings = []
-    for row, p in zip(steering.to_dict("records"), corrected, strict=True):
+    for row in steering.to_dict("records"):
         name = row["behaviour"]
         own = changes[(changes["behaviour"] == name) & (changes["direction"] == "added") & (changes["share"] == 0.5)]
         least = 1 / int((points["behaviour"] == name).sum())
-        findings.append(_finding(row, p, own, judged[judged["behaviour"] == name], least))
+        findings.append(_finding(row, own, judged[judged["behaviour"] == name], least))
     shown = sum(bool(finding.holds) for finding in findings)
-    said = f"{shown} of {len(findings)} vectors make matching continuations likelier than other ones, further than "
+    said = (
+        f"{of_many(shown, len(findings))} vectors make matching continuations likelier than other ones, further than "
+    )
     said += "random directions that were chosen in the same way."
     return [Finding(subject="all behaviours", verdict=f"{shown} of {len(findings)} shown", words=said), *findings]
 
 
-def _finding(row: dict[str, Any], p: float, changes: pd.DataFrame, judged: pd.DataFrame, least: float) -> Finding:
+def _finding(row: dict[str, Any], changes: pd.DataFrame, judged: pd.DataFrame, least: float) -> Finding:
     """One behaviour: its likelihoods, Pos and Neg at one half, and its texts."""
     change: Any = changes[changes["vector"] == STEERING].iloc[0]
     up, down = change["drift_matching_low"] > 0, change["drift_other_high"] < 0
-    holds = bool(row["shift_low"] > 0 and p <= LEVEL and row["valid"])
+    holds = bool(row["shift_low"] > 0 and row["p_shift"] <= LEVEL and row["valid"])
     few = least > LEVEL
     verdict = TOO_FEW if few else VERDICTS[bool(up), bool(down)] if holds else NOT_SHOWN
     verdict += "" if row["valid"] else ", and no strength leaves the text intact"
@@ -54,9 +54,7 @@ def _finding(row: dict[str, Any], p: float, changes: pd.DataFrame, judged: pd.Da
     )
     said += f"validation prompts: matching continuations {_three(change, 'drift_matching')} a token, other ones "
     said += f"{_three(change, 'drift_other')}, shift {_three(row, 'shift')} on {int(change['n'])} test prompts; "
-    said += (
-        f"p = {row['p_shift']:.3f} beside {round(1 / least) - 1} random directions, {p:.3f} after Holm's correction. "
-    )
+    said += f"p = {row['p_shift']:.3f} beside {round(1 / least) - 1} random directions. "
     said += f"Pos at 50 % is {_three(change, 'promoted')} (p = {row['p_promoted']:.3f}), Neg "
     said += f"{_three(change, 'suppressed')} (p = {row['p_suppressed']:.3f}), by {change['normalisation']}. "
     return Finding(
@@ -109,10 +107,10 @@ NEEDS = {
 QUESTION = Question(
     title="Open-ended: does each vector promote its behaviour where no options are listed?",
     judged="Brackets are 95 % bootstrap intervals over prompts (over conversations for texts). The shift is how much "
-    "more likely the matching continuation becomes than the other one; its p counts random directions of the same "
-    "norm, each at the point that was best for it on validation prompts, and is corrected over behaviours (Holm). Pos "
-    "and Neg (Pres et al. 2024) are not corrected. Texts are written under the same random numbers with and without "
-    "steering.",
+    "more likely the matching continuation becomes than the other one; p counts random directions of the same norm, "
+    "each at the point that was best for it on validation prompts. Pos and Neg are those of Pres et al. 2024. No p is "
+    "corrected for the number of behaviours; the first line says what chance would give. Texts are written under the "
+    "same random numbers with and without steering.",
     needs=NEEDS,
     find=find,
 )
