@@ -17,7 +17,7 @@ import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -33,6 +33,7 @@ MOST = 2.0
 ATTEMPTS = 2
 
 
+@runtime_checkable
 class Judge(Protocol):
     """What scores a text; see the module for the names and range of its scores."""
 

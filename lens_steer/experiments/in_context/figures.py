@@ -73,8 +73,8 @@ def effect_strip(effects: pd.DataFrame) -> Figure:
             "pairs; prompts without examples, and behind examples with permuted labels.",
             n=sample(rows, "test pair"),
             interval="95 % percentile bootstrap over test pairs",
-            control=f"{counted(controls, 'control')} of each vector (bars: least to most), at its own best strength: sums "
-            "of as many other heads of the same norm for FV, random directions for the others",
+            control=f"{counted(controls, 'control')} of each vector (bars: least to most), at its own best strength: "
+            "sums of as many other heads of the same norm for FV, random directions for the others",
             strength_scale="ICV in norms of the activation, FV and MD in vectors as extracted",
         )
         return figure
