@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import torch
 
 from lens_steer.errors import DataError, ScoreError, SteeringError
 from lens_steer.evaluation.judge import ClassifierJudge, LikelihoodJudge, harmonic_mean, judge_texts
 from lens_steer.hooks import Intervention, steer
 from lens_steer.lab.items import statement_items
-from lens_steer.model import load_model
+from lens_steer.model import load_model, tokenize
 
 TEXTS = ["one", "two", "three"]
 
@@ -41,9 +42,9 @@ def lab() -> Any:
 def test_the_score_is_the_harmonic_mean_and_zero_where_one_score_is() -> None:
     for c, r, f in ((2.0, 1.0, 1.0), (0.5, 2.0, 1.5)):
         assert harmonic_mean([c, r, f]) == pytest.approx(3 / (1 / c + 1 / r + 1 / f))
-    assert harmonic_mean([2, 2, 0]) == 0 and harmonic_mean([1.5]) == 1.5
+    assert harmonic_mean([2.0, 2.0, 0.0]) == 0 and harmonic_mean([1.5]) == 1.5
     with pytest.raises(ScoreError, match="none below 0"):
-        harmonic_mean([1, -1])
+        harmonic_mean([1.0, -1.0])
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -91,11 +92,10 @@ def test_both_local_judges_tell_held_out_statements_of_the_lab_apart(lab: Any) -
 
 
 def test_the_likelihood_judge_is_the_posterior_of_two_beginnings_and_refuses_a_steered_model(lab: Any) -> None:
-    import torch
 
-    from lens_steer.model import tokenize
-
-    judge = LikelihoodJudge(model=lab, matching=["Hastily I grab the ripe song."], other=["Slowly I tend the old song."])
+    judge = LikelihoodJudge(
+        model=lab, matching=["Hastily I grab the ripe song."], other=["Slowly I tend the old song."]
+    )
     text, sums = "Quickly I rush the early bell.", []
     for begun in (judge.matching[0], judge.other[0]):
         (row,) = tokenize(lab, [f"{begun} {text}"])
@@ -107,8 +107,10 @@ def test_the_likelihood_judge_is_the_posterior_of_two_beginnings_and_refuses_a_s
     assert judge("", text, "")["concept"] == pytest.approx(expected, abs=1e-4)
     assert judge("", "  ", "")["concept"] == 1
     push = Intervention.at("resid_post@1", torch.ones(128))
-    with steer(lab, push), pytest.raises(SteeringError):
-        judge("", text, "")
+    with steer(lab, push):
+        lab(torch.tensor([[1, 2]]))
+        with pytest.raises(SteeringError, match="judge outside"):
+            judge("", text, "")
 
 
 def test_a_judge_needs_texts_of_both_kinds() -> None:

@@ -4,7 +4,7 @@
       choose         of each vector and control the strength with the highest log-likelihood of the right answer,
                      zero-shot, on validation pairs
       test           zero-shot and shuffled-shot prompts of test pairs: log-likelihood of the right answer and of a
-                     wrong one, and what is written
+                     wrong one, and what is written; controls are tested zero-shot alone
       reference      unsteered prompts with as many right examples
       side effects   of each vector at each strength, on neutral text, all of whose tokens are steered
 
@@ -17,6 +17,7 @@ Source: Brumley et al. 2024 (arXiv 2411.07213), who compare in-context vectors (
 strengths are chosen on other pairs, and every vector has controls that were chosen in the same way.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -44,7 +45,8 @@ from lens_steer.metrics.statistics import bootstrap_mean
 from lens_steer.model import SteerableModel, fingerprint, versions
 
 STEERING, UNSTEERED, FEW_SHOT = "steering", "unsteered", "few_shot"
-CONDITIONS = {"zero_shot": False, "shuffled_shot": True}
+ZERO_SHOT = "zero_shot"
+CONDITIONS = {ZERO_SHOT: False, "shuffled_shot": True}
 """Prompts by name, and whether they have examples, with permuted labels."""
 TEMPLATE = ChoiceTemplate(question="{stem}", option="{text}")
 
@@ -129,13 +131,15 @@ def _task(model: SteerableModel, task: SplitTask, texts: Sequence[str], settings
             (method.name, vector): edits(levels[method.name, vector])
             for method in methods
             for vector, edits in _pool(method).items()
+            if vector == STEERING or condition == ZERO_SHOT
         }
         rows, told = _condition(model, own, task.test, plans, judge, settings)
-        p = _p_values(rows)
-        for (method, vector), row in rows.items():
-            strength = levels[method, vector]
-            place = {"method": method, "vector": vector, "condition": condition, "strength": strength}
-            effects.append(place | row | {"p": p.get(method) if vector == STEERING else None})
+        for method in methods:
+            own_rows = _with_shared(rows, levels, method)
+            p = _p_value([row["change"] for row in own_rows.values()])
+            for vector, row in own_rows.items():
+                place = {"method": method.name, "vector": vector, "condition": condition}
+                effects.append(place | row | {"p": p if vector == STEERING else None})
         answers += [frame.assign(condition=condition) for frame in told]
     _, told = _condition(model, few, task.test, {}, judge, settings)
     answers += [frame.assign(condition=FEW_SHOT) for frame in told]
@@ -275,14 +279,18 @@ def _bounds(column: str, values: Float[Tensor, " item"], interval: bool) -> dict
     return {column: found.value, f"{column}_low": found.low, f"{column}_high": found.high}
 
 
-def _p_values(rows: Mapping[tuple[str, str], Mapping[str, Any]]) -> dict[str, float]:
-    """Of each method, the share of its vector and controls that go at least as far."""
-    found = {}
-    for method in dict.fromkeys(name for name, _ in rows):
-        others = [row["change"] for (name, vector), row in rows.items() if name == method and vector != STEERING]
-        as_far = sum(change >= rows[method, STEERING]["change"] for change in others)
-        found[method] = (1 + as_far) / (1 + len(others))
-    return found
+def _with_shared(
+    rows: Mapping[tuple[str, str], dict[str, Any]], levels: Mapping[tuple[str, str], float], method: Compared
+) -> dict[str, dict[str, Any]]:
+    """The rows of one method's vector and of its controls, which may be another's, each with its strength."""
+    names = (method.name, method.shares)
+    found = {(name, vector) for name, vector in rows if name in names and (name == names[0] or vector != STEERING)}
+    return {key[1]: {"strength": levels[key]} | row for key, row in rows.items() if key in found}
+
+
+def _p_value(changes: Sequence[float]) -> float:
+    """The share of a vector, which is the first one, and its controls that go at least as far; NaN without controls."""
+    return sum(change >= changes[0] for change in changes) / len(changes) if len(changes) > 1 else math.nan
 
 
 def _written(

@@ -1,11 +1,14 @@
 """The vectors that are compared, each with the edit that its authors make and with controls of its own kind.
 
-icv_last, icv_last_four   in-context vector of all layers, written at every MLP output and token by `InContextAdd`
-                          control: random directions, written alike
-function_vector           sum of head outputs, added at the end of the prompt and at every later token of layer l*
-                          control: sums of as many heads drawn at random, of the same norm
-mean_difference           right against wrong answers (or y against x), added where the function vector is
-                          control: random directions of the same norm
+    icv_last, icv_last_four   in-context vector of all layers, written at every MLP output and token by `InContextAdd`
+                              control: random directions, written alike; both readings share them, because the write
+                              does not depend on the length of a direction
+    function_vector           sum of head outputs, added at the end of the prompt and at every later token of layer l*
+                              control: sums of as many other heads drawn at random, of the same norm
+    mean_difference           right against wrong answers (or y against x), added where the function vector is
+                              control: random directions of the same norm
+
+Sources: Liu et al. 2023 (arXiv 2311.06668); Todd et al. 2023 (arXiv 2310.15213); Rimsky et al. 2024 (arXiv 2312.06681).
 """
 
 import math
@@ -39,13 +42,16 @@ Edits = Callable[[float], list[Intervention]]
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """One method on one task: its strengths, what steers, and what steers for each of its controls."""
+    """One method on one task: its strengths, what steers, and what steers for each of its controls.
+
+    `shares` names the method whose controls are also its own.
+    """
 
     name: str
     strengths: Sequence[float]
     edits: Edits
     controls: Sequence[Edits]
-    detail: str
+    shares: str = ""
 
 
 def compared_methods(
@@ -67,37 +73,37 @@ def compared_methods(
     """
     contrast = contrast_from_task(task, transfer, settings.seed)
     layer = math.ceil(int(model.cfg.n_layers) / 3) if settings.layer < 0 else settings.layer
-    site, found = Site("resid_post", layer), []
+    site, found = Site("resid_post", layer), list[Compared]()
     for reading in TOKENS:
         vector = extract_in_context_vector(model, contrast, reading=reading, batch_size=settings.batch_size)  # pyright: ignore
-        others = [random_like(vector, settings.seed + k) for k in range(settings.n_random)]
         found.append(
             Compared(
                 name=f"icv_{reading}",
                 strengths=settings.in_context_strengths,
                 edits=partial(_pushed, vector),
-                controls=[partial(_pushed, other) for other in others],
-                detail=f"{len(vector.sites)} layers",
+                controls=() if found else [partial(_pushed, other) for other in _random(vector, settings)],
+                shares=found[0].name if found else "",
             )
         )
     vector, heads = _function_vector(model, task, layer, settings)
     difference = extract(model, contrast, sites=str(site), batch_size=settings.batch_size)
-    controls = _head_sums(model, task, vector, heads, settings)
-    for name, own, others, detail in (
-        ("function_vector", vector, controls, " ".join(f"{layer}.{head}" for layer, head in heads)),
-        ("mean_difference", difference, [random_like(difference, settings.seed + k) for k in range(settings.n_random)],
-         str(site)),
-    ):  # fmt: skip
+    for name, own, others in (
+        ("function_vector", vector, _head_sums(model, task, vector, heads, settings)),
+        ("mean_difference", difference, _random(difference, settings)),
+    ):
         found.append(
             Compared(
                 name=name,
                 strengths=settings.raw_strengths,
                 edits=partial(_added, own, site),
                 controls=[partial(_added, other, site) for other in others],
-                detail=detail,
             )
         )
     return tuple(found)
+
+
+def _random(vector: SteeringVector, settings: InContext) -> list[SteeringVector]:
+    return [random_like(vector, settings.seed + k) for k in range(settings.n_random)]
 
 
 def _pushed(vector: SteeringVector, strength: float) -> list[Intervention]:

@@ -13,8 +13,8 @@ class InContext:
     difference; ceil(layers / 3) where -1. `in_context_strengths` are in norms of the activation (Liu et al.'s 0.1 is
     mild), `raw_strengths` in vectors as extracted. `demonstrations`, `prompts`, `corrupted_prompts` and `corrupted`: of
     the function vector, as in `extraction.function_vector.Demonstrations`. `n_heads`: how many are summed; the paper's
-    number where 0. `n_random`: controls of each kind. `new_tokens`: of a written answer; `max_tokens`: of a neutral
-    text.
+    number where 0. `n_random`: controls of each kind. `most_validation`, `most_test`: the most pairs that are asked.
+    `new_tokens`: of a written answer; `max_tokens`: of a neutral text.
     """
 
     source: Literal["package", "lab"] = "package"
@@ -29,6 +29,8 @@ class InContext:
     corrupted: Literal["shuffled", "zero_shot"] = "shuffled"
     n_heads: int = 0
     n_random: int = 20
+    most_validation: int = 8
+    most_test: int = 20
     new_tokens: int = 8
     max_tokens: int = 64
     batch_size: int = 64

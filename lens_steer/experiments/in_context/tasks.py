@@ -7,7 +7,7 @@ Pairs are divided by their content: half make vectors, a fifth chooses strengths
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lens_steer.data.in_context import TASKS, InContextTask, shipped_task
 from lens_steer.experiments.in_context.settings import InContext
@@ -54,8 +54,17 @@ def chosen_tasks(settings: InContext) -> dict[str, SplitTask]:
     for name in names:
         task = _lab_task(name) if of_lab and name in (*skills.MAPPINGS, *LAB_VOICES) else shipped_task(name)
         train, validation, test = task.split(SHARES, settings.seed)
-        found[name] = SplitTask(train=train, validation=validation, test=test, transfer=name in TRANSFER)
+        found[name] = SplitTask(
+            train=train,
+            validation=_first(validation, settings.most_validation),
+            test=_first(test, settings.most_test),
+            transfer=name in TRANSFER,
+        )
     return found
+
+
+def _first(task: InContextTask, most: int) -> InContextTask:
+    return replace(task, pairs=task.pairs[:most])
 
 
 def _lab_task(name: str) -> InContextTask:

@@ -82,7 +82,9 @@ def _task(name: str, effects: pd.DataFrame, strengths: pd.DataFrame, answers: pd
 
 
 def _change(row: Any) -> str:
-    return f"{nats(row['change'], row['change_low'], row['change_high'])} (p = {row['p']:.3f})"
+    """A change with its interval, and p where it has one."""
+    p = "" if pd.isna(row["p"]) else f" (p = {row['p']:.3f})"
+    return nats(row["change"], row["change_low"], row["change_high"]) + p
 
 
 NEEDS = {
