@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from scipy import stats
 
 from lens_steer.experiments.folder import ResultFolder
 
@@ -43,6 +44,17 @@ class Question:
             name in results.tables and len(frame := results.tables[name].frame) and set(columns) <= set(frame.columns)
             for name, columns in self.needs.items()
         )
+
+
+def of_many(shown: int, tried: int) -> str:
+    """How many tests at `LEVEL` were passed, and how often chance alone passes as many: `3 of 5 (by chance p = 0.001)`.
+
+    Args:
+        shown: tests passed.
+        tried: all tests, taken to be independent.
+    """
+    p = float(stats.binomtest(shown, tried, LEVEL, alternative="greater").pvalue)
+    return f"{shown} of {tried} (as many by chance: p = {p:.2g})"
 
 
 def percent(value: float, low: float | None = None, high: float | None = None, why: object = "") -> str:

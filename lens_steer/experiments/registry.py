@@ -15,6 +15,8 @@ NAMES = (
     "vector_analysis",
     "reliability",
     "method_comparison",
+    "open_ended",
+    "in_context",
 )
 """In the order in which studies are run and reported."""
 

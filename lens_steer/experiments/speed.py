@@ -104,6 +104,8 @@ def measure_speed(
         speed |= _of_documents(model, documents[:DOCUMENTS], middle)
     if items:
         speed |= _of_questions(model, items[:QUESTIONS], middle, rules, asking)
+    elif documents:
+        speed |= {"plain": speed["read"], "generated": _generating(model, documents[:DOCUMENTS], middle)}
     return speed
 
 
@@ -146,12 +148,16 @@ def _of_questions(
     speed["read"] = _timed(lambda: [*record(model, rows, sites, "last")]) / (tokens * n_layers)
     slopes = partial(first_order, model, [_random(model, middle)], items, options=options)
     speed["gradient"] = _timed(slopes) / (tokens * n_layers)
-    words = [word for item in items for word in item.stem.split()]
+    return speed | {"generated": _generating(model, [item.stem for item in items], middle)}
+
+
+def _generating(model: SteerableModel, texts: Sequence[str], middle: str) -> float:
+    """Seconds a generated token, behind three words at a time of some texts."""
+    words = [word for text in texts for word in text.split()]
     begun = [" ".join(words[place : place + 3]) for place in range(0, len(words), 3)][:PROMPTS]
     decoding = Decoding(max_new_tokens=NEW_TOKENS, stop_at_eos=False)
     edits = _edits(model, middle, "all")
-    written = _timed(lambda: generate(model, begun, edits, decoding, record=True))
-    return speed | {"generated": written / (NEW_TOKENS * len(begun))}
+    return _timed(lambda: generate(model, begun, edits, decoding, record=True)) / (NEW_TOKENS * len(begun))
 
 
 def _of_prompts(
