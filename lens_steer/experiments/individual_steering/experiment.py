@@ -57,9 +57,9 @@ class Individual:
     """How behaviours are steered one by one; the defaults are those of `lens-steer reproduce`.
 
     `positions` are rules, one of which is chosen on validation: all tokens of the prompt, or only its first 20, where
-    its question begins. `answer` is where the vector is read: at the answer's letter, at the end of its text, or over the
-    tokens of an option's text behind a question without options (`option`); `as_asked` is `option` where options are
-    scored by their texts, and `text` where by their letters.
+    its question begins. `answer` is where the vector is read: at the answer's letter, at the end of its text, or over
+    the tokens of an option's text behind a question without options (`option`); `as_asked` is `option` where options
+    are scored by their texts, and `text` where by their letters.
     `places` is how many pairs of site and rule are swept with the controls, those at which any vector goes furthest:
     at the middle strength on the first `screened` validation items (`exact`), or by the slope at strength 0 on as many
     (`first_order`, one forward and one backward pass for all sites and vectors). `mapped` sweeps the vector alone at
