@@ -9,8 +9,8 @@
 Logit differences do not saturate as matching rates do, and a strength at which random directions go as far as the
 vector gains nothing. A vector that only prefers a letter has no effect, as both orders are averaged. Options that are
 scored by their texts have no such probability to keep: that of a whole text falls under any change of the model. Where
-no point is valid, the best one is returned with `valid=False`, and must be shown as such. Source of the rule of one standard error:
-Breiman, Friedman, Olshen & Stone 1984, section 3.4.3.
+no point is valid, the best one is returned with `valid=False`, and must be shown as such. Source of the rule of one
+standard error: Breiman, Friedman, Olshen & Stone 1984, section 3.4.3.
 """
 
 from collections.abc import Callable, Mapping, Sequence
