@@ -109,7 +109,8 @@ def combined_bars(configurations: pd.DataFrame) -> Figure:
             ("as_published", "best", AS_PUBLISHED, "as published: strength 1"),
             ("equal", "equal", CORRECTED, "equal side effects"),
         )
-        for axis, (point, alone, schemes, title) in zip(axes, panels, strict=True):
+        for axis, (point, alone, known, title) in zip(axes, panels, strict=True):
+            schemes = [scheme for scheme in known if scheme in set(test["scheme"])]
             shown = [(scheme, direction) for direction in ("add", "subtract") for scheme in schemes]
             width = 0.84 / len(shown)
             for place, (scheme, direction) in enumerate(shown):

@@ -30,7 +30,7 @@ LAB = Setup(
 )
 """Every configuration is measured on all behaviours and on neutral text, so there are few items and texts."""
 SETUP = replace(LAB, items={"validation": 12, "test": 20}, documents={"train": 1, "validation": 5, "test": 10})
-ROOTS, CHOSEN, N_SCHEMES = 5, 3, 8
+ROOTS, CHOSEN = 5, 3
 
 
 def run(context: StudyContext) -> JointResult:
@@ -48,15 +48,16 @@ def run(context: StudyContext) -> JointResult:
 def work(settings: JointSteering, extent: Extent) -> Work:
     """Each behaviour alone and every scheme, both ways, over the grid; points at equal KL; the test; interference."""
     n, names, total = len(settings.strengths) - 1, list(extent.prompts), Work()
+    n_schemes = len(settings.schemes)
     neutral, cut, middle = (extent.neutral,), settings.max_tokens, [extent.middle]
     for name in names:
         total += extent.asked(extent.tokens("validation", (name,)), settings.positions, middle, 2 * n)
         total += extent.texts("validation", neutral, middle, 2 * (n + ROOTS), cut)
-    total += extent.asked(extent.tokens("validation"), settings.positions, middle, 2 * N_SCHEMES * n)
-    total += extent.texts("validation", neutral, middle, 2 * N_SCHEMES * (n + ROOTS), cut)
-    points = 2 * (2 * len(names) + CHOSEN * N_SCHEMES + len(WHOLE) * n)
+    total += extent.asked(extent.tokens("validation"), settings.positions, middle, 2 * n_schemes * n)
+    total += extent.texts("validation", neutral, middle, 2 * n_schemes * (n + ROOTS), cut)
+    points = 2 * (2 * len(names) + CHOSEN * n_schemes + len(WHOLE) * n)
     total += extent.texts("test", neutral, middle, points, cut)
-    tested = points + 2 * (2 + settings.n_random) * len(names)
+    tested = points + 2 * (2 * len(names) + settings.n_random)
     return total + extent.asked(extent.tokens("test"), settings.positions, middle, tested)
 
 
