@@ -3,6 +3,8 @@
 Curves are drawn with their interval and control band; collapsed points are drawn as crosses, never left out.
 """
 
+from textwrap import wrap
+
 import matplotlib as mpl
 import pandas as pd
 
@@ -25,6 +27,8 @@ from lens_steer.figures.style import (
     words,
 )
 
+TITLE = 30
+"""Characters in one line of a panel's title."""
 CURVES = ("behaviour", "vector", "site", "positions", "strength", "scale", "matching_rate", "rate_low", "rate_high")
 QUARTERS = (0, 0.25, 0.5, 0.75, 1)
 CONFIGURATIONS = ("behaviour", "positions", "layer", "strength", "scale", "matching_rate", "collapsed", "chosen")
@@ -75,7 +79,9 @@ def steering_curves(curves: Rows) -> Figure:
                     axis.plot(line.loc[which, "strength"], line.loc[which, "matching_rate"], marker, ls="", **look)
             axis.axhline(0.5, color="black", lw=0.4, ls=":")
             site, rule = line["site"].iloc[0], line["positions"].iloc[0]
-            title = f"{name}\npositions {rule}" if "@" in str(name) else f"{words(str(name))}\n{site}, positions {rule}"
+            of_site = "@" in str(name)
+            place = wrap(f"positions {rule}" if of_site else f"{site}, positions {rule}", TITLE)
+            title = "\n".join([str(name) if of_site else words(str(name)), *place])
             axis.set(title=title, ylim=(-0.03, 1.03), yticks=QUARTERS)
         outer_labels(figure, axes, f"strength ({curves['scale'].iloc[0]})", "matching rate")
         columns = 3 if len(axes) > 1 else 1
