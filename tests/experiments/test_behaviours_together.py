@@ -18,26 +18,27 @@ SETTINGS = f"""
 model = "smollm2"
 scoring = "option_token"
 only = ["joint"]
-limit = 100
+limit = 60
 
 [individual]
 sites = ["resid_post@20:23"]
 strengths = [-3, 3]
 positions = ["{RULE}"]
 screening = "first_order"
-screened = 3
+screened = 2
 places = 1
 mapped = false
 n_random = 3
-items = {{train = 40, validation = 6, test = 10}}
+items = {{train = 24, validation = 4, test = 8}}
 
 [joint]
 positions = "{RULE}"
+schemes = ["sum", "simultaneous"]
 strengths = [0, 6]
 kl = 0.1
 n_random = 1
 max_tokens = 24
-items = {{validation = 3, test = 8}}
+items = {{validation = 2, test = 6}}
 documents = {{train = 1, validation = 3, test = 4}}
 """
 

@@ -4,6 +4,7 @@ On any model and data the position rules are all tokens of the prompt, and its l
 """
 
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -51,7 +52,7 @@ def reduced(settings: Individual, sizes: Sizes) -> Individual:
     )
 
 
-def _mapped(result: IndividualResult) -> tuple[pd.DataFrame] | None:
+def _mapped(result: Any) -> tuple[pd.DataFrame] | None:
     """The rows of the map of layers and strengths; none where only the screened sites were swept."""
     return (result.validation,) if result.facts["mapped"] else None
 

@@ -5,6 +5,7 @@ layers from there on, in the order of the behaviours, which is arbitrary here as
 """
 
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -66,7 +67,7 @@ def reduced(settings: JointSteering, sizes: Sizes) -> JointSteering:
     return replace(settings, strengths=every_second(settings.strengths)) if sizes.coarse else settings
 
 
-def _of_detection(result: JointResult) -> tuple[pd.DataFrame] | None:
+def _of_detection(result: Any) -> tuple[pd.DataFrame] | None:
     """The rows of signal detection; none where options have texts of their own, which are no signal and noise."""
     return (result.configurations,) if result.configurations["hit_rate"].notna().all() else None
 
