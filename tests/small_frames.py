@@ -192,13 +192,14 @@ def joint_points() -> pd.DataFrame:
         for scheme, steered in [("individual", "each"), *((scheme, "all") for scheme in SCHEMES)]:
             place = {"scheme": scheme, "steered": steered, "direction": direction, "point": "equal", "strength": 0.5}
             rows.append({**place, "objective": 1.0, "newly_collapsed": scheme == "sum", "kl": 0.2})
-        for strength in (0.0, 0.5, 1.0, 2.0):
-            place = {"scheme": "simultaneous", "steered": "all", "direction": direction, "point": "grid"}
-            rows.append({**place, "strength": strength, "objective": 1.0, "newly_collapsed": False, "kl": 0.1})
+        for scheme, strength in product(("sum", "simultaneous"), (0.0, 0.5, 1.0, 2.0)):
+            place = {"scheme": scheme, "steered": "all", "direction": direction, "point": "grid"}
+            fallen = (scheme, strength) == ("sum", 2.0)
+            rows.append({**place, "strength": strength, "objective": 1.0, "newly_collapsed": fallen, "kl": 0.1})
     frame = pd.DataFrame(rows)
     return frame.assign(
         objective_low=0.8, objective_high=1.3, relative_top1=0.9, relative_top1_low=0.8, relative_top1_high=1
-    )
+    ).assign(kl_low=0.05, kl_high=0.3)
 
 
 def joint_pairs() -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -107,6 +107,7 @@ def thresholds() -> pd.DataFrame:
 
 def joint_points() -> pd.DataFrame:
     moves = {"individual": (1.0, 0.5, 1.4), "sum": (0.6, 0.3, 0.9), "gram": (0.2, -0.1, 0.5), "mean": (0.9, 0.6, 1.2)}
+    moves |= {"simultaneous": (0.8, 0.5, 1.1)}
     cost = {"relative_top1": 0.95, "kl": 0.21}
     rows = [
         {"scheme": scheme, "steered": "each" if scheme == "individual" else "all", "direction": direction}
@@ -117,6 +118,19 @@ def joint_points() -> pd.DataFrame:
         for direction in ("add", "subtract")
         for point in ("best", "equal")
         if (scheme, direction, point) != ("gram", "subtract", "equal")
+    ]
+    return pd.DataFrame(rows)
+
+
+def joint_objective() -> pd.DataFrame:
+    """By item: a site each does 0.1 to 0.3 nats more than the sum when added; subtracted, as much more as less."""
+    more = {"add": (0.1, 0.2, 0.3), "subtract": (-0.2, 0.0, 0.2)}
+    rows = [
+        {"scheme": scheme, "steered": "all", "direction": direction, "point": "equal", "item": item}
+        | {"strength": 0.5, "objective": 0.5 * item + (size if scheme == "simultaneous" else 0.0)}
+        for direction, sizes in more.items()
+        for scheme in ("sum", "simultaneous")
+        for item, size in enumerate(sizes)
     ]
     return pd.DataFrame(rows)
 
@@ -195,7 +209,9 @@ def write_results(folder: Path) -> Path:
         written.append(save_table(folder / "broad" / f"{name}.csv", f"broad_skill {name}", frame, facts))
     for name, frame in (("strengths", strengths()), ("thresholds", thresholds())):
         written.append(save_table(folder / "collapse" / f"{name}.csv", f"collapse {name}", frame, facts))
-    for name, frame in (("points", joint_points()), ("agreement", agreement()), ("interference", interference())):
+    joint = {"points": joint_points(), "objective": joint_objective()}
+    joint |= {"agreement": agreement(), "interference": interference()}
+    for name, frame in joint.items():
         written.append(save_table(folder / "joint" / f"{name}.csv", f"joint {name}", frame, facts))
     for name, frame in (("gains", gains()), ("tested", tested())):
         written.append(save_table(folder / "optimiser" / f"{name}.csv", f"optimiser {name}", frame, facts))

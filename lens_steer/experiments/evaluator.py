@@ -9,6 +9,9 @@
 The items of all behaviours are forwarded together: unsteered once, and for each configuration from the first edited
 token and block on. The numbers of every item and document are returned, so that everything is paired and can be
 resampled. A collapsed configuration is a row like any other.
+
+Position rules that speak of a prompt or of its end (`last`, `after_prompt`, ...) mean nothing on a document, of which
+they would edit one token or none and so find no side effects. There they edit all tokens; all other rules stay.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +28,8 @@ from lens_steer.errors import DataError
 from lens_steer.evaluation.grid import Configuration
 from lens_steer.evaluation.score import ChoiceScores, ScoringOptions, score_grid
 from lens_steer.evaluation.side_effects import SideEffects, side_effect_grid
-from lens_steer.hooks import require_unsteered
+from lens_steer.hooks import Intervention, require_unsteered
+from lens_steer.hooks.positions import Positions
 from lens_steer.metrics.collapse import Collapse
 from lens_steer.metrics.statistics import mean_interval, rate_interval
 from lens_steer.model import SteerableModel
@@ -175,7 +179,8 @@ class Evaluator:
             DataError: no documents, or a document of fewer than two tokens.
         """
         documents = self.corpora[corpus or self.neutral]
-        return side_effect_grid(self.model, documents, configurations, self.options, self.max_tokens)
+        written = [[_of_document(entry) for entry in configuration] for configuration in configurations]
+        return side_effect_grid(self.model, documents, written, self.options, self.max_tokens)
 
     def measure(self, configurations: Sequence[Configuration]) -> Measurements:
         """Scores every item of every behaviour, and every neutral document, under each configuration.
@@ -209,6 +214,12 @@ class Evaluator:
         """The answers to all items, behaviour by behaviour."""
         n = len(next(iter(self.items.values())))
         return Answers(scores=tuple(scores.part(n * index, n * (index + 1)) for index in range(len(self.items))))
+
+
+def _of_document(entry: Intervention) -> Intervention:
+    """The intervention as it edits a document: every token, where its rule speaks of a prompt or of an end."""
+    speaks = entry.positions.needs_prompt_lengths or entry.positions.needs_total_lengths
+    return replace(entry, positions=Positions.parse("all")) if speaks else entry
 
 
 def scoring_options(settings: Any) -> ScoringOptions:

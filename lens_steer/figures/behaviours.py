@@ -4,6 +4,8 @@ Curves are drawn with their interval, over the range of the random directions at
 measured; collapsed points are drawn as crosses, never left out.
 """
 
+from textwrap import wrap
+
 import matplotlib as mpl
 import pandas as pd
 
@@ -26,6 +28,8 @@ from lens_steer.figures.style import (
     words,
 )
 
+TITLE = 30
+"""Characters in one line of a panel's title."""
 CURVES = ("behaviour", "vector", "site", "positions", "strength", "scale", "matching_rate", "rate_low", "rate_high")
 QUARTERS = (0, 0.25, 0.5, 0.75, 1)
 CONFIGURATIONS = ("behaviour", "positions", "layer", "strength", "scale", "matching_rate", "collapsed", "chosen")
@@ -67,7 +71,7 @@ def steering_curves(curves: Rows) -> Figure:
             axis.axhline(0.5, color="black", lw=0.4, ls=":", zorder=0)
             title = str(name) if "@" in str(name) else words(str(name))
             where = [] if "@" in title else [line["site"].iloc[0]]
-            where.append(f"positions {line['positions'].iloc[0]}")
+            where += wrap(f"positions {line['positions'].iloc[0]}", TITLE)
             axis.set(title="\n".join([title, *([] if same else where)]), ylim=(-0.03, 1.03), yticks=QUARTERS)
         strength = f"strength ({curves['scale'].iloc[0]})"
         outer_labels(figure, ", ".join([strength, *(where if same else [])]), "matching rate")

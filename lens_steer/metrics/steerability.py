@@ -173,7 +173,7 @@ def anti_steerable_interval(slopes: Float[Tensor, " item"], confidence: float = 
         confidence: between 0 and 1.
 
     Returns:
-        The share of slopes below 0 with its Clopper-Pearson interval.
+        The share of slopes below 0 with its Agresti-Coull interval.
 
     Raises:
         ScoreError: there are no items, or a slope is not finite.

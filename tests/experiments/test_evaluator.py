@@ -119,3 +119,23 @@ def test_side_effects_are_those_of_the_named_corpus_and_of_the_neutral_one_by_de
         alone = measure_side_effects(llama, corpora[name], configurations[0])
         assert found[0].kl == pytest.approx(alone.kl, rel=1e-3, abs=1e-6) and found[0].kl > 0
         assert len(found[0].tokens) == len(corpora[name]) and len(found) == len(configurations)
+
+
+@pytest.mark.parametrize("rule", ["last", "last_prompt | after_prompt", "prompt"])
+def test_documents_are_edited_whole_where_a_rule_speaks_of_a_prompt_and_by_the_rule_elsewhere(
+    llama: Any, vector: SteeringVector, rule: str
+) -> None:
+    texts = ["The cat sat.", "Which do you take?"]
+    evaluator = Evaluator(model=llama, corpora={"text": texts})
+
+    def cost(positions: str) -> float:
+        return evaluator.side_effects([[Intervention.of(vector, "resid_post@0", 2.0, positions=positions)]])[0].kl
+
+    alone = {
+        positions: measure_side_effects(
+            llama, texts, Intervention.of(vector, "resid_post@0", 2.0, positions=positions)
+        ).kl
+        for positions in ("all", "0:1")
+    }
+    assert cost(rule) == pytest.approx(alone["all"], rel=1e-4)
+    assert cost("0:1") == pytest.approx(alone["0:1"], rel=1e-4) != pytest.approx(alone["all"], rel=1e-2)

@@ -58,6 +58,17 @@ def test_a_scheme_that_collapses_answers_is_crossed_and_individual_comes_first()
     assert [round(float(y)) for line in crosses for y in np.asarray(line.get_ydata())] == [2, 2]
 
 
+def test_effect_over_side_effects_has_one_site_and_a_site_each_in_both_directions_and_crosses_what_collapsed() -> None:
+    figure = figures.trade_off(joint_points())
+    for axis in figure.axes:
+        curves = [box for box in axis.containers if isinstance(box, ErrorbarContainer)]
+        assert [box.get_label() for box in curves] == ["at one site", "at a site each"]
+        assert all(box.has_xerr and box.has_yerr and np.size(box.lines[0].get_xdata()) == 4 for box in curves)
+        crosses = [line for line in axis.lines if line.get_marker() == "x"]
+        assert [np.size(line.get_xdata()) for line in crosses] == [1]
+    assert figure.caption is not None and "4 strengths" in figure.caption.n
+
+
 def test_both_matrices_share_one_scale_and_what_is_not_sure_has_a_dot() -> None:
     predicted, measured, *_ = figures.interference_matrices(*joint_pairs()).axes
     scales = {axis.images[0].get_clim() for axis in (predicted, measured)}

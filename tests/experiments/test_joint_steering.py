@@ -219,6 +219,9 @@ def test_what_cannot_be_compared_is_refused(lab: Any, vectors: Any, behaviours: 
     for strengths in ((0.5, 1), (0,), (-1, 0, 1)):
         with pytest.raises(ScoreError, match="give 0, the unsteered model, and sizes above it"):
             run(strengths=strengths)
+    for schemes in ((), ("sum",), ("sum", "simultaneous", "product")):
+        with pytest.raises(ScoreError, match="give sum and simultaneous, and any of mean, sum"):
+            run(schemes=schemes)
     with pytest.raises(SiteError, match="added to the same tensor"):
         run(places=PLACES | {"myopic": "resid_post@1"})
     with pytest.raises(ScoreError, match="places: boldness unknown"):

@@ -205,6 +205,20 @@ def test_a_scheme_moves_behaviours_only_where_its_corrected_p_is_small_and_nothi
     assert "1 of the behaviours, unsteered already" in found.words
 
 
+def test_separate_sites_help_only_where_the_paired_difference_says_so_and_nothing_collapses(results: Path) -> None:
+    title = "Several behaviours at once: do vectors at a site each"
+    added, subtracted = said(results, title)["added"], said(results, title)["subtracted"]
+    words = added.words.replace("\N{NO-BREAK SPACE}", " ")
+    assert added.verdict == "separate sites do more" and added.holds and "less sum: +0.20 nats [+0.1" in words
+    assert "simultaneous +0.80 nats at KL 0.21, 95 % of top-1; sum +0.60 nats at KL 0.21" in words
+    assert subtracted.verdict == "no difference shown" and subtracted.holds is False
+    edit(results / "joint" / "points.csv", "joint points", "scheme == 'simultaneous'", newly_collapsed=True)
+    added = said(results, title)["added"]
+    assert added.verdict == "separate sites do more, but answers collapse" and added.holds is False
+    edit(results / "joint" / "points.csv", "joint points", "scheme == 'simultaneous'", point="best")
+    assert not said(results, title)
+
+
 def words_of(found: dict[str, Finding]) -> str:
     return " ".join(finding.words for finding in found.values())
 
@@ -271,7 +285,7 @@ def test_a_table_of_the_same_name_with_other_columns_belongs_to_no_question(resu
 def test_every_question_says_how_it_is_judged() -> None:
     questions = [question for study in studies() for question in study.questions]
     assert all(question.judged and question.needs for question in questions)
-    assert len({question.title for question in questions}) == len(questions) == 10
+    assert len({question.title for question in questions}) == len(questions) == 11
 
 
 def test_shares_are_said_with_their_interval() -> None:

@@ -41,7 +41,7 @@ from lens_steer.experiments.in_context.settings import InContext
 from lens_steer.experiments.in_context.tasks import SplitTask
 from lens_steer.generation import Decoding, generate
 from lens_steer.hooks import Intervention
-from lens_steer.metrics.statistics import bootstrap_mean
+from lens_steer.metrics.statistics import mean_interval
 from lens_steer.model import SteerableModel, fingerprint, versions
 
 STEERING, UNSTEERED, FEW_SHOT = "steering", "unsteered", "few_shot"
@@ -275,7 +275,7 @@ def _bounds(column: str, values: Float[Tensor, " item"], interval: bool) -> dict
     """A mean over test pairs, with its interval where it is wanted."""
     if not interval:
         return {column: float(values.mean())}
-    found = bootstrap_mean(values, resamples=1999, method="percentile")
+    found = mean_interval(values, resamples=1999)
     return {column: found.value, f"{column}_low": found.low, f"{column}_high": found.high}
 
 

@@ -11,8 +11,8 @@ from lens_steer.figures.style import (
     STYLE,
     Caption,
     Figure,
+    add_legend,
     drawable,
-    legend_above,
     outer_labels,
     panels,
     words,
@@ -64,8 +64,8 @@ def effect_strip(effects: pd.DataFrame) -> Figure:
                 range(len(methods)), [LABELS.get(method, words(method)) for method in methods], fontsize=5.5
             )
             axis.set_title(words(str(name)))
-        outer_labels(figure, axes, "", "change (nats a token)")
-        figure.legend(**legend_above(figure), ncols=3)
+        outer_labels(figure, "", "change (nats a token)")
+        add_legend(figure)
         controls = rows["vector"].nunique() - 1
         figure.caption = Caption(
             shown="Change of the log-likelihood of the right answer by in-context vectors (ICV; last token, or mean of "
@@ -104,8 +104,8 @@ def side_effect_curves(strengths: pd.DataFrame) -> Figure:
                 axis.plot(chosen["kl"], chosen["change"], lw=0, **look)
             axis.set_xscale("log")
             axis.set_title(words(str(name)))
-        outer_labels(figure, axes, "KL on neutral text (nats a token)", "change (nats a token)")
-        figure.legend(**legend_above(figure), ncols=4)
+        outer_labels(figure, "KL on neutral text (nats a token)", "change (nats a token)")
+        add_legend(figure)
         figure.caption = Caption(
             shown="Change of the log-likelihood of the right answer on zero-shot validation prompts, over the KL of "
             "the same vector on neutral text, written at all tokens; one mark a strength, the chosen one filled.",

@@ -14,7 +14,7 @@ from lens_steer.experiments.finding import LEVEL, TOO_FEW, Finding, Question, na
 from lens_steer.experiments.folder import ResultFolder
 from lens_steer.experiments.in_context.experiment import FEW_SHOT, STEERING, UNSTEERED
 from lens_steer.figures.style import words
-from lens_steer.metrics.statistics import bootstrap_mean
+from lens_steer.metrics.statistics import mean_interval
 
 ONE, OTHER = "function_vector", "icv_last"
 ZERO, SHUFFLED = "zero_shot", "shuffled_shot"
@@ -36,7 +36,7 @@ def _kind(kind: str, answers: pd.DataFrame, effects: pd.DataFrame) -> Finding:
     rows = answers[answers["condition"] == ZERO]
     table = rows.pivot_table(index=["task", "x"], columns="method", values=["log_likelihood", "right"], sort=False)
     values = (table["log_likelihood"][ONE] - table["log_likelihood"][OTHER]).to_numpy(dtype=float)
-    found = bootstrap_mean(torch.tensor(values, device="cpu"), method="percentile")
+    found = mean_interval(torch.tensor(values, device="cpu"))
     tasks = rows["task"].nunique()
     verdict = "no difference shown"
     if found.low > 0 or found.high < 0:

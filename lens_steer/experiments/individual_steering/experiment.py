@@ -34,7 +34,7 @@ from lens_steer._util.progress import track
 from lens_steer.analysis.geometry import cosine_map
 from lens_steer.analysis.lens import vector_lens
 from lens_steer.data.choices import ChoiceItem, ChoiceTemplate
-from lens_steer.data.contrast import contrast_from_choices
+from lens_steer.data.contrast import Completion, contrast_from_choices
 from lens_steer.data.splits import Splits
 from lens_steer.errors import ScoreError
 from lens_steer.evaluation.prompts import Scoring
@@ -63,7 +63,9 @@ class Individual:
     """How behaviours are steered one by one; the defaults are those of `lens-steer reproduce`.
 
     `positions` are rules, one of which is chosen on validation: all tokens of the prompt, or only its first 20, where
-    its question begins. `answer` is where the vector is read: at the answer's letter, or at the end of its text.
+    its question begins. `answer` is where the vector is read: at the answer's letter, at the end of its text, or over
+    the tokens of an option's text behind a question without options (`option`); `as_asked` is `option` where options
+    are scored by their texts, and `text` where by their letters.
     `places` is how many pairs of site and rule are swept with the controls, those at which any vector goes furthest:
     at the middle strength on the first `screened` validation items (`exact`), or by the slope at strength 0 on as many
     (`first_order`, one forward and one backward pass for all sites and vectors). `mapped` sweeps the vector alone at
@@ -75,7 +77,7 @@ class Individual:
     strengths: tuple[float, ...] = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)
     scale: Scale = "raw"
     positions: tuple[str, ...] = ("all", "0:20")
-    answer: Literal["letter", "text"] = "text"
+    answer: Completion | Literal["as_asked"] = "as_asked"
     n_random: int = 20
     places: int = 2
     screening: Literal["exact", "first_order"] = "exact"
@@ -287,8 +289,17 @@ def p_value(chosen: pd.DataFrame) -> float:
 
 def _extracted(model: SteerableModel, name: str, splits: Splits, settings: Individual) -> SteeringVector:
     """The vector of a behaviour, of its training items."""
-    contrast = contrast_from_choices(name, splits.train, settings.template, settings.answer)
-    return extract(model, contrast, sites=settings.sites, batch_size=settings.batch_size, cache=settings.checkpoint)
+    answer: Completion = "text" if settings.scoring == "letter" else "option"
+    answer = answer if settings.answer == "as_asked" else settings.answer
+    contrast = contrast_from_choices(name, splits.train, settings.template, answer)
+    return extract(
+        model,
+        contrast,
+        sites=settings.sites,
+        position="after_prompt" if answer == "option" else "last",
+        batch_size=settings.batch_size,
+        cache=settings.checkpoint,
+    )
 
 
 def _places(

@@ -73,6 +73,20 @@ def schemes_caption(shown: pd.DataFrame, point: str) -> Caption:
     )
 
 
+def trade_off_caption(grid: pd.DataFrame) -> Caption:
+    """Of `trade_off`, from the rows that it draws."""
+    return Caption(
+        shown=f"Change of the logit difference towards the targets{of_model(grid)}, mean over behaviours, over the KL "
+        "on neutral text, along one global strength: all vectors at one site (`sum`), and at a site each "
+        "(`simultaneous`). Of two curves the upper one has more effect at equal side effects. Crosses are strengths "
+        "at which answers newly collapse. The axis is linear up to 0.01 nats and logarithmic beyond.",
+        n=f"{grid['strength'].nunique()} strengths; {sample(grid, 'test item')} a behaviour",
+        interval="95 % over test items, and over texts",
+        control="the other curve; the unsteered model at 0; no random directions",
+        strength_scale="the same for both curves, kept in the result's facts",
+    )
+
+
 def interference_caption(rows: pd.DataFrame, agreement: pd.DataFrame) -> Caption:
     """Of `interference_matrices`, from the rows that it draws and their agreement."""
     random = rows["random_low"].notna().any()

@@ -20,6 +20,7 @@ from lens_steer.experiments.joint_steering.captions import (
     interference_caption,
     schemes_caption,
     simultaneous_caption,
+    trade_off_caption,
 )
 from lens_steer.figures.style import (
     COLLAPSED,
@@ -61,6 +62,7 @@ PAIRS = ("where", "steered", "read", "predicted", "measured", "measured_low", "m
 PAIRS += ("random_low", "random_high")
 AGREEMENT = ("where", "statistic", "value", "low", "high", "without_geometry", "p")
 RATIOS = (*PLACE, "hit_rate", "false_alarm_rate")
+ONE_OR_SEVERAL = {"sum": ("at one site", "#0072B2", "o"), "simultaneous": ("at a site each", "#D55E00", "s")}
 SHADES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 
 
@@ -117,7 +119,8 @@ def combined_bars(configurations: pd.DataFrame) -> Figure:
             ("as_published", "best", AS_PUBLISHED, "as published: strength 1"),
             ("equal", "equal", CORRECTED, "equal side effects"),
         )
-        for axis, (point, alone, schemes, title) in zip(axes, halves, strict=True):
+        for axis, (point, alone, known, title) in zip(axes, halves, strict=True):
+            schemes = [scheme for scheme in known if scheme in set(test["scheme"])]
             places = np.arange(len(names))
             unsteered = _unsteered_rows(test).loc[names, "matching_rate"]
             axis.hlines(unsteered, places - 0.42, places + 0.42, color="0.5", lw=0.9, zorder=0, label="unsteered")
@@ -219,6 +222,49 @@ def scheme_intervals(points: pd.DataFrame, point: str = "equal") -> Figure:
         figure.supxlabel("mean change towards the targets (nats)", fontsize=8)
         add_legend(figure)
         figure.caption = schemes_caption(shown, point)
+        return figure
+
+
+def trade_off(points: pd.DataFrame) -> Figure:
+    """How far all behaviours move over what it costs: vectors at one site, and at a site each.
+
+    Args:
+        points: of `JointResult`.
+
+    Returns:
+        The figure: the objective over the KL on neutral text along both curves, adding and subtracting, with
+        intervals of both; a cross where answers have newly collapsed.
+
+    Raises:
+        ScoreError: the frame is empty or lacks a column, or a curve is not there.
+        MismatchError: results of different models.
+    """
+    points = drawable(points, (*MOVED, "kl_low", "kl_high"))
+    grid = drawable(pd.DataFrame(points[points["point"].eq("grid") & points["scheme"].isin(ONE_OR_SEVERAL)]), MOVED)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(SINGLE_COLUMN, 2.5), layout="constrained")
+        axes = figure.subplots(1, 2, sharex=True, sharey=True)
+        for axis, (direction, title) in zip(axes, (("add", "added"), ("subtract", "subtracted")), strict=True):
+            for scheme, (label, colour, marker) in ONE_OR_SEVERAL.items():
+                here = grid["direction"].eq(direction) & grid["scheme"].eq(scheme)
+                rows = grid[here].sort_values("strength")
+                values = rows[["kl", "objective"]].to_numpy(dtype=float).T
+                reach = [
+                    np.abs(rows[[f"{name}_low", f"{name}_high"]].to_numpy(dtype=float).T - value)
+                    for name, value in zip(("kl", "objective"), values, strict=True)
+                ]
+                look = {"color": colour, "lw": 1, "elinewidth": 0.6, "ms": 3}
+                axis.errorbar(*values, xerr=reach[0], yerr=reach[1], marker=marker, label=label, **look)
+                fallen = rows["newly_collapsed"].to_numpy(dtype=bool)
+                if fallen.any():
+                    axis.plot(*values[:, fallen], "x", color=COLLAPSED, ms=7, zorder=4, label="newly collapsed")
+            axis.axhline(0, color="black", lw=0.4, ls="--", zorder=0)
+            axis.set_xscale("symlog", linthresh=0.01)
+            axis.set_title(title)
+        axes[0].set_ylabel("mean change towards\nthe targets (nats)")
+        figure.supxlabel("KL on neutral text (nats a token)", fontsize=8)
+        add_legend(figure)
+        figure.caption = trade_off_caption(grid)
         return figure
 
 

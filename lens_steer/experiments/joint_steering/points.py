@@ -27,6 +27,8 @@ from lens_steer.experiments.joint_steering.schemes import AS_PUBLISHED, SchemeCu
 from lens_steer.metrics.significance import sign_flip_p, with_holm
 from lens_steer.metrics.statistics import mean_interval
 
+WHOLE = ("sum", "simultaneous")
+"""The schemes whose whole curves are measured on test: all vectors at one site, and at a site each."""
 EACH = "each"
 """What `steered` says where individual curves are pooled: each behaviour alone, its own change."""
 
@@ -69,11 +71,11 @@ def validate(
 
 
 def further_points(curves: Sequence[SchemeCurve], strengths: Sequence[float]) -> list[SchemePoint]:
-    """Points measured on test without a choice: the paper's combined ones, and the whole simultaneous curve."""
+    """Points measured on test without a choice: the paper's combined ones, and the whole curves of `WHOLE`."""
     points = [
         SchemePoint(curve=curve, kind="as_published", strength=1.0) for curve in curves if curve.scheme in AS_PUBLISHED
     ]
-    curves = [curve for curve in curves if curve.scheme == "simultaneous"]
+    curves = [curve for curve in curves if curve.scheme in WHOLE]
     return points + [
         SchemePoint(curve=curve, kind="grid", strength=strength) for curve in curves for strength in strengths
     ]

@@ -1,6 +1,7 @@
-"""Several behaviours at once: which scheme moves them most, and does geometry predict how they interfere?
+"""Several behaviours at once: which scheme moves them most, do separate layers help, what does geometry predict?
 
 schemes        at equal KL on neutral text, the interval of the mean change of the logit difference towards the targets
+layers         at equal KL, the interval of simultaneous - sum, paired by item: above 0, below it, or neither
 interference   the interval of the correlation of predicted and measured changes lies above 0, and half of the
                behaviours or more are raised by their own vectors, from which the prediction starts
 """
@@ -12,12 +13,15 @@ import pandas as pd
 
 from lens_steer.experiments.finding import LEVEL, Finding, Question, bracketed, nats, percent, with_ends
 from lens_steer.experiments.folder import ResultFolder
+from lens_steer.experiments.joint_steering.points import compared
 from lens_steer.figures.style import words
 
 PAIRS = ("where", "steered", "read", "predicted", "measured", "measured_low", "measured_high")
 PAIRS += ("p_holm", "random_low", "random_high")
 POINTS = ("scheme", "steered", "direction", "point", "strength", "objective", "objective_low", "objective_high")
 POINTS += ("p_holm", "family", "kl", "relative_top1", "collapsed", "newly_collapsed")
+OBJECTIVE = ("scheme", "steered", "direction", "point", "item", "objective")
+RESAMPLES = 999
 
 
 def schemes(results: ResultFolder) -> list[Finding]:
@@ -33,6 +37,36 @@ def schemes(results: ResultFolder) -> list[Finding]:
         for scheme, direction in curves
         if (scheme, direction) not in there
     ]
+
+
+def layers(results: ResultFolder) -> list[Finding]:
+    """One finding for each direction: whether a site each moves the behaviours further than one site for all."""
+    points = results.tables["joint/points.csv"].frame
+    objective = results.tables["joint/objective.csv"].frame
+    equal = points[points["point"].eq("equal") & points["steered"].eq("all")]
+    findings = []
+    for direction in dict.fromkeys(points["direction"]):
+        here = equal[equal["direction"] == direction].set_index("scheme")
+        if not {"sum", "simultaneous"} <= set(here.index):
+            continue
+        found = compared(objective[objective["direction"] == direction], "sum", "equal", RESAMPLES, 0)
+        row = found.set_index("scheme").loc["simultaneous"]
+        low, high = float(row["difference_low"]), float(row["difference_high"])
+        fallen = bool(here["newly_collapsed"][["sum", "simultaneous"]].any())
+        verdict = "separate sites do more" if low > 0 else "one site does more" if high < 0 else "no difference shown"
+        said = [
+            f"{words(name)} {at['objective']:+.2f} nats at KL {at['kl']:.2f}, {percent(at['relative_top1'])} of top-1"
+            for name, at in here.loc[["simultaneous", "sum"]].iterrows()
+        ]
+        findings.append(
+            Finding(
+                subject="added" if direction == "add" else "subtracted",
+                verdict=f"{verdict}, but answers collapse" if fallen else verdict,
+                words=f"Simultaneous less sum: {nats(float(row['difference']), low, high)}; {'; '.join(said)}.",
+                holds=low > 0 and not fallen,
+            )
+        )
+    return findings
 
 
 def interference(results: ResultFolder) -> list[Finding]:
@@ -104,6 +138,15 @@ SCHEMES = Question(
     "items, after Holm's correction for the family named. There are no random directions.",
     needs={"joint/points.csv": POINTS},
     find=schemes,
+)
+LAYERS = Question(
+    title="Several behaviours at once: do vectors at a site each cost less than all at one site?",
+    judged="Both have the strength of equal KL on validation texts, so that more effect is the same as less KL for an "
+    "equal effect. The difference is paired by test item, with its 95 % bootstrap interval. The sites differ too, not "
+    "only their number: simultaneous steering begins at the site of combined steering and goes on behind it. The "
+    "optimiser tries other places of both.",
+    needs={"joint/points.csv": POINTS, "joint/objective.csv": OBJECTIVE},
+    find=layers,
 )
 INTERFERENCE = Question(
     title="Several behaviours at once: does the angle between vectors predict how behaviours interfere?",

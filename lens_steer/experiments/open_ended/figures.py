@@ -17,8 +17,8 @@ from lens_steer.figures.style import (
     TOP,
     Caption,
     Figure,
+    add_legend,
     drawable,
-    legend_above,
     outer_labels,
     panels,
     words,
@@ -55,8 +55,8 @@ def sorted_likelihoods(likelihoods: pd.DataFrame) -> Figure:
                 steering = ordered[f"{group}_steered"]
                 axis.plot(share, steering, "o", color=colour, ms=2.5, mfc="none", mew=0.8, label=f"{label}, steered")
             axis.set_title(words(str(name)))
-        outer_labels(figure, axes, "prompts, least likely continuation first (%)", "log-likelihood (nats)")
-        figure.legend(**legend_above(figure), ncols=4)
+        outer_labels(figure, "prompts, least likely continuation first (%)", "log-likelihood (nats)")
+        add_legend(figure)
         n = rows.groupby("behaviour").size()
         figure.caption = Caption(
             shown=f"Log-likelihood of the matching and the other continuation of open-ended prompts{of_model(rows)}, "
@@ -94,8 +94,8 @@ def change_bars(changes: pd.DataFrame) -> Figure:
             axis.set_xticks([25, 50, 75])
             axis.set_title(words(str(name)))
         unit = "log-likelihood (nats)" if (rows["normalisation"] == "subtract").all() else "normalised log-likelihood"
-        outer_labels(figure, axes, "share of prompts, hardest first (%)", f"change of {unit}")
-        figure.legend(**legend_above(figure), ncols=3)
+        outer_labels(figure, "share of prompts, hardest first (%)", f"change of {unit}")
+        add_legend(figure)
         figure.caption = Caption(
             shown=f"Promotion of matching continuations (Pos) and suppression of other ones (Neg){of_model(rows)} with "
             f"the vector added, normalised by {', '.join(rows['normalisation'].unique())} (Pres et al. 2024).",
@@ -135,8 +135,8 @@ def judged_turns(judged: pd.DataFrame) -> Figure:
             axis.set_xticks(sorted(own["turn"].unique()))
             axis.margins(x=0.25)
             axis.set_title(words(str(name)))
-        outer_labels(figure, axes, "turn of the conversation", "change of score (0 to 2)")
-        figure.legend(**legend_above(figure), ncols=3)
+        outer_labels(figure, "turn of the conversation", "change of score (0 to 2)")
+        add_legend(figure)
         random = rows.loc[rows["vector"] != STEERING, "vector"].nunique()
         figure.caption = Caption(
             shown=f"Change of the score that judge {judge} gives to generated text{of_model(rows)}, steered minus "

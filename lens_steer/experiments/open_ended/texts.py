@@ -5,6 +5,7 @@ difference        mean over conversations of (score steered - score unsteered) o
 repeating         a text more than 0.3 of whose words' 4-grams occurred in it before
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -88,12 +89,14 @@ def judged_summary(texts: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     for (judge, vector, direction, turn), group in texts.groupby(KEYS, sort=False):  # pyright: ignore
         scores = _by_chat(group, ["chat"])
         differences = (scores - unsteered.loc[judge, turn]).dropna()
-        score_low, score_high = mean_interval(_tensor(scores.dropna()), seed=seed)
-        low, high = mean_interval(_tensor(differences), seed=seed)
+        found = {"score": scores.dropna(), "difference": differences}
+        intervals: dict[str, object] = {name: math.nan for name in found}
+        for name, values in found.items():
+            if len(values):
+                intervals |= mean_interval(_tensor(values), seed=seed).columns(name)
         rows.append(
             {"judge": judge, "vector": vector, "direction": direction, "turn": turn}
-            | {"score": scores.mean(), "score_low": score_low, "score_high": score_high}
-            | {"difference": differences.mean(), "difference_low": low, "difference_high": high}
+            | intervals
             | {"n": len(scores), "repeating": group["repeating"].mean(), "failed": int(group["score"].isna().sum())}
             | {"kappa": _kappa(texts, str(first), str(judge))}
         )

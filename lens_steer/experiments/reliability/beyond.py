@@ -18,7 +18,8 @@ import torch
 from lens_steer.data.choices import ChoiceItem
 from lens_steer.data.contrast import contrast_from_choices
 from lens_steer.data.splits import Splits
-from lens_steer.experiments.evaluator import scoring_options, with_interval
+from lens_steer.experiments.evaluator import scoring_options
+from lens_steer.experiments.reliability.judge import interval_of
 from lens_steer.experiments.reliability.measure import Asked, Place, ask, prepare
 from lens_steer.experiments.reliability.prompts import BASELINE, Persona, prompt_settings, variants
 from lens_steer.experiments.reliability.settings import Reliability
@@ -74,7 +75,7 @@ def shifted(
                     "trained": trained,
                     "asked": asked,
                     "n": len(items),
-                    **with_interval("steerability", effects, settings.resamples, settings.seed),
+                    **interval_of("steerability", effects, settings, settings.seed),
                     "relative": float(relative[k, column]),
                     "propensity": unsteered[asked],
                     "propensity_gap": abs(unsteered[trained] - unsteered[asked]),
@@ -125,8 +126,8 @@ def varied(
             {
                 "variant": name,
                 "n": len(kept),
-                **with_interval("steerability", slopes, settings.resamples, settings.seed),
-                **with_interval("change", slopes - base, settings.resamples, settings.seed),
+                **interval_of("steerability", slopes, settings, settings.seed),
+                **interval_of("change", slopes - base, settings, settings.seed),
                 "correlation": rank_correlation(base, slopes) if len(kept) > 2 else float("nan"),
                 "same_sign": float((slopes.sign() == base.sign()).double().mean()),
             }
@@ -161,7 +162,7 @@ def over_layers(
         {
             "site": str(place.site),
             "layer": place.site.layer,
-            **with_interval("steerability", one.effects(s) / s, settings.resamples, settings.seed),
+            **interval_of("steerability", one.effects(s) / s, settings, settings.seed),
         }
         for place, one in zip(places, found, strict=True)
     ]
@@ -175,10 +176,10 @@ def over_layers(
     return pd.DataFrame(rows), {
         "n": len(items),
         "sites": len(places),
-        **with_interval("single", best.single, settings.resamples, settings.seed),
-        **with_interval("own", best.own, settings.resamples, settings.seed),
+        **interval_of("single", best.single, settings, settings.seed),
+        **interval_of("own", best.own, settings, settings.seed),
         "oracle": float(best.oracle.mean()),
-        **with_interval("gain", best.own - best.single, settings.resamples, settings.seed),
+        **interval_of("gain", best.own - best.single, settings, settings.seed),
     }
 
 

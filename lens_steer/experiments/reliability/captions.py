@@ -15,7 +15,7 @@ def violins_caption(behaviours: pd.DataFrame) -> Caption:
         "means. Below: the share of items that are anti-steerable (slope below 0; flat items are not). "
         "Colours are verdicts.",
         n=f"{counted(len(behaviours), 'behaviour')} of {_sizes(behaviours['n'])} test items",
-        interval="Clopper-Pearson, exact, of the shares; none above, where all items are drawn",
+        interval="95 % (Agresti-Coull) of the shares; none above, where all items are drawn",
         control="the verdict compares with random directions of the vector's norm; dashed: half of the items",
         strength_scale=names(behaviours["scale"]),
     )

@@ -28,7 +28,7 @@ from lens_steer.experiments.reliability.predictors import predictors, ranking
 from lens_steer.experiments.reliability.prompts import Persona, persona_of
 from lens_steer.experiments.reliability.settings import Reliability, places_of
 from lens_steer.extraction import extract
-from lens_steer.metrics.statistics import holm
+from lens_steer.metrics.significance import holm
 from lens_steer.model import SteerableModel, fingerprint, versions
 from lens_steer.vector import SteeringVector
 

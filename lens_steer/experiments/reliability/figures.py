@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from lens_steer.experiments.reliability.captions import explained_caption, shift_caption, violins_caption
 from lens_steer.experiments.reliability.prompts import BASELINE
 from lens_steer.experiments.reliability.rules import BIASED, COLLAPSED, NOT_STEERABLE, STEERABLE, UNRELIABLE
-from lens_steer.figures.style import CONTROL, DOUBLE_COLUMN, INK, STYLE, Figure, drawable, legend_above, words
+from lens_steer.figures.style import CONTROL, DOUBLE_COLUMN, INK, STYLE, Figure, add_legend, drawable, words
 
 COLOURS = {STEERABLE: INK[0], UNRELIABLE: INK[4], BIASED: INK[3], NOT_STEERABLE: CONTROL, COLLAPSED: INK[1]}
 PARTS = (("explained_letter", "letter", INK[4]), ("explained_yes", "Yes or No", INK[3]))
@@ -103,7 +103,7 @@ def in_and_out(shift: pd.DataFrame) -> Figure:
         right.set_ylabel("relative steerability")
         if steered.empty:
             right.text(0.5, 0.6, "no setting's own vector steers", ha="center", transform=right.transAxes)
-        figure.legend(**legend_above(figure), ncols=4)
+        add_legend(figure)
         figure.caption = shift_caption(shift)
         return figure
 
@@ -138,7 +138,7 @@ def explained_bars(behaviours: pd.DataFrame) -> Figure:
         axis.set_yticks(places, [words(name) for name in behaviours["behaviour"]])
         axis.set_xlim(0, 1)
         axis.set_xlabel("share of the variance of slopes")
-        figure.legend(**legend_above(figure), ncols=3)
+        add_legend(figure)
         figure.caption = explained_caption(behaviours)
         return figure
 

@@ -22,13 +22,14 @@ from torch import Tensor
 from lens_steer.data.choices import ChoiceItem
 from lens_steer.data.splits import Splits
 from lens_steer.errors import ScoreError
-from lens_steer.experiments.evaluator import scoring_options, with_interval
+from lens_steer.experiments.evaluator import scoring_options
 from lens_steer.experiments.finding import LEVEL
 from lens_steer.experiments.reliability.measure import Asked, Place, ask, choose_places, rounding_of
 from lens_steer.experiments.reliability.prompts import says_yes
 from lens_steer.experiments.reliability.rules import verdict_of
 from lens_steer.experiments.reliability.settings import Reliability, places_of
 from lens_steer.metrics.reliability import explained_variance, order_debiased, text_debiased
+from lens_steer.metrics.statistics import mean_interval
 from lens_steer.metrics.steerability import (
     CurveFits,
     anti_steerable_interval,
@@ -143,8 +144,8 @@ def _judged(
         "reference": settings.reference,
         "largest_valid": float(max(asked.valid())),
         "n": len(items),
-        **with_interval("propensity", asked.propensity, settings.resamples, seed),
-        **with_interval("steerability", fits.slope, settings.resamples, seed),
+        **interval_of("propensity", asked.propensity, settings, seed),
+        **interval_of("steerability", fits.slope, settings, seed),
         **_spread_of(fits),
         **_against(controls, asked.effects(settings.reference), settings),
         **_halves(by_order, yes, settings),
@@ -158,7 +159,10 @@ def _judged(
     frame["propensity"], frame["says_yes"] = asked.propensity.numpy(), [_word(said) for said in yes]
     frame["slope_first"], frame["slope_second"] = (by_order[:, r].numpy() for r in (0, -1))
     means = [
-        {"strength": s, **with_interval("propensity", scores.item_differences, settings.resamples, seed)}
+        {
+            "strength": s,
+            **interval_of("propensity", scores.item_differences, settings, seed),
+        }
         | {"valid": s in kept.scores and not reason, "reason": asked.reason(s) if s else ""}
         for s, scores in asked.scores.items()
     ]
@@ -198,19 +202,22 @@ def _spread_of(fits: CurveFits) -> dict[str, float]:
     }
 
 
-def _against(controls: pd.DataFrame, effects: Float[Tensor, " item"], settings: Reliability) -> dict[str, float]:
+def interval_of(name: str, values: Float[Tensor, " item"], settings: Reliability, seed: int) -> dict[str, Any]:
+    """The cells of a mean over items with its interval."""
+    return mean_interval(values, resamples=settings.resamples, seed=seed).columns(name)
+
+
+def _against(controls: pd.DataFrame, effects: Float[Tensor, " item"], settings: Reliability) -> dict[str, Any]:
     """Effect and spread, and how many random directions go as far; those that are not valid do not count."""
     random = controls[controls["vector"].ne(STEERING) & controls["valid"]]
-    found = with_interval("effect", effects, settings.resamples, settings.seed)
+    found: dict[str, Any] = interval_of("effect", effects, settings, settings.seed)
     found["spread"] = float(effects.square().mean().sqrt())
     for column, name in (("effect", "p"), ("spread", "spread_p")):
         found[name] = float((1 + (random[column] >= found[column]).sum()) / len(controls))
     return found
 
 
-def _halves(
-    by_order: Float[Tensor, "item order"], yes: Sequence[bool | None], settings: Reliability
-) -> dict[str, float]:
+def _halves(by_order: Float[Tensor, "item order"], yes: Sequence[bool | None], settings: Reliability) -> dict[str, Any]:
     """Steerability in each half of the questions, and the variance of slopes that the halves explain."""
     slopes, orders = order_debiased(by_order), by_order.shape[1]
     said = torch.tensor([word is not None for word in yes], device="cpu")
@@ -221,10 +228,10 @@ def _halves(
         groups |= {"first": by_order[:, 0], "second": by_order[:, 1]}
     if told:
         groups |= {"yes": slopes[said & says], "no": slopes[said & ~says]}
-    found: dict[str, float] = {}
+    found: dict[str, Any] = {}
     for name in ("first", "second", "yes", "no"):
         found |= (
-            with_interval(f"steerability_{name}", groups[name], settings.resamples, settings.seed)
+            interval_of(f"steerability_{name}", groups[name], settings, settings.seed)
             if (name in groups)
             else {f"steerability_{name}{end}": math.nan for end in ("", "_low", "_high")}
         )
