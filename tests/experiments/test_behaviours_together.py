@@ -60,8 +60,10 @@ def test_on_a_real_model_vectors_read_from_options_raise_them_and_schemes_are_co
     own = chosen["corrigible"]
     assert own["steering"] > 0.3 and own["steering"] > own.drop("steering").max()
     points, facts = load_table(tmp_path / "out" / "joint" / "points.csv", "joint points")
-    equal = points[points["point"].eq("equal") & points["steered"].eq("all")].set_index(["scheme", "direction"])
+    equal: Any = (
+        points[points["point"].eq("equal") & points["steered"].eq("all")].set_index(["scheme", "direction"]).loc
+    )
     assert facts["settings"]["positions"] == RULE
     for scheme in ("sum", "simultaneous"):
-        assert 0.05 < equal.loc[(scheme, "add"), "kl"] < 0.2 and equal.loc[(scheme, "add"), "relative_top1"] < 1
-        assert equal.loc[(scheme, "add"), "objective"] > equal.loc[(scheme, "subtract"), "objective"] * -0.5 > 0
+        assert 0.05 < equal[(scheme, "add"), "kl"] < 0.2 and equal[(scheme, "add"), "relative_top1"] < 1
+        assert equal[(scheme, "add"), "objective"] > equal[(scheme, "subtract"), "objective"] * -0.5 > 0

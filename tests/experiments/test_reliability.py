@@ -107,7 +107,8 @@ def test_the_orders_are_variants_whose_mean_is_the_steerability_of_the_items_as_
     found = of(result.variants).set_index("variant")
     both = found.loc[["matching option first", "matching option second"], "steerability"].mean()
     assert found.loc["as it is", "steerability"] == pytest.approx(both)
-    assert found.loc["as it is", ["change", "correlation", "same_sign"]].tolist() == [0, 1, 1]
+    as_it_is: Any = found.loc["as it is"]
+    assert [as_it_is[name] for name in ("change", "correlation", "same_sign")] == [0, 1, 1]
     assert set(found.index) >= {"paraphrase", "template", "typing errors"}
 
 
@@ -172,7 +173,7 @@ def test_every_planted_truth_of_the_lab_is_found(lab: Any) -> None:
     }
     settings = replace(LAB.settings, shifted=0, varied=0)
     context = StudyContext(model=lab, behaviours=behaviours, corpora={}, neutral="text", settings=settings)
-    found = run(context).behaviours.set_index("behaviour")
+    found: Any = run(context).behaviours.set_index("behaviour")
     planted = dict.fromkeys(BEHAVIOURS, "steerable")
     planted |= {FLIPPED: "unreliable", POSITION_BIASED: "biased", DECOY: "not steerable"}
     assert found["verdict"].to_dict() == planted

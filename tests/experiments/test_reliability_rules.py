@@ -162,7 +162,7 @@ def test_predictors_are_ranked_over_behaviours_and_prompt_settings_over_whole_be
         for a in settings
         for b in settings
     ]
-    found = ranking(frame, pd.DataFrame(rows)).set_index(["predictor", "target"])
+    found: Any = ranking(frame, pd.DataFrame(rows)).set_index(["predictor", "target"])
     assert found.loc[("norm", "steerability"), "correlation"] == pytest.approx(1 - 6 * 2 / 210)
     assert found.loc[("norm", "steerability"), "low"] < found.loc[("norm", "steerability"), "correlation"]
     assert found.loc[("d_prime", "anti_share"), "correlation"] == pytest.approx(-1)

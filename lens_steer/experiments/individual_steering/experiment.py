@@ -212,7 +212,7 @@ def individual_steering(
         raise ScoreError("no behaviours; give at least one, such as {'myopic': split_items(items)}.")
     used, points, found = {}, {}, []
     for name, splits in track(behaviours.items(), "steering each behaviour", len(behaviours), progress):
-        used[name] = vectors[name] if vectors else _extracted(model, name, splits, settings)
+        used[name] = vectors[name] if vectors else own_vector(model, name, splits, settings)
         points[name], frames = steer_behaviour(model, used[name], splits, settings)
         found.append([_labelled(frame, name, settings.scale) for frame in frames])
     validation, chosen, curves, answers = (pd.concat(frames, ignore_index=True) for frames in zip(*found, strict=True))
@@ -226,6 +226,34 @@ def individual_steering(
         cosines=_cosines(used, points),
         lens=_lens(model, used, points, settings.lens_tokens),
         facts=asdict(settings) | {"checkpoint": None},
+    )
+
+
+def own_vector(model: SteerableModel, name: str, splits: Splits, settings: Individual) -> SteeringVector:
+    """The vector of a behaviour, of its training items.
+
+    Args:
+        model: a loaded model.
+        name: of the behaviour.
+        splits: its items.
+        settings: where the vector is read, and behind what.
+
+    Returns:
+        The mean difference at every site of the settings.
+
+    Raises:
+        ContrastError: the behaviour has no training items.
+    """
+    answer: Completion = "text" if settings.scoring == "letter" else "option"
+    answer = answer if settings.answer == "as_asked" else settings.answer
+    contrast = contrast_from_choices(name, splits.train, settings.template, answer)
+    return extract(
+        model,
+        contrast,
+        sites=settings.sites,
+        position="after_prompt" if answer == "option" else "last",
+        batch_size=settings.batch_size,
+        cache=settings.checkpoint,
     )
 
 
@@ -285,21 +313,6 @@ def p_value(chosen: pd.DataFrame) -> float:
     excess = chosen["excess"].where(chosen["valid"], float("-inf"))
     as_far = excess[~steering] >= float(excess[steering].iloc[0])
     return float((1 + as_far.sum()) / (1 + len(as_far)))
-
-
-def _extracted(model: SteerableModel, name: str, splits: Splits, settings: Individual) -> SteeringVector:
-    """The vector of a behaviour, of its training items."""
-    answer: Completion = "text" if settings.scoring == "letter" else "option"
-    answer = answer if settings.answer == "as_asked" else settings.answer
-    contrast = contrast_from_choices(name, splits.train, settings.template, answer)
-    return extract(
-        model,
-        contrast,
-        sites=settings.sites,
-        position="after_prompt" if answer == "option" else "last",
-        batch_size=settings.batch_size,
-        cache=settings.checkpoint,
-    )
 
 
 def _places(

@@ -50,7 +50,7 @@ def layers(results: ResultFolder) -> list[Finding]:
         if not {"sum", "simultaneous"} <= set(here.index):
             continue
         found = compared(objective[objective["direction"] == direction], "sum", "equal", RESAMPLES, 0)
-        row = found.set_index("scheme").loc["simultaneous"]
+        row: Any = found.set_index("scheme").loc["simultaneous"]
         low, high = float(row["difference_low"]), float(row["difference_high"])
         fallen = bool(here["newly_collapsed"][["sum", "simultaneous"]].any())
         verdict = "separate sites do more" if low > 0 else "one site does more" if high < 0 else "no difference shown"
