@@ -56,7 +56,8 @@ def layers(results: ResultFolder) -> list[Finding]:
         fallen = bool(here["newly_collapsed"][["sum", "simultaneous"]].any())
         verdict = "separate sites do more" if low > 0 else "one site does more" if high < 0 else "no difference shown"
         said = [
-            f"{words(at['scheme'])} {at['objective']:+.2f} nats at KL {at['kl']:.2f}, {percent(at['relative_top1'])} of top-1"
+            f"{words(at['scheme'])} {at['objective']:+.2f} nats at KL {at['kl']:.2f}, "
+            f"{percent(at['relative_top1'])} of top-1"
             for at in here.loc[["simultaneous", "sum"]].reset_index().to_dict("records")
         ]
         findings.append(
