@@ -4,13 +4,12 @@
     band(p)     = the 95th percentile of |mean over items of the effect| of the control vectors at p;  0 without any
     beyond(p)   = mean over items of effect_i(p) - band(p)
     chosen      = the point of least cost among the valid ones whose `beyond` is within one standard error of the best
-    valid       = neither +s nor -s has newly collapsed, and both keep 90 % of the unsteered probability of the letters
+    valid       = neither +s nor -s has newly collapsed, and both keep 90 % of the unsteered answer probability
 
 Logit differences do not saturate as matching rates do, and a strength at which random directions go as far as the
-vector gains nothing. A vector that only prefers a letter has no effect, as both orders are averaged. Options that are
-scored by their texts have no such probability to keep: that of a whole text falls under any change of the model. Where
-no point is valid, the best one is returned with `valid=False`, and must be shown as such. Source of the rule of one
-standard error: Breiman, Friedman, Olshen & Stone 1984, section 3.4.3.
+vector gains nothing. A vector that only prefers a letter has no effect, as both orders are averaged. Where no point is
+valid, the best one is returned with `valid=False`, and must be shown as such. Source of the rule of one standard error:
+Breiman, Friedman, Olshen & Stone 1984, section 3.4.3.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +26,7 @@ from lens_steer.evaluation.sweep import SweepResult
 from lens_steer.hooks.sites import Site
 
 RETAINED = 0.9
-"""The least share of the unsteered probability of the letters at a valid point."""
+"""The least share of the unsteered answer probability at a valid point."""
 TAIL = 0.95
 
 
@@ -126,8 +125,7 @@ def _measured(result: SweepResult) -> list[tuple[Place, _Measured]]:
             ends = rows.loc[[(str(site), s), (str(site), -s)]]
             before = rows.loc[(str(site), 0.0)]
             collapsed = bool(ends["collapsed"].any()) and not before["reason"]
-            fallen = bool((ends["answer_probability"] < RETAINED * before["answer_probability"]).any())
-            low = fallen and result.scoring == "letter"
+            low = bool((ends["answer_probability"] < RETAINED * before["answer_probability"]).any())
             place = (site, result.positions, s)
             found.append((place, _Measured(effects=effects, scale=result.scale, valid=not collapsed and not low)))
     return found

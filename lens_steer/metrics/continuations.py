@@ -12,7 +12,7 @@
 
 Source: Pres et al. 2024 (arXiv 2410.17245), which says that likelihoods are "renormalised by" c. Both readings are
 here. c is negative where L is a log-likelihood, so that L / c would turn the order round; `divide` keeps it. A c made
-of two extreme continuations is noisy, and any damage to the least likely matching one raises all z: read Pos and Neg
+of two extreme continuations is noisy, and any harm to the least likely matching one raises all z: read Pos and Neg
 beside drift and shift, and beside random directions. Intervals are percentile bootstraps over prompts, in which c, P_q
 and N_q are found anew in every resample.
 """

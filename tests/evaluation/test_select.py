@@ -95,12 +95,6 @@ def test_where_no_point_retains_its_answer_probability_the_best_is_returned_as_i
     assert point.site == SITES[0] and not point.valid
 
 
-def test_the_texts_of_options_have_no_probability_to_keep() -> None:
-    fallen = result({(0, 1.0): 1.0}, mass=0.5)
-    assert not choose_operating_point(fallen).valid
-    assert choose_operating_point(replace(fallen, scoring="option_token")).valid
-
-
 def test_a_collapsed_point_gives_way_to_a_valid_one() -> None:
     one_letter = result({(0, 1.0): 0.2, (0, 2.0): 0.2}, letter=0.0)
     frame = one_letter.frame.copy()

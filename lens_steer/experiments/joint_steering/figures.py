@@ -247,7 +247,7 @@ def trade_off(points: pd.DataFrame) -> Figure:
         for axis, (direction, title) in zip(axes, (("add", "added"), ("subtract", "subtracted")), strict=True):
             for scheme, (label, colour, marker) in ONE_OR_SEVERAL.items():
                 here = grid["direction"].eq(direction) & grid["scheme"].eq(scheme)
-                rows = grid[here].sort_values("strength")
+                rows = pd.DataFrame(grid[here]).sort_values("strength")
                 values = rows[["kl", "objective"]].to_numpy(dtype=float).T
                 reach = [
                     np.abs(rows[[f"{name}_low", f"{name}_high"]].to_numpy(dtype=float).T - value)

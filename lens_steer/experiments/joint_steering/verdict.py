@@ -43,20 +43,22 @@ def layers(results: ResultFolder) -> list[Finding]:
     """One finding for each direction: whether a site each moves the behaviours further than one site for all."""
     points = results.tables["joint/points.csv"].frame
     objective = results.tables["joint/objective.csv"].frame
-    equal = points[points["point"].eq("equal") & points["steered"].eq("all")]
+    equal = pd.DataFrame(points[points["point"].eq("equal") & points["steered"].eq("all")])
     findings = []
     for direction in dict.fromkeys(points["direction"]):
-        here = equal[equal["direction"] == direction].set_index("scheme")
+        here = pd.DataFrame(equal[equal["direction"] == direction]).set_index("scheme")
         if not {"sum", "simultaneous"} <= set(here.index):
             continue
-        found = compared(objective[objective["direction"] == direction], "sum", "equal", RESAMPLES, 0)
+        own = pd.DataFrame(objective[objective["direction"] == direction])
+        found = compared(own, "sum", "equal", RESAMPLES, 0)
         row: Any = found.set_index("scheme").loc["simultaneous"]
         low, high = float(row["difference_low"]), float(row["difference_high"])
         fallen = bool(here["newly_collapsed"][["sum", "simultaneous"]].any())
         verdict = "separate sites do more" if low > 0 else "one site does more" if high < 0 else "no difference shown"
         said = [
-            f"{words(name)} {at['objective']:+.2f} nats at KL {at['kl']:.2f}, {percent(at['relative_top1'])} of top-1"
-            for name, at in here.loc[["simultaneous", "sum"]].iterrows()
+            f"{words(at['scheme'])} {at['objective']:+.2f} nats at KL {at['kl']:.2f}, "
+            f"{percent(at['relative_top1'])} of top-1"
+            for at in here.loc[["simultaneous", "sum"]].reset_index().to_dict("records")
         ]
         findings.append(
             Finding(
