@@ -91,7 +91,9 @@ def test_the_objective_is_the_mean_over_behaviours_of_target_times_change(measur
 
 def test_intervals_hold_the_estimate_and_say_why_there_is_none(measured: Measurements) -> None:
     rows = measured.to_frame(resamples=99)
-    assert rows["change_low"].isna().all() and set(rows["change_why"]) == {"few"}, "6 items"
+    few = rows["change_why"].eq("few")
+    assert rows["change_low"].isna().eq(few).all() and set(rows[~few]["change_why"]) == {"equal"}, "6 items"
+    assert set(rows[~few]["configuration"]) == {1}, "which changes nothing"
     assert set(measured.to_frame()["change_why"]) == {"skipped"}
     assert (rows["matching_rate_low"] <= rows["matching_rate"]).all()
     assert (rows["matching_rate"] <= rows["matching_rate_high"]).all() and set(rows["matching_rate_why"]) == {""}
