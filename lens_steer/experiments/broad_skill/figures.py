@@ -125,7 +125,7 @@ def _panel(axis: Axes, rows: pd.DataFrame) -> None:
     for site, colour in zip(sites, mpl.colormaps["viridis"](np.linspace(0, 0.8, len(sites))), strict=True):
         lines = pd.DataFrame(rows[own & (rows["site"] == site)])
         x, y = _pair(lines)
-        look = {"lw": 1.4, "marker": "o", "ms": 2.5} if site in chosen else {"lw": 0.8}
+        look: dict[str, Any] = {"lw": 1.4, "marker": "o", "ms": 2.5} if site in chosen else {"lw": 0.8}
         dash = "-" if "+" not in site else (0, (2, 1))
         axis.plot(x, y, color=colour, ls=dash, label=_short(site), zorder=4 if site in chosen else 3, **look)
         if site in chosen:
