@@ -205,12 +205,8 @@ def joint_points() -> pd.DataFrame:
 def joint_pairs() -> tuple[pd.DataFrame, pd.DataFrame]:
     rows = [
         {"steered": x, "read": y, "predicted": 1.0 if x == y else -0.4, "measured": 1.2 if x == y else -0.3}
-        | {
-            "measured_low": -0.5,
-            "measured_high": 0.1 if x == NAMES[0] else -0.2,
-            "random_low": -0.1,
-            "random_high": 0.1,
-        }
+        | {"measured_low": -0.5, "measured_high": 0.1 if x == NAMES[0] else -0.2}
+        | {"random_low": -0.1, "random_high": 0.1}
         for x, y in product(NAMES, NAMES)
     ]
     agreement = {"statistic": "pearson", "value": 0.8, "low": 0.5, "high": 0.9, "where": "combined"}

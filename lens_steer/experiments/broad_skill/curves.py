@@ -120,8 +120,7 @@ def curve_rows(measured: Sequence[MeasuredCurve], resamples: int, seed: int) -> 
         for skill, side_effects in (("target", found.target), ("text", found.text)):
             for strength, side_effect in zip(curve.strengths, side_effects, strict=True):
                 place = {"vector": curve.label, "site": curve.site, "strength": strength, "skill": skill}
-                row = side_effect_row(side_effect, drawn, seed)
-                rows.append(place | row | {"n": side_effect.right_steered.numel()})
+                rows.append(place | side_effect_row(side_effect, drawn, seed) | {"n": _documents(side_effect)})
     return rows
 
 
@@ -140,16 +139,16 @@ def retained_rows(
 ) -> list[dict[str, object]]:
     """One row a curve and level, of curves that go from 0 upwards; controls have no intervals."""
     return [
-        {
-            "vector": found.curve.label,
-            "site": found.curve.site,
-            **asdict(retained),
-            "n": found.text[0].right_steered.numel(),
-        }
+        {"vector": found.curve.label, "site": found.curve.site, **asdict(retained), "n": _documents(found.text[0])}
         for found in measured
         if 0 in found.curve.strengths and max(found.curve.strengths) > 0
         for retained in found.retained(levels, resamples if found.curve.label == STEERING else 0, seed)
     ]
+
+
+def _documents(side_effect: SideEffects) -> int:
+    """How many documents were measured."""
+    return side_effect.right_steered.numel()
 
 
 def _right(side_effects: Sequence[SideEffects]) -> Float[Tensor, "strength n"]:
