@@ -1,4 +1,4 @@
-"""Open-ended evaluation: planted statements are found, every number is that of a plain forward pass, nothing is lost."""
+"""Open-ended evaluation: planted statements are found, numbers are those of plain passes, nothing is lost."""
 
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,9 @@ def splits() -> Splits:
 
 
 class Moody:
-    """A judge that never scores a text of turn 2's first conversation, and gives three scores to all others."""
+    """A judge of three scores that has none for an empty text."""
 
-    def __call__(self, prompt: str, text: str, behaviour: str) -> dict[str, float]:
+    def __call__(self, prompt: str, text: str, behaviour: str) -> dict[str, float]:  # noqa: ARG002
         if not text:
             raise RuntimeError("no text")
         return {"concept": 2.0 * ("Hastily" in text or "Suddenly" in text), "instruct": 1.0, "fluency": 2.0}
