@@ -339,8 +339,77 @@ def shifts() -> pd.DataFrame:
     return frame.assign(**bounds)
 
 
+VECTORS = ("steering", "random 0", "random 1")
+
+
+def open_ended_changes() -> pd.DataFrame:
+    rows = [
+        {"behaviour": name, "vector": vector, "direction": "added", "share": share, "normalisation": "subtract"}
+        | {"promoted": 0.4 / place, "promoted_low": 0.3 / place, "promoted_high": 0.5 / place}
+        | {"suppressed": 0.2 / place, "suppressed_low": 0.1 / place, "suppressed_high": 0.3 / place}
+        | {"drift_matching": 0.3, "drift_matching_low": 0.2, "drift_matching_high": 0.4}
+        | {"drift_other": -0.3, "drift_other_low": -0.4, "drift_other_high": -0.2, "n": 30}
+        for name in ("a", "b_c")
+        for place, vector in enumerate(VECTORS, 1)
+        for share in (0.25, 0.5, 0.75)
+    ]
+    return pd.DataFrame(rows)
+
+
+def open_ended_likelihoods() -> pd.DataFrame:
+    rows = [
+        {"behaviour": name, "vector": "steering", "direction": direction, "item": f"q{k}"}
+        | {"matching_unsteered": -4 + 0.2 * k, "other_unsteered": -2 - 0.1 * k}
+        | {"matching_steered": -3.6 + 0.2 * k, "other_steered": -2.5 - 0.1 * k}
+        for name in ("a", "b_c")
+        for direction in ("added", "subtracted")
+        for k in range(8)
+    ]
+    return pd.DataFrame(rows)
+
+
+def open_ended_judged() -> pd.DataFrame:
+    unsteered = {"vector": "unsteered", "direction": "none", "difference": 0.0}
+    rows = [unsteered] + [
+        {"vector": vector, "direction": direction, "difference": sign * 0.6 / place}
+        for place, vector in enumerate(VECTORS, 1)
+        for direction, sign in (("added", 1), ("subtracted", -1))
+    ]
+    frames = [pd.DataFrame(rows).assign(behaviour=name, judge="classifier", turn=turn) for name in ("a", "b_c")
+              for turn in (1, 2)]  # fmt: skip
+    frame = pd.concat(frames, ignore_index=True).assign(score=1.0, n=10, failed=0, repeating=0.0, kappa=1.0)
+    return frame.assign(difference_low=frame["difference"] - 0.2, difference_high=frame["difference"] + 0.2)
+
+
+def in_context_effects() -> pd.DataFrame:
+    rows = [
+        {"task": task, "kind": "functional", "method": method, "vector": vector, "condition": condition}
+        | {"strength": 1.0, "change": 0.5 / place, "n": 12, "p": 1 / 3 if place == 1 else float("nan")}
+        | {"change_low": 0.4 / place, "change_high": 0.6 / place, "accuracy": 0.5}
+        for task in ("plural", "kind_of")
+        for method in ("icv_last", "icv_last_four", "function_vector", "mean_difference")
+        for condition in ("zero_shot", "shuffled_shot")
+        for place, vector in enumerate(("steering", "control 0", "control 1"), 1)
+        if place == 1 or condition == "zero_shot"
+    ]
+    return pd.DataFrame(rows)
+
+
+def in_context_strengths() -> pd.DataFrame:
+    rows = [
+        {"task": task, "kind": "functional", "method": method, "strength": strength, "chosen": strength == 2.0}
+        | {"change": 0.2 * strength, "kl": 0.01 * strength**2, "relative_top1": 0.95, "relative_perplexity": 1.1}
+        | {"n_texts": 6}
+        for task in ("plural", "kind_of")
+        for method in ("icv_last", "function_vector")
+        for strength in (1.0, 2.0, 4.0)
+    ]
+    return pd.DataFrame(rows)
+
+
 FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "attribution_bars": (contributions(),),
+    "change_bars": (open_ended_changes(),),
     "collapse_diagnostics": (collapsing(), thresholds()),
     "combined_bars": (joint_configurations(),),
     "component_map": (contributions(),),
@@ -348,8 +417,10 @@ FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "detection_points": (joint_configurations(),),
     "explained_bars": judged()[:1],
     "in_and_out": (shifts(),),
+    "effect_strip": (in_context_effects(),),
     "individual_bars": (joint_configurations(),),
     "interference_matrices": joint_pairs(),
+    "judged_turns": (open_ended_judged(),),
     "retained_bars": (retained(), points()),
     "layer_curves": (layers(),),
     "layer_strength_map": (configurations(),),
@@ -362,8 +433,10 @@ FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "quality_curves": quality(),
     "scheme_intervals": (joint_points(),),
     "selectivity_curves": (skills(),),
+    "side_effect_curves": (in_context_strengths(),),
     "simultaneous_curve": (joint_configurations(), joint_points()),
     "steerability_violins": judged(),
+    "sorted_likelihoods": (open_ended_likelihoods(),),
     "steering_curves": (curves(),),
     "step_curves": (steps(),),
 }

@@ -56,7 +56,7 @@ class Judgement:
         return harmonic_mean(list(self.scores.values())) if self.scores else math.nan
 
 
-def harmonic_mean(values: Sequence[float]) -> float:
+def harmonic_mean(values: Sequence[float | int]) -> float:
     """The harmonic mean of numbers of at least 0; 0 where one of them is.
 
     Raises:

@@ -76,6 +76,9 @@ def tables(model: Any, vector: SteeringVector) -> dict[str, Any]:
         "reliability": dict(zip(("behaviours", "items"), FRAMES["steerability_violins"], strict=True))
         | {"shift": one["in_and_out"]},
     }
+    found["open_ended"] = {"likelihoods": one["sorted_likelihoods"], "changes": one["change_bars"]}
+    found["open_ended"] |= {"judged": one["judged_turns"]}
+    found["in_context"] = {"effects": one["effect_strip"], "strengths": one["side_effect_curves"]}
     table = pd.DataFrame(rows, columns=["behaviour", "method", "effect"])
     return {name: SimpleNamespace(**frames) for name, frames in found.items()} | {"methods": table}
 

@@ -101,7 +101,7 @@ def in_context(
     settings = settings or InContext()
     found: dict[str, list[pd.DataFrame]] = {name: [] for name in InContextResult.names()}
     for name, task in track(tasks.items(), "in-context tasks", len(tasks), progress):
-        for table, frame in _task(model, task, texts, settings).items():
+        for table, frame in _task(model, task, texts, settings, progress).items():
             frame.insert(0, "task", name)
             frame.insert(1, "kind", task.kind)
             found[table].append(frame)
@@ -112,11 +112,13 @@ def in_context(
     )
 
 
-def _task(model: SteerableModel, task: SplitTask, texts: Sequence[str], settings: InContext) -> dict[str, pd.DataFrame]:
+def _task(
+    model: SteerableModel, task: SplitTask, texts: Sequence[str], settings: InContext, progress: bool
+) -> dict[str, pd.DataFrame]:
     """The tables of one task."""
-    methods = compared_methods(model, task.train, task.transfer, settings)
+    methods = compared_methods(model, task.train, task.transfer, settings, progress)
     validation = ask(model, task.train, task.validation, 0, False, task.transfer, settings.seed)
-    levels, strengths = _levels(model, methods, validation, texts, settings)
+    levels, strengths = _levels(model, methods, validation, texts, settings, progress)
     asked = {
         name: ask(model, task.train, task.test, settings.n_shots if shown else 0, shown, task.transfer, settings.seed)
         for name, shown in CONDITIONS.items()
@@ -133,7 +135,7 @@ def _task(model: SteerableModel, task: SplitTask, texts: Sequence[str], settings
             for vector, edits in _pool(method).items()
             if vector == STEERING or condition == ZERO_SHOT
         }
-        rows, told = _condition(model, own, task.test, plans, judge, settings)
+        rows, told = _condition(model, own, task.test, plans, judge, settings, progress)
         for method in methods:
             own_rows = _with_shared(rows, levels, method)
             p = _p_value([row["change"] for row in own_rows.values()])
@@ -141,7 +143,7 @@ def _task(model: SteerableModel, task: SplitTask, texts: Sequence[str], settings
                 place = {"method": method.name, "vector": vector, "condition": condition}
                 effects.append(place | row | {"p": p if vector == STEERING else None})
         answers += [frame.assign(condition=condition) for frame in told]
-    _, told = _condition(model, few, task.test, {}, judge, settings)
+    _, told = _condition(model, few, task.test, {}, judge, settings, progress)
     answers += [frame.assign(condition=FEW_SHOT) for frame in told]
     frame = pd.DataFrame(effects).astype({"p": float})
     return {"effects": frame, "strengths": strengths, "answers": pd.concat(answers, ignore_index=True)}
@@ -187,16 +189,21 @@ def _pool(method: Compared) -> dict[str, Edits]:
 
 
 def _likelihoods(
-    model: SteerableModel, asked: Asked, plans: Sequence[Sequence[Intervention]], settings: InContext
+    model: SteerableModel, asked: Asked, plans: Sequence[Sequence[Intervention]], settings: InContext, progress: bool
 ) -> tuple[Float[Tensor, "item option"], list[Float[Tensor, "item option"]]]:
     """Log-likelihood per token of the right and the wrong answer, unsteered and under each plan."""
-    options = GridOptions(batch_size=settings.batch_size, checkpoint=settings.checkpoint)
+    options = GridOptions(batch_size=settings.batch_size, checkpoint=settings.checkpoint, progress=progress)
     scores = score_grid(model, asked.scored, plans, options)
     return scores.unsteered.scores[:, 0], [found.scores[:, 0] for found in scores.configurations]
 
 
 def _levels(
-    model: SteerableModel, methods: Sequence[Compared], asked: Asked, texts: Sequence[str], settings: InContext
+    model: SteerableModel,
+    methods: Sequence[Compared],
+    asked: Asked,
+    texts: Sequence[str],
+    settings: InContext,
+    progress: bool,
 ) -> tuple[dict[tuple[str, str], float], pd.DataFrame]:
     """The strength of every vector and control, and the whole grid of the vectors with their side effects."""
     grid = [
@@ -205,7 +212,7 @@ def _levels(
         for vector, edits in _pool(method).items()
         for strength in method.strengths
     ]
-    before, after = _likelihoods(model, asked, [edits for *_, edits in grid], settings)
+    before, after = _likelihoods(model, asked, [edits for *_, edits in grid], settings, progress)
     changes = {
         (name, vector, strength): float((found - before)[:, 0].mean())
         for (name, vector, strength, _), found in zip(grid, after, strict=True)
@@ -217,7 +224,7 @@ def _levels(
             levels[method.name, vector] = max(gained, key=lambda strength, gained=gained: gained[strength])
     own = [entry for entry in grid if entry[1] == STEERING]
     everywhere = [[_at_all(edit) for edit in edits] for *_, edits in own]
-    options = GridOptions(batch_size=settings.batch_size, checkpoint=settings.checkpoint)
+    options = GridOptions(batch_size=settings.batch_size, checkpoint=settings.checkpoint, progress=progress)
     measured = side_effect_grid(model, texts, everywhere, options, settings.max_tokens)
     rows = [
         {"method": name, "strength": strength, "chosen": levels[name, vector] == strength}
@@ -249,9 +256,10 @@ def _condition(
     plans: Mapping[tuple[str, str], list[Intervention]],
     judge: ClassifierJudge | None,
     settings: InContext,
+    progress: bool,
 ) -> tuple[dict[tuple[str, str], dict[str, Any]], list[pd.DataFrame]]:
     """The effects of every plan on the prompts of one condition; and the answers, unsteered and of each vector."""
-    before, after = _likelihoods(model, asked, list(plans.values()), settings)
+    before, after = _likelihoods(model, asked, list(plans.values()), settings, progress)
     unsteered = _written(model, asked, test, [], judge, settings)
     told = [_answer_frame(UNSTEERED, asked, test, unsteered, before)]
     right = torch.tensor([entry[1] for entry in unsteered], dtype=torch.float64, device="cpu")

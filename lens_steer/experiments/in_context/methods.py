@@ -55,7 +55,7 @@ class Compared:
 
 
 def compared_methods(
-    model: SteerableModel, task: InContextTask, transfer: bool, settings: InContext
+    model: SteerableModel, task: InContextTask, transfer: bool, settings: InContext, progress: bool = False
 ) -> tuple[Compared, ...]:
     """The four vectors of a task, made of its training pairs.
 
@@ -64,6 +64,7 @@ def compared_methods(
         task: the training pairs.
         transfer: whether y is another way to say x, so that texts are contrasted and not answers.
         settings: layers, strengths, numbers of prompts and controls.
+        progress: draw a progress bar.
 
     Returns:
         In-context vectors of both readings, function vector, mean difference.
@@ -85,7 +86,7 @@ def compared_methods(
                 shares=found[0].name if found else "",
             )
         )
-    vector, heads = _function_vector(model, task, layer, settings)
+    vector, heads = _function_vector(model, task, layer, settings, progress)
     difference = extract(model, contrast, sites=str(site), batch_size=settings.batch_size)
     for name, own, others in (
         ("function_vector", vector, _head_sums(model, task, vector, heads, settings)),
@@ -119,7 +120,7 @@ def _added(vector: SteeringVector, site: Site, strength: float) -> list[Interven
 
 
 def _function_vector(
-    model: SteerableModel, task: InContextTask, layer: int, settings: InContext
+    model: SteerableModel, task: InContextTask, layer: int, settings: InContext, progress: bool
 ) -> tuple[SteeringVector, list[tuple[int, int]]]:
     """The function vector, and the heads in it."""
     shown = Demonstrations(
@@ -129,7 +130,7 @@ def _function_vector(
         corrupted=settings.corrupted,
         seed=settings.seed,
     )
-    options = GridOptions(batch_size=settings.batch_size, checkpoint=settings.checkpoint)
+    options = GridOptions(batch_size=settings.batch_size, checkpoint=settings.checkpoint, progress=progress)
     measure = partial(reused_head_effects, options=options)
     vector = extract_function_vector(
         model, task, layer, settings.n_heads or None, shown, settings.batch_size, measure=measure

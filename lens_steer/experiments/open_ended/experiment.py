@@ -19,7 +19,6 @@ chosen on other prompts than it is reported on, and random directions and interv
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -123,7 +122,7 @@ def open_ended(
                 f"behaviour {name!r}: give at least two prompts in each of the splits {', '.join(SPLITS)}."
             )
         vector = vectors[name] if vectors else _vector(model, name, splits.train, settings)
-        for table, frame in _behaviour(model, vector, splits, settings, judges).items():
+        for table, frame in _behaviour(model, vector, splits, settings, judges, progress).items():
             frame.insert(0, "behaviour", name)
             found[table].append(frame)
     facts = {"settings": asdict(settings) | {"checkpoint": None}, "versions": versions()}
@@ -173,17 +172,18 @@ def _behaviour(
     splits: Splits[ChoiceItem],
     settings: OpenEnded,
     judges: Mapping[str, Judge] | None,
+    progress: bool,
 ) -> dict[str, pd.DataFrame]:
     """The tables of one behaviour."""
     pool = {STEERING: vector}
     pool |= {f"random {k}": random_like(vector, settings.seed + k) for k in range(settings.n_random)}
-    chosen, validation = _choose(model, pool, splits.validation, settings)
+    chosen, validation = _choose(model, pool, splits.validation, settings, progress)
     edits = {
         (name, direction): _edit(pool[name], point, sign, settings)
         for name, point in chosen.items()
         for direction, sign in DIRECTIONS.items()
     }
-    measured = _measure(model, splits.test, list(edits.values()), settings)
+    measured = _measure(model, splits.test, list(edits.values()), settings, progress)
     tested = dict(zip(edits, measured, strict=True))
     rows = [
         row
@@ -195,7 +195,7 @@ def _behaviour(
     items = [_item_frame(way, ids, own) for (name, way), own in tested.items() if name == STEERING]
     written = {key: edit for key, edit in edits.items() if key[0] in list(pool)[: 1 + settings.n_written]}
     texts = written_texts(
-        model, vector.name, splits.test, written, judges or local_judges(model, splits.train), settings
+        model, vector.name, splits.test, written, judges or local_judges(model, splits.train), settings, progress
     )
     return {
         "validation": validation,
@@ -212,13 +212,16 @@ def _edit(vector: SteeringVector, point: Point, sign: int, settings: OpenEnded) 
 
 
 def _measure(
-    model: SteerableModel, items: Sequence[ChoiceItem], edits: Sequence[Intervention], settings: OpenEnded
+    model: SteerableModel,
+    items: Sequence[ChoiceItem],
+    edits: Sequence[Intervention],
+    settings: OpenEnded,
+    progress: bool,
 ) -> list[ContinuationLikelihoods]:
     """The likelihoods of both continuations of every prompt, under each edit."""
     scoring = "option_token" if settings.per_token else "option_sum"
     prompts = prepare_choices(model, items, _template(settings.chat), scoring, settings.chat)
-    checkpoint = Path(settings.checkpoint) if settings.checkpoint else None
-    options = GridOptions(batch_size=settings.batch_size, checkpoint=checkpoint)
+    options = GridOptions(batch_size=settings.batch_size, checkpoint=settings.checkpoint, progress=progress)
     scores = score_grid(model, prompts, [[edit] for edit in edits], options)
 
     def columns(found: ChoiceScores) -> tuple[torch.Tensor, torch.Tensor]:
@@ -234,13 +237,17 @@ def _measure(
 
 
 def _choose(
-    model: SteerableModel, pool: Mapping[str, SteeringVector], items: Sequence[ChoiceItem], settings: OpenEnded
+    model: SteerableModel,
+    pool: Mapping[str, SteeringVector],
+    items: Sequence[ChoiceItem],
+    settings: OpenEnded,
+    progress: bool,
 ) -> tuple[dict[str, Point], pd.DataFrame]:
     """The point of every vector on validation prompts, and the steering vector's whole grid."""
     places = [(str(site), strength) for site in pool[STEERING].sites for strength in settings.strengths]
     grid = [(name, site, sign * s) for name in pool for site, s in places for sign in DIRECTIONS.values()]
     edits = [Intervention.of(pool[name], site, s, settings.scale, settings.positions) for name, site, s in grid]
-    measured = dict(zip(grid, _measure(model, items, edits, settings), strict=True))
+    measured = dict(zip(grid, _measure(model, items, edits, settings, progress), strict=True))
     chosen = {}
     for name in pool:
         points = [_point(site, s, [measured[name, site, sign * s] for sign in (1, -1)], settings) for site, s in places]

@@ -36,6 +36,7 @@ def written_texts(
     edits: Written,
     judges: Mapping[str, Judge],
     settings: OpenEnded,
+    progress: bool = False,
 ) -> pd.DataFrame:
     """Conversations unsteered and under each edit, scored by every judge.
 
@@ -46,6 +47,7 @@ def written_texts(
         edits: what steers, by vector and direction.
         judges: by name.
         settings: how many conversations, turns, samples and tokens.
+        progress: draw a progress bar.
 
     Returns:
         One row a text and judge: vector, direction, sample, chat, turn, prompt, text, ended, repeating, judge, the
@@ -64,11 +66,11 @@ def written_texts(
                 seed=settings.seed + sample,
                 stop=() if settings.chat else "\n",
             )
-            turns = converse(model, questions, plan, decoding, settings.chat)
+            turns = converse(model, questions, plan, decoding, settings.chat, progress=progress)
             begun = {"vector": vector, "direction": direction, "sample": sample}
             rows += [begun | _text_row(turn) for turn in turns]
     found = pd.DataFrame(rows)
-    frames = [_judged(found, name, judge, behaviour, settings.workers) for name, judge in judges.items()]
+    frames = [_judged(found, name, judge, behaviour, settings.workers, progress) for name, judge in judges.items()]
     return pd.concat(frames, ignore_index=True)
 
 
@@ -117,9 +119,9 @@ def _text_row(turn: ChatTurn) -> dict[str, Any]:
     }
 
 
-def _judged(texts: pd.DataFrame, name: str, judge: Judge, behaviour: str, workers: int) -> pd.DataFrame:
+def _judged(texts: pd.DataFrame, name: str, judge: Judge, behaviour: str, workers: int, progress: bool) -> pd.DataFrame:
     """Every text with the scores of one judge."""
-    found = judge_texts(judge, list(texts["prompt"]), list(texts["text"]), words(behaviour), workers)
+    found = judge_texts(judge, list(texts["prompt"]), list(texts["text"]), words(behaviour), workers, progress)
     scores = {score: [entry.scores.get(score, float("nan")) for entry in found] for score in SCORES}
     return texts.assign(
         judge=name,
