@@ -22,7 +22,7 @@ from analyses import CRASHES, analyse, guarded
 from checkpoints import ARCHITECTURES as ARCHITECTURES
 from checkpoints import Architecture as Architecture
 from checkpoints import save_checkpoint as save_checkpoint
-from reference import ROWS, Reference, relative_error, verdict
+from reference import ROWS, TOLERANCE, Reference, relative_error, verdict
 from torch import Tensor
 
 from lens_steer.errors import LensSteerError
@@ -90,7 +90,7 @@ def _sites(reference: Reference) -> list[Site]:
     return [Site(kind, layer, head) for kind in KINDS for layer in layers for head in dict.fromkeys(heads[kind])]
 
 
-def _compared(model: Any, reference: Reference, site: Site) -> str:
+def _compared(model: Any, reference: Reference, site: Site, tolerance: float = TOLERANCE) -> str:
     """What a site's readings and writings are, beside the reference's."""
     direction = torch.randn(1024, generator=torch.Generator().manual_seed(3 + site.layer))
     try:
@@ -127,7 +127,7 @@ def _compared(model: Any, reference: Reference, site: Site) -> str:
         errors["generation"] = max(errors["generation"], float(tuple(grown[len(row) :]) != cached[index]))
     both = zip(reused.configurations, naive.configurations, strict=True)
     errors["sweep"] = max(relative_error(one, other) for one, other in both)
-    return verdict(errors)
+    return verdict(errors, tolerance)
 
 
 def _decoding(cache: bool) -> Decoding:

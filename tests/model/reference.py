@@ -168,7 +168,7 @@ def relative_error(ours: Tensor, theirs: Tensor) -> float:
     return float((ours - theirs).abs().max() / theirs.abs().max().clamp_min(1))
 
 
-def verdict(errors: dict[str, float]) -> str:
+def verdict(errors: dict[str, float], tolerance: float = TOLERANCE) -> str:
     """`agrees`, or what is WRONG and by how much."""
-    wrong = [f"{what} off by {error:.2g}" for what, error in errors.items() if not error <= TOLERANCE]
+    wrong = [f"{what} off by {error:.2g}" for what, error in errors.items() if not error <= tolerance]
     return f"WRONG: {', '.join(wrong)}" if wrong else "agrees"

@@ -21,6 +21,8 @@ pytestmark = pytest.mark.real
 DATA = Path(__file__).parents[3] / "shared" / "data"
 GEMMA_3 = next(a for a in ARCHITECTURES if a.name == "Gemma 3")
 SMOLLM2 = Architecture(name="SmolLM2", family="Llama", settings={})
+PRETRAINED = 2e-3
+"""Rounding that pretrained blocks amplify at single tokens, relative to the largest logit."""
 GOOD = ["I love this film, it is wonderful.", "What a great day, I am so happy.", "The food was delicious."]
 BAD = ["I hate this film, it is terrible.", "What an awful day, I am so sad.", "The food was disgusting."]
 
@@ -33,7 +35,7 @@ def test_sites_read_write_generate_and_sweep_as_plain_torch_hooks_do(
     reference, n = Reference(architecture, packaged_folder(name)), model.cfg.n_layers
     sites = [Site("resid_post", 0), Site("resid_mid", n // 2), Site("attn_out", n // 2), Site("mlp_out", n - 2)]
     sites += [Site("resid_pre", n - 1), Site(HEADS, n // 3, 1)]
-    found = {str(site): _compared(model, reference, site) for site in sites}
+    found = {str(site): _compared(model, reference, site, PRETRAINED) for site in sites}
     assert set(found.values()) == {"agrees"}, found
 
 
