@@ -195,7 +195,8 @@ def test_real_models_in_bfloat16_are_attributed_as_in_float32(name: str) -> None
         v = v / v.norm() * seen.activations[Site.parse(site)].norm(dim=-1).median()
         found[dtype] = attribute_directly(model, asked, Intervention.at(site, v), heads=False)
     full, half = found[torch.float32], found[torch.bfloat16]
-    assert float(full.unexplained.abs().max()) < 1e-4 and float(half.unexplained.abs().max()) < 0.2
+    assert float(full.unexplained.abs().max()) < 1e-4
+    assert float(half.unexplained.abs().max()) <= 0.25, "four logits below 32, each rounded by at most a sixteenth"
     torch.testing.assert_close(half.values, full.values, atol=0.1 * float(full.values.abs().max()), rtol=0.1)
 
 

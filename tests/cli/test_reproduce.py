@@ -216,15 +216,12 @@ def test_a_behaviour_that_cannot_be_asked_is_left_out_and_the_rest_go_on(
 
 @pytest.mark.real
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the published files are not on this machine ({DATA.name})")
-def test_a_budget_of_ten_minutes_is_planned_on_a_real_model_in_under_half_a_minute(
-    smollm2: Any, tmp_path: Path
-) -> None:
+def test_a_budget_of_ten_minutes_is_planned_on_a_real_model_and_nothing_is_run(smollm2: Any, tmp_path: Path) -> None:
     del smollm2
     files = [option for path in sorted(DATA.glob("*.jsonl"))[:2] for option in ("--data", path)]
-    began = time.process_time()
     done = invoke("--model", "smollm2", *files, "--budget", "10m", "--dry-run", "--out", tmp_path / "out")
-    assert done.exit_code == 0 and "reduced: sites are screened" in done.output
-    assert time.process_time() - began < 60
+    assert done.exit_code == 0 and "reduced: sites are screened" in done.output and "Plan: about" in done.output
+    assert not (tmp_path / "out" / "run.json").exists()
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
