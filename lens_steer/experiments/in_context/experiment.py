@@ -290,10 +290,11 @@ def _bounds(column: str, values: Float[Tensor, " item"], interval: bool) -> dict
 def _with_shared(
     rows: Mapping[tuple[str, str], dict[str, Any]], levels: Mapping[tuple[str, str], float], method: Compared
 ) -> dict[str, dict[str, Any]]:
-    """The rows of one method's vector and of its controls, which may be another's, each with its strength."""
-    names = (method.name, method.shares)
-    found = {(name, vector) for name, vector in rows if name in names and (name == names[0] or vector != STEERING)}
-    return {key[1]: {"strength": levels[key]} | row for key, row in rows.items() if key in found}
+    """The rows of one method's vector, which comes first, and of its controls, each with its strength."""
+    controls = method.shares or method.name
+    keys = [(method.name, STEERING)]
+    keys += [(name, vector) for name, vector in rows if name == controls and vector != STEERING]
+    return {key[1]: {"strength": levels[key]} | rows[key] for key in keys}
 
 
 def _p_value(changes: Sequence[float]) -> float:

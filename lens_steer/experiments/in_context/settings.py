@@ -31,7 +31,7 @@ class InContext:
     n_random: int = 20
     most_validation: int = 8
     most_test: int = 20
-    new_tokens: int = 8
+    new_tokens: int = 12
     max_tokens: int = 64
     batch_size: int = 64
     checkpoint: str | None = None
