@@ -10,7 +10,8 @@ the y of the query belongs to the answer, because most tokenizers join it to the
 import hashlib
 import json
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from lens_steer._util.shown import shown
 from lens_steer.errors import DataError
@@ -101,16 +102,79 @@ def in_context_prompts(
     return tuple(_prompt(task, rng, n_shots, shuffled) for _ in range(n))
 
 
-def _prompt(task: InContextTask, rng: random.Random, n_shots: int, shuffled: bool) -> InContextPrompt:
-    """One prompt."""
+def query_prompts(
+    task: InContextTask, queries: Sequence[tuple[str, str]], n_shots: int, seed: int = 0, shuffled: bool = False
+) -> tuple[InContextPrompt, ...]:
+    """Asks each query once, behind examples of a task; what a task is tested by.
+
+    Args:
+        task: where the examples come from, with its template.
+        queries: pairs (x, y) that are not in the task.
+        n_shots: the number of example pairs before the query; may be 0.
+        seed: the same seed gives the same prompts.
+        shuffled: permute the y of the examples at random, so that at least one changes.
+
+    Returns:
+        The prompts, in the order of the queries.
+
+    Raises:
+        DataError: no queries, a query is a pair of the task, or too few pairs to show or to shuffle.
+
+    Example:
+        >>> task = InContextTask(name="plural", pairs=(("fox", "foxes"), ("cat", "cats")), template="{x} -> {y}\\n")
+        >>> [entry.answer for entry in query_prompts(task, [("dog", "dogs")], 2)]
+        [' dogs']
+    """
+    known = {x for x, _ in task.pairs} & {x for x, _ in queries}
+    few = not 0 <= n_shots <= len(task.pairs) or (shuffled and (n_shots < 2 or len({y for _, y in task.pairs}) < 2))
+    if not queries or known or few:
+        raise DataError(
+            f"in-context task {task.name!r}: {len(queries)} queries with {n_shots} examples of {len(task.pairs)} "
+            f"pairs, {len(known)} of the queries among them; give queries of other pairs, and no more examples than "
+            "pairs."
+        )
+    rng = random.Random(f"{task.hash}:{n_shots}:{seed}:{shuffled}")
+    return tuple(_prompt(task, rng, n_shots, shuffled, query) for query in queries)
+
+
+def split_task(task: InContextTask, train: int, seed: int = 0) -> tuple[InContextTask, tuple[tuple[str, str], ...]]:
+    """The pairs that make a vector, and those that are left to test it.
+
+    Args:
+        task: all pairs.
+        train: how many make the vector.
+        seed: the same seed gives the same split, whatever the order of the pairs.
+
+    Returns:
+        A task of the former, and the latter.
+
+    Raises:
+        DataError: fewer than two pairs would make the vector, or none would be left.
+    """
+    if not 2 <= train < len(task.pairs):
+        raise DataError(
+            f"in-context task {task.name!r}: {train} of {len(task.pairs)} pairs to make the vector; give at least two, "
+            "and leave at least one."
+        )
+    pairs = random.Random(f"{seed}").sample(sorted(task.pairs), len(task.pairs))
+    return replace(task, pairs=tuple(pairs[:train])), tuple(pairs[train:])
+
+
+def _prompt(
+    task: InContextTask, rng: random.Random, n_shots: int, shuffled: bool, query: tuple[str, str] | None = None
+) -> InContextPrompt:
+    """One prompt, of a given query or of a pair of the task."""
     while True:
-        *shown, (x, y) = rng.sample(task.pairs, n_shots + 1)
+        if query is None:
+            *shown, (x, y) = rng.sample(task.pairs, n_shots + 1)
+        else:
+            shown, (x, y) = rng.sample(task.pairs, n_shots), query
         labels = [label for _, label in shown]
         if shuffled:
             rng.shuffle(labels)
         if not shuffled or labels != [label for _, label in shown]:
             break
     examples = "".join(task.write(given, label) for (given, _), label in zip(shown, labels, strict=True))
-    query = task.template.split("{y}")[0].replace("{x}", x)
-    space = query[len(query.rstrip(" ")) :]
-    return InContextPrompt(prompt=examples + query.rstrip(" "), answer=space + y)
+    end = task.template.split("{y}")[0].replace("{x}", x)
+    space = end[len(end.rstrip(" ")) :]
+    return InContextPrompt(prompt=examples + end.rstrip(" "), answer=space + y)

@@ -4,11 +4,13 @@
     band(p)     = the 95th percentile of |mean over items of the effect| of the control vectors at p;  0 without any
     beyond(p)   = mean over items of effect_i(p) - band(p)
     chosen      = the point of least cost among the valid ones whose `beyond` is within one standard error of the best
-    valid       = neither +s nor -s has newly collapsed, and both keep 90 % of the unsteered answer probability
+    valid       = neither +s nor -s has newly collapsed, and letters keep 90 % of the unsteered answer probability
 
 Logit differences do not saturate as matching rates do, and a strength at which random directions go as far as the
-vector gains nothing. A vector that only prefers a letter has no effect, as both orders are averaged. Where no point is
-valid, the best one is returned with `valid=False`, and must be shown as such. Source of the rule of one standard error:
+vector gains nothing. Where options are scored by their text, steering is meant to
+change how probable they are together, so that no share of it is asked for. A vector that only prefers a letter has no
+effect, as both orders are averaged. Where no point is valid, the best one is returned with `valid=False`, and must be
+shown as such. Source of the rule of one standard error:
 Breiman, Friedman, Olshen & Stone 1984, section 3.4.3.
 """
 
@@ -142,7 +144,8 @@ def _measured(result: SweepResult) -> list[tuple[Place, Measured]]:
             ends = rows.loc[[(str(site), s), (str(site), -s)]]
             before = rows.loc[(str(site), 0.0)]
             collapsed = bool(ends["collapsed"].any()) and not before["reason"]
-            low = bool((ends["answer_probability"] < RETAINED * before["answer_probability"]).any())
+            share = ends["answer_probability"] / before["answer_probability"]
+            low = result.scoring == "letter" and bool((share < RETAINED).any())
             place = (site, result.positions, s)
             found.append((place, Measured(effects=effects, scale=result.scale, valid=not collapsed and not low)))
     return found

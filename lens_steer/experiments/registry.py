@@ -8,11 +8,13 @@ from lens_steer.experiments.study import Study
 
 NAMES = (
     "individual_steering",
+    "steered_text",
     "broad_skill",
     "collapse_check",
     "joint_steering",
     "optimiser",
     "vector_analysis",
+    "function_vectors",
     "method_comparison",
 )
 """In the order in which studies are run and reported."""

@@ -1,7 +1,9 @@
-"""Figures of steered behaviours: matching rates over strengths and layers.
+"""Figures of steered behaviours: matching rates, or effects in nats, over strengths and layers.
 
 Curves are drawn with their interval and control band; collapsed points are drawn as crosses, never left out.
 """
+
+from typing import Any, Literal
 
 import matplotlib as mpl
 import pandas as pd
@@ -25,18 +27,23 @@ from lens_steer.figures.style import (
     words,
 )
 
-CURVES = ("behaviour", "vector", "site", "positions", "strength", "scale", "matching_rate", "rate_low", "rate_high")
+CURVES = ("behaviour", "vector", "site", "positions", "strength", "scale")
 QUARTERS = (0, 0.25, 0.5, 0.75, 1)
-CONFIGURATIONS = ("behaviour", "positions", "layer", "strength", "scale", "matching_rate", "collapsed", "chosen")
+CONFIGURATIONS = ("behaviour", "positions", "layer", "strength", "scale", "collapsed", "chosen")
+BOUNDS = {"matching_rate": ("rate_low", "rate_high"), "logit_difference": ("low", "high")}
+"""The measures that can be drawn, with the columns of their intervals; rates have an axis from 0 to 1."""
+RATE = "matching_rate"
+Measure = Literal["matching_rate", "logit_difference"]
 
 
-def steering_curves(curves: Rows) -> Figure:
-    """Matching rate over strength with the band of random directions, one panel per behaviour (for a sweep: per site).
+def steering_curves(curves: Rows, measure: Measure = RATE) -> Figure:
+    """Matching rate, or logit difference, over strength with the band of random directions, one panel per behaviour.
 
     Args:
         curves: a `SweepResult`, or columns `behaviour, vector, site, positions, strength, scale, matching_rate,
             rate_low, rate_high, collapsed`; rows with `vector` equal to `steering` give the line, all others the band
-            (their 2.5th to 97.5th percentile at each strength).
+            (their 2.5th to 97.5th percentile at each strength). A sweep has a panel for each site.
+        measure: what is drawn; the logit difference, in nats, has its interval in `low, high`.
 
     Returns:
         The figure; crosses are collapsed points. A square at strength 0 marks one-sided unsteered answers, which are
@@ -49,19 +56,20 @@ def steering_curves(curves: Rows) -> Figure:
     swept, curves = not isinstance(curves, pd.DataFrame), tidy(curves, "figure_frame")
     if swept:
         curves = curves.assign(behaviour=curves["vector"] + ", " + curves["site"], vector="steering")
-    of_one(drawable(curves, (*CURVES, "collapsed")), ("scale",), "steering curves")
+    bounds = BOUNDS[measure]
+    of_one(drawable(curves, (*CURVES, measure, *bounds, "collapsed")), ("scale",), "steering curves")
     with mpl.rc_context(STYLE):
         figure, axes = panels(curves["behaviour"].unique(), share_y=True)
         for axis, (name, rows) in zip(axes, curves.groupby("behaviour", sort=False), strict=True):
             line = drawable(rows[rows["vector"] == "steering"].sort_values("strength"), CURVES)
             of_one(line, ("site", "positions"), f"a steering curve of {name}")
-            control = rows[rows["vector"] != "steering"].groupby("strength")["matching_rate"]
+            control = rows[rows["vector"] != "steering"].groupby("strength")[measure]
             if len(control):
                 low, high = control.quantile(0.025), control.quantile(0.975)
                 axis.fill_between(low.index, low, high, color=CONTROL, alpha=0.35, lw=0, label="random, same norm")
-            axis.fill_between(line["strength"], line["rate_low"], line["rate_high"], color=STEERED, alpha=0.25, lw=0)
+            axis.fill_between(line["strength"], *(line[name] for name in bounds), color=STEERED, alpha=0.25, lw=0)
             look = {"color": STEERED, "lw": 1.2, "marker": "o", "ms": 2.5, "label": "steering vector"}
-            axis.plot(line["strength"], line["matching_rate"], **look)
+            axis.plot(line["strength"], line[measure], **look)
             said = line["reason"].astype(str) if "reason" in line.columns else pd.Series("", index=line.index)
             one_sided = line["strength"].eq(0) & (
                 line["collapsed"] | said.str.startswith("unsteered answers are one-sided")
@@ -72,24 +80,25 @@ def steering_curves(curves: Rows) -> Figure:
             ):
                 look = {"color": COLLAPSED, "ms": 5, "mfc": "none", "label": label, "zorder": 3}
                 if label == "collapsed" or any(which):
-                    axis.plot(line.loc[which, "strength"], line.loc[which, "matching_rate"], marker, ls="", **look)
-            axis.axhline(0.5, color="black", lw=0.4, ls=":")
+                    axis.plot(line.loc[which, "strength"], line.loc[which, measure], marker, ls="", **look)
+            axis.axhline(0.5 if measure == RATE else 0, color="black", lw=0.4, ls=":")
             site, rule = line["site"].iloc[0], line["positions"].iloc[0]
             title = f"{name}\npositions {rule}" if "@" in str(name) else f"{words(str(name))}\n{site}, positions {rule}"
-            axis.set(title=title, ylim=(-0.03, 1.03), yticks=QUARTERS)
-        outer_labels(figure, axes, f"strength ({curves['scale'].iloc[0]})", "matching rate")
+            axis.set(title=title, **({"ylim": (-0.03, 1.03), "yticks": QUARTERS} if measure == RATE else {}))
+        outer_labels(figure, axes, f"strength ({curves['scale'].iloc[0]})", _label(measure))
         columns = 3 if len(axes) > 1 else 1
         figure.legend(**legend_entries(figure), loc="outside upper center", ncols=columns, frameon=False)
-        figure.caption = curves_caption(curves)
+        figure.caption = curves_caption(curves, words(measure))
         return figure
 
 
-def layer_strength_map(configurations: Rows) -> Figure:
-    """Heat map of the matching rate by layer and strength, one panel per behaviour.
+def layer_strength_map(configurations: Rows, measure: Measure = RATE) -> Figure:
+    """Heat map of the matching rate, or logit difference, by layer and strength, one panel per behaviour.
 
     Args:
         configurations: a `SweepResult`, or columns `behaviour, positions, layer, strength, scale, matching_rate,
             collapsed, chosen`; for each behaviour only the chosen position rule is drawn.
+        measure: what is drawn; the colours of the logit difference are centred on the mean of strength 0.
 
     Returns:
         The figure; a cross marks a collapsed configuration, a square the chosen one.
@@ -101,18 +110,18 @@ def layer_strength_map(configurations: Rows) -> Figure:
     swept, configurations = not isinstance(configurations, pd.DataFrame), tidy(configurations, "figure_frame")
     if swept:
         configurations = configurations.assign(behaviour=configurations["vector"], chosen=False)
-    of_one(drawable(configurations, CONFIGURATIONS), ("scale",), "a map of strengths")
+    of_one(drawable(configurations, (*CONFIGURATIONS, measure)), ("scale",), "a map of strengths")
     unchosen = [name for name, rows in configurations.groupby("behaviour", sort=False) if not any(rows["chosen"])]
     if unchosen and not swept:
         raise ScoreError(f"no chosen point of {', '.join(map(str, unchosen))}; mark one of each behaviour's rows.")
     with mpl.rc_context(STYLE):
         figure, axes = panels(configurations["behaviour"].unique(), share_y=True)
-        image = None
+        image, (low, high) = None, _range(configurations, measure)
         for axis, (name, rows) in zip(axes, configurations.groupby("behaviour", sort=False), strict=True):
             rule = rows.sort_values("chosen")["positions"].iloc[-1]
             rows = pd.DataFrame(rows[rows["positions"] == rule])
-            grid = rows.pivot(index="layer", columns="strength", values="matching_rate")
-            image = axis.imshow(grid, origin="lower", aspect="auto", cmap="RdBu_r", vmin=0, vmax=1)
+            grid = rows.pivot(index="layer", columns="strength", values=measure)
+            image = axis.imshow(grid, origin="lower", aspect="auto", cmap="RdBu_r", vmin=low, vmax=high)
             column, row = ({value: i for i, value in enumerate(labels)} for labels in (grid.columns, grid.index))
             fallen, chosen = (pd.DataFrame(rows[rows[name]]) for name in ("collapsed", "chosen"))
             axis.scatter(
@@ -125,6 +134,22 @@ def layer_strength_map(configurations: Rows) -> Figure:
             axis.set(title=f"{words(str(name))}\npositions {rule}")
         outer_labels(figure, axes, f"strength ({configurations['scale'].iloc[0]})", "layer")
         if image is not None:
-            figure.colorbar(image, ax=axes, label="matching rate", ticks=QUARTERS, shrink=0.8, pad=0.01)
-        figure.caption = map_caption(configurations)
+            bar = figure.colorbar(image, ax=axes, label=_label(measure), shrink=0.8, pad=0.01)
+            if measure == RATE:
+                bar.set_ticks(QUARTERS)
+        figure.caption = map_caption(configurations, words(measure))
         return figure
+
+
+def _label(measure: str) -> str:
+    """A measure on an axis."""
+    return words(measure) + ("" if measure == RATE else " (nats)")
+
+
+def _range(configurations: Any, measure: str) -> tuple[float, float]:
+    """The ends of the colours."""
+    if measure == RATE:
+        return 0.0, 1.0
+    middle = float(configurations.loc[configurations["strength"] == 0, measure].mean())
+    reach = float((configurations[measure] - middle).abs().max())
+    return middle - reach, middle + reach

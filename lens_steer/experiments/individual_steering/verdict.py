@@ -63,7 +63,7 @@ def _finding(row: dict[str, Any], chosen: pd.DataFrame, curves: pd.DataFrame, re
     effect = (
         f"Half the change from subtracting to adding is {nats(row['effect'], row['effect_low'], row['effect_high'])}"
     )
-    control = f"p = {p:.3f} beside {_controls(chosen['vector'])} chosen in the same way"
+    control = f"p = {p:.3f} beside {controls_in_words(chosen['vector'])} chosen in the same way"
     before = f"Unsteered the matching rate is {percent(unsteered)}{_n(row, results)}."
     return Finding(
         subject=subject,
@@ -73,8 +73,12 @@ def _finding(row: dict[str, Any], chosen: pd.DataFrame, curves: pd.DataFrame, re
     )
 
 
-def _controls(vectors: pd.Series) -> str:
-    """How many random directions, and vectors of other kinds, went through the protocol."""
+def controls_in_words(vectors: pd.Series) -> str:
+    """How many random directions, and vectors of other kinds, went through the protocol.
+
+    Args:
+        vectors: the names of all, the steering one included; those of controls end in a number.
+    """
     counts = vectors[vectors != STEERING].str.rsplit(" ", n=1).str[0].value_counts(sort=False).to_dict()
     said = [f"{n} random directions" if kind == "random" else f"{n} vectors of {kind}" for kind, n in counts.items()]
     return " and ".join(said)

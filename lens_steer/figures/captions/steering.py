@@ -8,11 +8,11 @@ from lens_steer.figures.style import Caption
 BOOTSTRAP = "95 % bootstrap over items"
 
 
-def curves_caption(curves: pd.DataFrame) -> Caption:
+def curves_caption(curves: pd.DataFrame, measure: str) -> Caption:
     """Of `steering_curves`."""
     return Caption(
-        shown=f"Matching rate{of_model(curves)} over strength, each behaviour at one site and position rule; crosses "
-        "are collapsed points, a square marks one-sided unsteered answers.",
+        shown=f"{measure.capitalize()}{of_model(curves)} over strength, each behaviour at one site and position "
+        "rule; crosses are collapsed points, a square marks one-sided unsteered answers.",
         n=f"{counted(curves['behaviour'].nunique(), 'behaviour')}; {sample(curves, 'item')}",
         interval=BOOTSTRAP,
         control=steered(curves, "the band is their 95 %"),
@@ -20,11 +20,11 @@ def curves_caption(curves: pd.DataFrame) -> Caption:
     )
 
 
-def map_caption(configurations: pd.DataFrame) -> Caption:
+def map_caption(configurations: pd.DataFrame, measure: str) -> Caption:
     """Of `layer_strength_map`."""
     return Caption(
-        shown=f"Matching rate{of_model(configurations)} at every layer and strength; a cross marks a collapsed "
-        "configuration, a square the chosen point.",
+        shown=f"{measure.capitalize()}{of_model(configurations)} at every layer and strength; a cross marks a "
+        "collapsed configuration, a square the chosen point.",
         n=f"{counted(configurations['behaviour'].nunique(), 'panel')}; {sample(configurations, 'item')}",
         interval="none drawn; in the data, 95 % bootstrap over items"
         if "rate_low" in configurations.columns
