@@ -22,6 +22,7 @@ def main() -> None:
         strengths=(-0.8, -0.4, -0.2, -0.1, 0.1, 0.2, 0.4, 0.8),
         scale="relative",
         positions=("all",),
+        places=1,
         screening="first_order",
         template=TEMPLATE,
         scoring="option_sum",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lens_steer.data.in_context import InContextTask, in_context_prompts
+from lens_steer.data.in_context import InContextTask, in_context_prompts, query_prompts, split_task
 from lens_steer.errors import DataError
 from lens_steer.lab.items import mapping_prompts
 from lens_steer.lab.skills import MAPPINGS
@@ -62,3 +62,29 @@ def test_tasks_and_prompts_that_cannot_be_written_are_refused() -> None:
         in_context_prompts(TASK, 1, 1, shuffled=True)
     with pytest.raises(DataError, match="and two different y"):
         in_context_prompts(InContextTask(name="t", pairs=(("a", "x"), ("b", "x"), ("c", "x"))), 2, 1, shuffled=True)
+
+
+def test_each_query_is_asked_once_behind_examples_of_the_task() -> None:
+    queries = (("wet", "dry"), ("fast", "slow"))
+    found = query_prompts(TASK, queries, 4, seed=1)
+    assert [entry.answer for entry in found] == [" dry", " slow"]
+    assert all(set(shown(entry.prompt)) == set(PAIRS) for entry in found)
+    assert found == query_prompts(TASK, queries, 4, seed=1) != query_prompts(TASK, queries, 4, seed=2)
+    assert [entry.prompt for entry in query_prompts(TASK, queries, 0)] == ["Q: wet\nA:", "Q: fast\nA:"]
+    for entry in query_prompts(TASK, queries, 4, shuffled=True):
+        assert dict(shown(entry.prompt)) != ANSWERS and set(dict(shown(entry.prompt)).values()) == set(ANSWERS.values())
+
+
+@pytest.mark.parametrize(("queries", "n_shots"), [((), 1), ((("hot", "cold"),), 1), ((("wet", "dry"),), 5)])
+def test_queries_that_the_task_shows_and_too_many_examples_are_refused(queries: tuple, n_shots: int) -> None:
+    with pytest.raises(DataError, match="give queries of other pairs, and no more examples than"):
+        query_prompts(TASK, queries, n_shots)
+
+
+def test_a_task_is_split_by_its_content_into_what_makes_a_vector_and_what_tests_it() -> None:
+    train, rest = split_task(TASK, 2, seed=3)
+    assert set(train.pairs) | set(rest) == set(PAIRS) and len(train.pairs) == len(rest) == 2
+    turned = InContextTask(name="antonym", pairs=PAIRS[::-1])
+    assert split_task(turned, 2, seed=3) == (train, rest) and train.template == TASK.template
+    with pytest.raises(DataError, match="4 of 4 pairs to make the vector"):
+        split_task(TASK, 4)

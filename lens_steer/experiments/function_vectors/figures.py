@@ -81,7 +81,7 @@ def _accuracies(axis: Axes, rows: pd.DataFrame) -> None:
     """The accuracy in every way of asking, with its interval, and the range of the random sums beside it."""
     labels = []
     for place, ((way, vector), label) in enumerate(BARS.items()):
-        here = rows[rows["way"] == way].set_index("vector")
+        here: Any = rows[rows["way"] == way].set_index("vector")
         value, low, high = (float(here.loc[vector, name]) for name in ("accuracy", "low", "high"))
         colour = STEERED if vector == STEERING else "black"
         axis.errorbar([place], [value], [[value - low], [high - value]], fmt="o", color=colour, ms=4, elinewidth=0.9)

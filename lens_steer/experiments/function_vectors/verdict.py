@@ -33,8 +33,8 @@ def _finding(task: str, chosen: pd.DataFrame, rates: pd.DataFrame, foreign: pd.S
     own: Any = chosen.loc[STEERING]
     random = chosen[chosen.index != STEERING]["gain"]
     p = (1 + int((random >= own["gain"]).sum())) / (1 + len(random))
-    carries = p <= LEVEL and own["gain_low"] > 0
-    answers = carries and own["more_right_low"] > 0
+    carries = p <= LEVEL and float(own["gain_low"]) > 0
+    answers = carries and float(own["more_right_low"]) > 0
     few = 1 / (1 + len(random)) > LEVEL
     verdict = "carries the task and answers" if answers else "carries the task" if carries else NOT_SHOWN
     ways = ((ZERO, "unsteered"), (ZERO, STEERING), (SHOWN, "unsteered"))

@@ -22,7 +22,7 @@ def find(results: ResultFolder) -> list[Finding]:
     facts = results.tables["steered_text/chosen.csv"].facts
     own: Any = chosen.set_index("vector").loc[STEERING]
     size, p = float(own["strength"]), p_value(chosen)
-    moves = p <= LEVEL and own["effect_low"] > 0 and bool(own["valid"])
+    moves = p <= LEVEL and float(own["effect_low"]) > 0 and bool(own["valid"])
     few = 1 / len(chosen) > LEVEL
     here = strengths[(strengths["split"] == TEST) & (strengths["vector"] == STEERING)].set_index("strength")
     said = [
