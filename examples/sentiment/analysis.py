@@ -1,7 +1,6 @@
 """The sentiment vector of SmolLM2 taken apart: about four minutes on one thread; run likelihood.py first."""
 
-import pandas as pd
-from data import RESULTS, continuations, lines, vectors
+from data import RESULTS, continuations, lines, operating_point, vectors
 
 from lens_steer import load_model
 from lens_steer.analysis.attribution import token_contrast
@@ -14,14 +13,14 @@ def main() -> None:
     """Writes the tables of the study and its figures."""
     model = load_model("smollm2")
     vector, shuffled = vectors(model)
-    point = pd.read_csv(RESULTS / "chosen.csv").set_index("vector").loc["steering"]
+    site, strength = operating_point()
     settings = VectorAnalysis(
-        site=str(point["site"]),
-        strength=float(point["strength"]),
+        site=site,
+        strength=strength,
         positions="all",
         sites=("resid_post@5", "resid_post@11", "resid_post@17", "resid_post@23", "resid_post@29"),
         scale="relative",
-        text_strength=float(point["strength"]),
+        text_strength=strength,
     )
     asked = token_contrast(model, [item.stem for item in continuations().test], " wonderful", " terrible")
     named = {"sentiment": vector, shuffled[0].name: shuffled[0]}

@@ -1,6 +1,9 @@
 """The sentiment data of the examples, and the vectors that are made of them."""
 
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from lens_steer import ChoiceItem, ChoiceTemplate, SteeringVector, extract, read
 from lens_steer.data.contrast import as_contrast, shuffled_labels
@@ -25,6 +28,12 @@ def continuations() -> Splits[ChoiceItem]:
     """Neutral beginnings with a positive and a negative continuation: 20 to choose by, 28 to report on."""
     items = read(DATA / "continuations.csv").choices
     return Splits(train=(), validation=items[:20], test=items[20:])
+
+
+def operating_point() -> tuple[str, float]:
+    """The site and strength that likelihood.py chose."""
+    row: Any = pd.read_csv(RESULTS / "chosen.csv").set_index("vector").loc["steering"]
+    return str(row["site"]), float(row["strength"])
 
 
 def lines(name: str) -> tuple[str, ...]:

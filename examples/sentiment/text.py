@@ -1,7 +1,6 @@
-"""Sentiment in what SmolLM2 writes, judged by gemma-3: about ten minutes on one thread; run likelihood.py first."""
+"""Sentiment in what SmolLM2 writes, judged by gemma-3: about eight minutes on one thread; run likelihood.py first."""
 
-import pandas as pd
-from data import RESULTS, judged, lines, vectors
+from data import RESULTS, judged, lines, operating_point, vectors
 
 from lens_steer import load_model
 from lens_steer.evaluation.judge import Judge
@@ -17,9 +16,8 @@ def main() -> None:
     model, judge = load_model("smollm2"), Judge(model=load_model("gemma3"), question=QUESTION)
     vector, shuffled = vectors(model)
     prompts, neutral = lines("prompts.txt"), lines("neutral.txt")
-    chosen = pd.read_csv(RESULTS / "chosen.csv").set_index("vector")
     settings = SteeredText(
-        site=chosen.loc["steering", "site"],
+        site=operating_point()[0],
         strengths=(-0.4, -0.2, 0.2, 0.4),
         scale="relative",
         mapped=("resid_post@8", "resid_post@23"),

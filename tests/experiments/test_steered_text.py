@@ -62,20 +62,20 @@ def test_a_row_is_the_judged_continuation_and_the_price_is_that_of_the_same_edit
 def test_the_strength_is_chosen_on_validation_beside_all_controls_and_reported_on_test(
     result: SteeredTextResult,
 ) -> None:
-    scores = result.texts.query("site == 'resid_post@1'").pivot_table(
+    scores: Any = result.texts.query("site == 'resid_post@1'").pivot_table(
         index=["vector", "split", "strength"], values="score", aggfunc="mean"
     )["score"]
     assert list(result.chosen["vector"]) == ["steering", "random 0", "random 1", "random 9"]
-    for row in result.chosen.itertuples():
-        others = [name for name in result.chosen["vector"] if name != row.vector]
+    for row in result.chosen.to_dict("records"):
+        size, others = row["strength"], [name for name in result.chosen["vector"] if name != row["vector"]]
 
         def half(name: str, split: str, size: float) -> float:
             return (scores[name, split, size] - scores[name, split, -size]) / 2
 
-        band = np.quantile([abs(half(name, "validation", row.strength)) for name in others], 0.95)
-        assert row.band == pytest.approx(band)
-        assert row.effect == pytest.approx(half(str(row.vector), "test", row.strength))
-        assert row.excess == pytest.approx(row.effect - band)
+        band = np.quantile([abs(half(name, "validation", size)) for name in others], 0.95)
+        assert row["band"] == pytest.approx(band)
+        assert row["effect"] == pytest.approx(half(row["vector"], "test", size))
+        assert row["excess"] == pytest.approx(row["effect"] - band)
     mapped = result.strengths.query("site == 'resid_post@0'")
     assert set(mapped["split"]) == {"validation"} and mapped["kl"].isna().all()
 
