@@ -106,7 +106,8 @@ def judged(
         result.save(folder)
         result.curves.to_csv(Path(folder) / "steering_curves.csv", index=False)
         finding: Finding = QUESTION.find(read_results(folder))[1]
-    return {**result.summary().iloc[0].to_dict(), "vector": vector.name, "verdict": finding.verdict}
+    (row,) = result.summary().to_dict("records")
+    return {**{str(name): value for name, value in row.items()}, "vector": vector.name, "verdict": finding.verdict}
 
 
 def random_rows(
