@@ -207,7 +207,7 @@ MORE: dict[str, Setting] = {
     "default dtype float16": lambda: default_dtype(torch.float16),
     "deterministic algorithms": deterministic,
     "another seed": seeded,
-    "pandas": lambda: pd.option_context("display.precision", 1, "mode.chained_assignment", "raise"),
+    "pandas": lambda: pd.option_context("display.precision", 1, "display.max_columns", 2),
     "matplotlib": lambda: mpl.rc_context({"axes.grid": True, "font.size": 30, "figure.dpi": 40}),
 }
 
