@@ -1,4 +1,4 @@
-"""The options of the command line, each written once."""
+"""Options of the command line that several commands share, and those of `reproduce`."""
 
 from pathlib import Path
 from typing import Annotated, Literal

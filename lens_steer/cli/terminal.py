@@ -1,4 +1,4 @@
-"""What commands print: tidy frames as tables, and sentences; on standard output."""
+"""What commands print: tidy frames as tables, and sentences; on standard output, or with `err` on standard error."""
 
 import sys
 

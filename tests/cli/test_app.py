@@ -89,7 +89,8 @@ def test_a_command_writes_its_table_to_one_stream_and_its_progress_to_the_other(
     assert done.returncode == 0 and "resid_post@1" in done.stdout and "extracting" not in done.stdout
     assert "\x1b" not in done.stderr and "resid_post" not in done.stderr
     said = [line for line in done.stderr.splitlines() if "extracting" in line]
-    assert all(line.startswith("extracting a vector, ") for line in said) and "\n\n" not in done.stderr
+    assert all(line.startswith("extracting a vector, 0:") for line in said[:-1]) and "\n\n" not in done.stderr
+    assert all(line.startswith("extracting a vector, done in 0:") for line in said[-1:])
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,7 @@ def test_a_budget_is_planned_on_a_real_model_and_nothing_is_run(smollm2: Any, tm
     del smollm2
     files = [option for path in sorted(DATA.glob("*.jsonl"))[:2] for option in ("--data", path)]
     done = invoke("--model", "smollm2", *files, "--budget", "1h", "--dry-run", "--out", tmp_path / "out")
-    assert done.exit_code == 0 and "Plan: about" in done.output
+    assert done.exit_code == 0 and "reduced: sites are screened" in done.output and "Plan: about" in done.output
     assert not (tmp_path / "out" / "run.json").exists()
 
 

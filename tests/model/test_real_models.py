@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from architectures import ARCHITECTURES, Architecture, Reference, _compared
+from architectures import ARCHITECTURES, Architecture, Reference, _compared, _logits, _recorded
+from reference import ROWS, relative_error
 from typer.testing import CliRunner
 
 import lens_steer
@@ -14,7 +15,7 @@ from lens_steer import Decoding, Intervention, extract, generate, generate_pair,
 from lens_steer.cli import app as cli
 from lens_steer.data.tables import load_table, save_table
 from lens_steer.hooks.sites import HEADS, Site
-from lens_steer.model import forward, vocabulary_size
+from lens_steer.model import forward, load_model, vocabulary_size
 from lens_steer.model.packaged import packaged_folder
 
 pytestmark = pytest.mark.real
@@ -22,9 +23,17 @@ DATA = Path(__file__).parents[3] / "shared" / "data"
 GEMMA_3 = next(a for a in ARCHITECTURES if a.name == "Gemma 3")
 SMOLLM2 = Architecture(name="SmolLM2", family="Llama", settings={})
 PRETRAINED = 2e-3
-"""Rounding that pretrained blocks amplify at single tokens, relative to the largest logit."""
+"""What rounding to float32 leaves, relative to the largest logit: one steered token of SmolLM2 is 5e-4 from its float64
+logits here, and 2e-4 in the Hugging Face model by itself. In float64 the bound is 1e-5."""
 GOOD = ["I love this film, it is wonderful.", "What a great day, I am so happy.", "The food was delicious."]
 BAD = ["I hate this film, it is terrible.", "What an awful day, I am so sad.", "The food was disgusting."]
+
+
+def some_sites(n_layers: int) -> list[Site]:
+    """One site of each kind, from the first block to the last."""
+    middle = n_layers // 2
+    sites = [Site("resid_post", 0), Site("resid_mid", middle), Site("attn_out", middle), Site("mlp_out", n_layers - 2)]
+    return [*sites, Site("resid_pre", n_layers - 1), Site(HEADS, n_layers // 3, 1)]
 
 
 @pytest.mark.parametrize(("name", "architecture"), [("smollm2", SMOLLM2), ("gemma3", GEMMA_3)])
@@ -33,10 +42,24 @@ def test_sites_read_write_generate_and_sweep_as_plain_torch_hooks_do(
 ) -> None:
     model = request.getfixturevalue(name)
     reference, n = Reference(architecture, packaged_folder(name)), model.cfg.n_layers
-    sites = [Site("resid_post", 0), Site("resid_mid", n // 2), Site("attn_out", n // 2), Site("mlp_out", n - 2)]
-    sites += [Site("resid_pre", n - 1), Site(HEADS, n // 3, 1)]
-    found = {str(site): _compared(model, reference, site, PRETRAINED) for site in sites}
+    found = {str(site): _compared(model, reference, site, PRETRAINED) for site in some_sites(n)}
     assert set(found.values()) == {"agrees"}, found
+
+
+@pytest.mark.parametrize(("name", "architecture"), [("smollm2", SMOLLM2), ("gemma3", GEMMA_3)])
+def test_in_double_precision_sites_read_and_write_what_plain_torch_hooks_do_ten_times_as_closely(
+    name: str, architecture: Architecture, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue(name)
+    model, reference = load_model(name, dtype="float64"), Reference(architecture, packaged_folder(name))
+    reference.model.double()
+    for site in some_sites(model.cfg.n_layers):
+        read = _recorded(model, site)
+        steered = _logits(model, Intervention.at(site, read[0][-1], positions="1:3"))
+        for index, row in enumerate(ROWS):
+            assert relative_error(read[index], reference.read(site, row)) < 1e-6, f"{site}, recorded in float32"
+            with reference.adding(site, read[0][-1].double(), 1, 3):
+                assert relative_error(steered[index], reference.logits(row)) < 1e-5, f"{site} {index}, norms in float32"
 
 
 @pytest.mark.parametrize("name", ["smollm2", "gemma3"])
