@@ -17,7 +17,7 @@ from lens_steer.vector import SteeringVector, random_like
 
 TEXTS = ["The cat sat.", "Which do you take?"]
 STRENGTHS = (-1.0, 0.0, 1.0)
-NAMES = ("a", "b_c", "d")
+NAMES = ("myopic", "wealth_seeking", "anti_immigration")
 SCHEMES = ("mean", "sum", "mean weighted", "sum weighted", "orthogonalised", "gram", "simultaneous")
 ENDS = {"_low": -0.05, "_high": 0.05}
 
@@ -165,7 +165,7 @@ def joint_configuration(
     scheme: str, steered: str, direction: str, point: str, strength: float, name: str
 ) -> dict[str, object]:
     rate = 0.5 + (0.3 if direction == "add" else -0.3) * min(strength, 1.0)
-    fallen = scheme == "simultaneous" and strength == 2.0 and name == "d"
+    fallen = scheme == "simultaneous" and strength == 2.0 and name == NAMES[-1]
     numbers = {"matching_rate": rate, "matching_rate_low": rate - 0.1, "matching_rate_high": min(rate + 0.1, 1.0)}
     split = {"hit_rate": rate, "false_alarm_rate": 1 - rate, "collapsed": fallen, "split": "test", "scale": "raw"}
     place = {"scheme": scheme, "steered": steered, "direction": direction, "point": point, "strength": strength}
@@ -192,19 +192,21 @@ def joint_points() -> pd.DataFrame:
         for scheme, steered in [("individual", "each"), *((scheme, "all") for scheme in SCHEMES)]:
             place = {"scheme": scheme, "steered": steered, "direction": direction, "point": "equal", "strength": 0.5}
             rows.append({**place, "objective": 1.0, "newly_collapsed": scheme == "sum", "kl": 0.2})
-        for strength in (0.0, 0.5, 1.0, 2.0):
-            place = {"scheme": "simultaneous", "steered": "all", "direction": direction, "point": "grid"}
-            rows.append({**place, "strength": strength, "objective": 1.0, "newly_collapsed": False, "kl": 0.1})
+        for scheme, strength in product(("sum", "simultaneous"), (0.0, 0.5, 1.0, 2.0)):
+            place = {"scheme": scheme, "steered": "all", "direction": direction, "point": "grid"}
+            fallen = (scheme, strength) == ("sum", 2.0)
+            rows.append({**place, "strength": strength, "objective": 1.0, "newly_collapsed": fallen, "kl": 0.1})
     frame = pd.DataFrame(rows)
     return frame.assign(
         objective_low=0.8, objective_high=1.3, relative_top1=0.9, relative_top1_low=0.8, relative_top1_high=1
-    )
+    ).assign(kl_low=0.05, kl_high=0.3)
 
 
 def joint_pairs() -> tuple[pd.DataFrame, pd.DataFrame]:
     rows = [
         {"steered": x, "read": y, "predicted": 1.0 if x == y else -0.4, "measured": 1.2 if x == y else -0.3}
-        | {"measured_low": -0.5, "measured_high": 0.1 if x == "a" else -0.2, "random_low": -0.1, "random_high": 0.1}
+        | {"measured_low": -0.5, "measured_high": 0.1 if x == NAMES[0] else -0.2}
+        | {"random_low": -0.1, "random_high": 0.1}
         for x, y in product(NAMES, NAMES)
     ]
     agreement = {"statistic": "pearson", "value": 0.8, "low": 0.5, "high": 0.9, "where": "combined"}
@@ -301,15 +303,124 @@ def published_simultaneous() -> tuple[pd.DataFrame, pd.DataFrame]:
     return answers, tax.assign(relative_top1=tax["top1"] / 0.5)
 
 
+def judged() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Two behaviours of five items, one that steers and one that letters explain, with the slopes of their items."""
+    behaviours = pd.DataFrame(
+        {
+            "behaviour": ["a", "b_c"],
+            "n": 5,
+            "scale": "raw",
+            "steerability": [1.2, 0.1],
+            "anti_share": [0.0, 0.4],
+            "anti_low": [0.0, 0.05],
+            "anti_high": [0.52, 0.85],
+            "verdict": ["steerable", "biased"],
+            "explained_letter": [0.1, 0.8],
+            "explained_yes": [float("nan"), 0.15],
+            "unexplained": [0.9, 0.05],
+        }
+    )
+    slopes = (0.8, 1.0, 1.2, 1.4, 1.6, -1.0, -0.5, 0.1, 0.7, 1.2)
+    return behaviours, pd.DataFrame({"behaviour": ["a"] * 5 + ["b_c"] * 5, "slope": slopes})
+
+
+def shifts() -> pd.DataFrame:
+    """Two behaviours over the baseline and two other prompt settings."""
+    settings = ("baseline", "system positive", "user negative")
+    rows = [
+        {"behaviour": name, "n": 5, "trained": trained, "asked": asked, "steerability": size - 0.1 * abs(i - j)}
+        | {"propensity_gap": 0.5 * abs(i - j), "relative": 1 - 0.1 * abs(i - j) / size}
+        for name, size in (("a", 1.2), ("b_c", 0.4))
+        for i, trained in enumerate(settings)
+        for j, asked in enumerate(settings)
+    ]
+    frame = pd.DataFrame(rows)
+    bounds = {"steerability_low": frame["steerability"] - 0.1, "steerability_high": frame["steerability"] + 0.1}
+    return frame.assign(**bounds)
+
+
+VECTORS = ("steering", "random 0", "random 1")
+
+
+def open_ended_changes() -> pd.DataFrame:
+    rows = [
+        {"behaviour": name, "vector": vector, "direction": "added", "share": share, "normalisation": "subtract"}
+        | {"promoted": 0.4 / place, "promoted_low": 0.3 / place, "promoted_high": 0.5 / place}
+        | {"suppressed": 0.2 / place, "suppressed_low": 0.1 / place, "suppressed_high": 0.3 / place}
+        | {"drift_matching": 0.3, "drift_matching_low": 0.2, "drift_matching_high": 0.4}
+        | {"drift_other": -0.3, "drift_other_low": -0.4, "drift_other_high": -0.2, "n": 30}
+        for name in ("a", "b_c")
+        for place, vector in enumerate(VECTORS, 1)
+        for share in (0.25, 0.5, 0.75)
+    ]
+    return pd.DataFrame(rows)
+
+
+def open_ended_likelihoods() -> pd.DataFrame:
+    rows = [
+        {"behaviour": name, "vector": "steering", "direction": direction, "item": f"q{k}"}
+        | {"matching_unsteered": -4 + 0.2 * k, "other_unsteered": -2 - 0.1 * k}
+        | {"matching_steered": -3.6 + 0.2 * k, "other_steered": -2.5 - 0.1 * k}
+        for name in ("a", "b_c")
+        for direction in ("added", "subtracted")
+        for k in range(8)
+    ]
+    return pd.DataFrame(rows)
+
+
+def open_ended_judged() -> pd.DataFrame:
+    unsteered = {"vector": "unsteered", "direction": "none", "difference": 0.0}
+    rows = [unsteered] + [
+        {"vector": vector, "direction": direction, "difference": sign * 0.6 / place}
+        for place, vector in enumerate(VECTORS, 1)
+        for direction, sign in (("added", 1), ("subtracted", -1))
+    ]
+    frames = [pd.DataFrame(rows).assign(behaviour=name, judge="classifier", turn=turn) for name in ("a", "b_c")
+              for turn in (1, 2)]  # fmt: skip
+    frame = pd.concat(frames, ignore_index=True).assign(score=1.0, n=10, failed=0, repeating=0.0, kappa=1.0)
+    return frame.assign(difference_low=frame["difference"] - 0.2, difference_high=frame["difference"] + 0.2)
+
+
+def in_context_effects() -> pd.DataFrame:
+    rows = [
+        {"task": task, "kind": "functional", "method": method, "vector": vector, "condition": condition}
+        | {"strength": 1.0, "change": 0.5 / place, "n": 12, "p": 1 / 3 if place == 1 else float("nan")}
+        | {"change_low": 0.4 / place, "change_high": 0.6 / place, "accuracy": 0.5}
+        for task in ("plural", "kind_of")
+        for method in ("icv_last", "icv_last_four", "function_vector", "mean_difference")
+        for condition in ("zero_shot", "shuffled_shot")
+        for place, vector in enumerate(("steering", "control 0", "control 1"), 1)
+        if place == 1 or condition == "zero_shot"
+    ]
+    return pd.DataFrame(rows)
+
+
+def in_context_strengths() -> pd.DataFrame:
+    rows = [
+        {"task": task, "kind": "functional", "method": method, "strength": strength, "chosen": strength == 2.0}
+        | {"change": 0.2 * strength, "kl": 0.01 * strength**2, "relative_top1": 0.95, "relative_perplexity": 1.1}
+        | {"n_texts": 6}
+        for task in ("plural", "kind_of")
+        for method in ("icv_last", "function_vector")
+        for strength in (1.0, 2.0, 4.0)
+    ]
+    return pd.DataFrame(rows)
+
+
 FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "attribution_bars": (contributions(),),
+    "change_bars": (open_ended_changes(),),
     "collapse_diagnostics": (collapsing(), thresholds()),
     "combined_bars": (joint_configurations(),),
     "component_map": (contributions(),),
     "cosine_heatmap": (cosines(),),
     "detection_points": (joint_configurations(),),
+    "explained_bars": judged()[:1],
+    "in_and_out": (shifts(),),
+    "effect_strip": (in_context_effects(),),
     "individual_bars": (joint_configurations(),),
     "interference_matrices": joint_pairs(),
+    "judged_turns": (open_ended_judged(),),
     "retained_bars": (retained(), points()),
     "layer_curves": (layers(),),
     "layer_strength_map": (configurations(),),
@@ -322,7 +433,10 @@ FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "quality_curves": quality(),
     "scheme_intervals": (joint_points(),),
     "selectivity_curves": (skills(),),
+    "side_effect_curves": (in_context_strengths(),),
     "simultaneous_curve": (joint_configurations(), joint_points()),
+    "steerability_violins": judged(),
+    "sorted_likelihoods": (open_ended_likelihoods(),),
     "steering_curves": (curves(),),
     "step_curves": (steps(),),
 }

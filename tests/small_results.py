@@ -24,6 +24,7 @@ def summary() -> pd.DataFrame:
         | {"random_low": 0.3, "random_high": 0.7, "collapsed": name == "fallen"}
         | {"effect": EFFECTS[name], "effect_low": EFFECTS[name] - 0.2, "effect_high": EFFECTS[name] + 0.2}
         | {"p": 10 / 21 if name == "like_random" else 1 / 21}
+        | {"effect_p_holm": 0.003, "added_p_holm": 0.006, "subtracted_p_holm": 0.006, "family": "effects: 3 behaviours"}
         for name, (low, middle, high) in RATES.items()
     ]
     return pd.DataFrame(rows)
@@ -82,10 +83,11 @@ def retained() -> pd.DataFrame:
 
 def comparison() -> pd.DataFrame:
     rows = [
-        ("corrected", "code", "python", 0.5, -0.017, -0.03, -0.003),
-        ("as_published", "code", "python", 0.5, 0.04, -0.04, 0.1),
+        ("corrected", "code", "python", 0.5, -0.017, -0.03, -0.003, 0.02),
+        ("as_published", "code", "python", 0.5, 0.04, -0.04, 0.1, 0.4),
     ]
-    return pd.DataFrame(rows, columns=["reading", "target", "other", "level", "difference", "low", "high"])
+    columns = ["reading", "target", "other", "level", "difference", "low", "high", "p_holm"]
+    return pd.DataFrame(rows, columns=columns).assign(family="2 comparisons at level 0.5")
 
 
 def strengths() -> pd.DataFrame:
@@ -105,15 +107,30 @@ def thresholds() -> pd.DataFrame:
 
 def joint_points() -> pd.DataFrame:
     moves = {"individual": (1.0, 0.5, 1.4), "sum": (0.6, 0.3, 0.9), "gram": (0.2, -0.1, 0.5), "mean": (0.9, 0.6, 1.2)}
+    moves |= {"simultaneous": (0.8, 0.5, 1.1)}
     cost = {"relative_top1": 0.95, "kl": 0.21}
     rows = [
         {"scheme": scheme, "steered": "each" if scheme == "individual" else "all", "direction": direction}
         | {"point": point, "strength": 0.5, "objective": value, "objective_low": low, "objective_high": high, **cost}
+        | {"p_holm": 0.2 if scheme == "gram" else 0.01, "family": "7 schemes (equal)"}
         | {"collapsed": 2 if scheme == "mean" else 0, "newly_collapsed": scheme == "mean"}
         for scheme, (value, low, high) in moves.items()
         for direction in ("add", "subtract")
         for point in ("best", "equal")
         if (scheme, direction, point) != ("gram", "subtract", "equal")
+    ]
+    return pd.DataFrame(rows)
+
+
+def joint_objective() -> pd.DataFrame:
+    """By item: a site each does 0.1 to 0.3 nats more than the sum when added; subtracted, as much more as less."""
+    more = {"add": (0.1, 0.2, 0.3), "subtract": (-0.2, 0.0, 0.2)}
+    rows = [
+        {"scheme": scheme, "steered": "all", "direction": direction, "point": "equal", "item": item}
+        | {"strength": 0.5, "objective": 0.5 * item + (size if scheme == "simultaneous" else 0.0)}
+        for direction, sizes in more.items()
+        for scheme in ("sum", "simultaneous")
+        for item, size in enumerate(sizes)
     ]
     return pd.DataFrame(rows)
 
@@ -126,6 +143,7 @@ def interference() -> pd.DataFrame:
     rows = [
         {"steered": steered, "read": read, "predicted": value / 2, "where": where, "measured": value}
         | {"measured_low": value - 0.1, "measured_high": value + 0.1}
+        | {"p_holm": 0.02 if abs(value) > 0.1 else 0.8, "family": "4 ordered pairs"}
         | dict(zip(("random_low", "random_high"), (-0.5, 0.5) if where == "combined" else (nan, nan), strict=True))
         for (where, steered, read), value in measured.items()
     ]
@@ -149,6 +167,7 @@ def gains() -> pd.DataFrame:
             "other": other,
         }
         | {"gain": value - other, "gain_low": value - other - 0.2, "gain_high": value - other + 0.2}
+        | {"p_holm": 0.5 if abs(value - other) < 0.2 else 0.01, "family": "3 gains (budgets x schemes)"}
         | {"kl_optimised": 0.9 * budget, "kl_other": 0.5 * budget}
         for budget, scheme, ours, theirs, value, other in (
             (1.0, "simultaneous", 2, 5, 2.2, 1.0),
@@ -190,7 +209,9 @@ def write_results(folder: Path) -> Path:
         written.append(save_table(folder / "broad" / f"{name}.csv", f"broad_skill {name}", frame, facts))
     for name, frame in (("strengths", strengths()), ("thresholds", thresholds())):
         written.append(save_table(folder / "collapse" / f"{name}.csv", f"collapse {name}", frame, facts))
-    for name, frame in (("points", joint_points()), ("agreement", agreement()), ("interference", interference())):
+    joint = {"points": joint_points(), "objective": joint_objective()}
+    joint |= {"agreement": agreement(), "interference": interference()}
+    for name, frame in joint.items():
         written.append(save_table(folder / "joint" / f"{name}.csv", f"joint {name}", frame, facts))
     for name, frame in (("gains", gains()), ("tested", tested())):
         written.append(save_table(folder / "optimiser" / f"{name}.csv", f"optimiser {name}", frame, facts))

@@ -48,7 +48,7 @@ from lens_steer.generation.trace import trace
 from lens_steer.hooks import Intervention
 from lens_steer.hooks.preflight import preflight
 from lens_steer.hooks.sites import Site
-from lens_steer.metrics.statistics import bootstrap_mean
+from lens_steer.metrics.statistics import mean_interval
 from lens_steer.model import fingerprint, load_model, next_logits, tokenize
 from lens_steer.vector import SteeringVector, load_vector, random_like
 from lens_steer.vector.compose import assign, gram_strengths
@@ -136,7 +136,7 @@ CALLS: dict[str, Callable[[World], Any]] = {
     "quality": lambda w: vector_quality(w.model, w.vector, w.contrast, repeats=2).to_frame(),
     "halves": lambda w: half_directions(_sides(w), METHODS["mean_difference"].function, splits=2),
     "geometry": lambda w: (layer_map(w.vector).to_frame(), norm_profile({"v": w.vector})),
-    "statistics": lambda _: bootstrap_mean(torch.tensor(range(9), dtype=torch.float32, device="cpu")),
+    "statistics": lambda _: mean_interval(torch.tensor(range(9), dtype=torch.float32, device="cpu")),
 }
 
 

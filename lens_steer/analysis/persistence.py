@@ -53,7 +53,7 @@ class Persistence:
 
         Args:
             over: `layer` or `step`; the mean is over all else, each sequence with the same weight.
-            confidence: of the intervals over sequences (columns `_low`, `_high` of `RELATIVE`); NaN of one sequence.
+            confidence: of the intervals over sequences (columns `_low`, `_high` and `_why` of `RELATIVE`).
             seed: of their bootstrap.
 
         Returns:
@@ -66,8 +66,8 @@ class Persistence:
             row = {"vector": name, over: place, "n": len(group), **group.mean().to_dict()}
             for column in RELATIVE if name == STEERING else ():
                 if column in numbers:
-                    low, high = mean_interval(torch.tensor(group[column].to_numpy(), device="cpu"), confidence, seed)
-                    row |= {f"{column}_low": low, f"{column}_high": high}
+                    values = torch.tensor(group[column].to_numpy(), device="cpu")
+                    row |= mean_interval(values, confidence, seed=seed).columns(column)
             rows.append(row)
         return pd.DataFrame(rows)
 

@@ -131,7 +131,8 @@ class ChoiceTemplate:
 
     `prompt` lists the options, one a `line`, and ends right before the letter, which is one token; `answer` is what
     follows it in full. `question` lists none: each `option` continues it by its text. `alone` is what a question
-    leaves when it is taken away. In a chat, the last line of a prompt begins the assistant's answer.
+    leaves when it is taken away. In a chat, the last line of a prompt begins the assistant's answer. `system` stands
+    before all: the system message of a chat, a first line of plain text.
 
     Raises:
         DataError: a field has an unknown placeholder or lacks one, or the letters are equal.
@@ -144,6 +145,7 @@ class ChoiceTemplate:
     question: str = "{stem}\nAnswer:"
     option: str = " {text}"
     alone: str = "Answer:"
+    system: str = ""
 
     def __post_init__(self) -> None:
         _check_placeholders("prompt", self.prompt, {"stem", "options"}, {"stem", "first", "second"})
@@ -184,8 +186,13 @@ class ChoiceTemplate:
         lines = [self.line.format(letter=letter, text=text) for letter, text in zip(letters, options, strict=True)]
         return self.prompt.format(stem=stem, options="\n".join(lines))
 
+    @property
+    def opening(self) -> str:
+        """What plain text begins with: the system's words as a line, nothing where there are none."""
+        return f"{self.system}\n" if self.system else ""
+
     def render(self, item: ChoiceItem, matching_first: bool) -> str:
-        """The prompt of an item in one option order, ending right before the answer's letter.
+        """The plain text of an item in one option order, ending right before the answer's letter.
 
         Args:
             item: the question.
@@ -194,7 +201,8 @@ class ChoiceTemplate:
         Returns:
             The prompt's text.
         """
-        return self.write(item.stem, (item.matching, item.other) if matching_first else (item.other, item.matching))
+        options = (item.matching, item.other) if matching_first else (item.other, item.matching)
+        return self.opening + self.write(item.stem, options)
 
     def letter(self, matching_first: bool, matching: bool) -> str:
         """The letter of the matching (or the other) option in one option order."""

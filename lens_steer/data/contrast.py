@@ -2,9 +2,11 @@
 
     prompt "... Answer: ("    letter:  positive "A"                         negative "B"
                               text:    positive "A) the matching option"    negative "B) the other option"
+    prompt "... Answer:"      option:  positive " the matching option"      negative " the other option"
 
 Source: Rimsky et al. 2024 (arXiv 2312.06681) for the letter pairs. Using both option orders is our addition; it cancels
-the letter from the mean difference.
+the letter from the mean difference. The option pairs list no options and have no letters: they are the sequences that
+scoring by the options' texts asks, with the options' own tokens where the letters' would be.
 """
 
 import hashlib
@@ -75,6 +77,8 @@ class ContrastSet:
         return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
 
 
+Completion = Literal["letter", "text", "option"]
+"""What a choice item's prompt is completed with."""
 Contrast = ContrastSet | TextContrast | Sequence[str] | Sequence[tuple[str, str]] | Sequence[ContrastPair]
 """Input of `as_contrast`: a contrast, positive texts, (positive, negative) pairs of texts, or contrast pairs."""
 
@@ -178,18 +182,21 @@ def contrast_from_choices(
     name: str,
     items: Sequence[ChoiceItem],
     template: ChoiceTemplate | None = None,
-    answer: Literal["letter", "text"] = "letter",
+    answer: Completion = "letter",
 ) -> ContrastSet:
     """Makes two contrast pairs of every item, one in each option order, grouped by the matching option's letter.
+
+    Of `option`, which lists no options, one pair of every item, without a group.
 
     Args:
         name: the name of the set and of vectors extracted from it.
         items: the questions.
         template: the prompt format; the default template where absent.
-        answer: complete with the letter alone ("letter"), or with letter and option text ("text").
+        answer: complete with the letter alone ("letter"), with letter and option text ("text"), or a question that
+            lists no options with an option's text ("option").
 
     Returns:
-        A set of 2 * len(items) pairs; the two orders of an item are adjacent.
+        A set of 2 * len(items) pairs, the two orders of an item adjacent; of len(items) where the answer is "option".
 
     Raises:
         ContrastError: there are no items.
@@ -205,6 +212,8 @@ def contrast_from_choices(
         ['A) One now.', 'B) One now.']
     """
     template = template or ChoiceTemplate()
+    if answer == "option":
+        return ContrastSet(name=name, pairs=tuple(_option_pair(item, template) for item in items))
     pairs = []
     for item in items:
         for matching_first in ORDERS:
@@ -224,3 +233,13 @@ def contrast_from_choices(
                 )
             )
     return ContrastSet(name=name, pairs=tuple(pairs))
+
+
+def _option_pair(item: ChoiceItem, template: ChoiceTemplate) -> ContrastPair:
+    """The question without its options, and either option's text behind it."""
+    return ContrastPair(
+        id=item.id,
+        prompt=template.question.format(stem=item.stem),
+        positive=template.option.format(text=item.matching),
+        negative=template.option.format(text=item.other),
+    )

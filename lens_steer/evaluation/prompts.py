@@ -15,7 +15,7 @@ PMI_DC, Holtzman et al. 2021 (arXiv 2104.08315), equation 2.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -130,11 +130,11 @@ def _lettered(
     letters = template.letters_of(k)
     asked = [(item, texts, order) for item, texts in zip(items, options, strict=True) for order in range(k)]
     prompts = [template.write(item.stem, [texts[(i - order) % k] for i in range(k)]) for item, texts, order in asked]
-    rows = _tokens(model, prompts, "", chat)
+    rows = _tokens(model, prompts, "", chat, template)
     tokens = []
     for option in range(k):
         own = [letters[(option + order) % k] for _, _, order in asked]
-        longer = _tokens(model, prompts, own, chat)
+        longer = _tokens(model, prompts, own, chat, template)
         tokens.append(
             [
                 _letter_token(item, row, whole, letter)
@@ -174,7 +174,7 @@ def _written(
     asked = [(item, text) for item, texts in zip(items, options, strict=True) for text in texts]
     questions = [template.question.format(stem=item.stem) for item, _ in asked]
     ends = [template.option.format(text=text) for _, text in asked]
-    rows, lengths = _completed(model, questions, ends, [item.id for item, _ in asked], chat)
+    rows, lengths = _completed(model, questions, ends, [item.id for item, _ in asked], template, chat)
     k = len(options[0])
     for number, item in enumerate(items):
         if len({tuple(row) for row in rows[number * k : (number + 1) * k]}) < k:
@@ -187,7 +187,8 @@ def _written(
     if scoring == "option_pmi":
         require_unsteered(model, "scoring by PMI", "give its interventions to the call that scores")
         distinct = list(dict.fromkeys(ends))
-        alone = _completed(model, [template.alone] * len(distinct), distinct, distinct, chat=False)
+        bare = replace(template, system="")
+        alone = _completed(model, [template.alone] * len(distinct), distinct, distinct, bare, chat=False)
         known = dict(zip(distinct, _log_likelihoods(model, *alone).tolist(), strict=True))
         priors = torch.tensor([known[end] for end in ends], dtype=torch.float32, device="cpu")
     return Prompts(
@@ -203,23 +204,30 @@ def _written(
     )
 
 
-def _tokens(model: SteerableModel, prompts: Sequence[str], ends: Sequence[str] | str, chat: bool) -> list[list[int]]:
+def _tokens(
+    model: SteerableModel, prompts: Sequence[str], ends: Sequence[str] | str, chat: bool, template: ChoiceTemplate
+) -> list[list[int]]:
     """The tokens of prompts with something behind each, as texts or as the chat template writes them."""
     ends = [ends] * len(prompts) if isinstance(ends, str) else ends
     if not chat:
-        return tokenize(model, [prompt + end for prompt, end in zip(prompts, ends, strict=True)])
-    texts = []
+        return tokenize(model, [template.opening + prompt + end for prompt, end in zip(prompts, ends, strict=True)])
+    texts, system = [], [{"role": "system", "content": template.system}] if template.system else []
     for prompt, end in zip(prompts, ends, strict=True):
         message, _, begun = prompt.rpartition("\n")
-        texts.append(chat_text(model, [{"role": "user", "content": message}]) + begun + end)
+        texts.append(chat_text(model, [*system, {"role": "user", "content": message}]) + begun + end)
     return token_ids(model, texts)
 
 
 def _completed(
-    model: SteerableModel, prompts: Sequence[str], ends: Sequence[str], names: Sequence[str], chat: bool
+    model: SteerableModel,
+    prompts: Sequence[str],
+    ends: Sequence[str],
+    names: Sequence[str],
+    template: ChoiceTemplate,
+    chat: bool,
 ) -> tuple[list[list[int]], list[int]]:
     """The rows of completed prompts, and the lengths of the prompts."""
-    alone, whole = _tokens(model, prompts, "", chat), _tokens(model, prompts, ends, chat)
+    alone, whole = (_tokens(model, prompts, end, chat, template) for end in ("", ends))
     for name, end, prompt, row in zip(names, ends, alone, whole, strict=True):
         if row[: len(prompt)] != prompt or len(row) == len(prompt):
             raise OptionTokenError(

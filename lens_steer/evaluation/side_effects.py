@@ -28,7 +28,7 @@ from lens_steer.evaluation.grid import Configuration, GridOptions, GridTokens, N
 from lens_steer.hooks import Intervention, Interventions, Scale, as_interventions, require_unsteered
 from lens_steer.hooks.positions import Positions
 from lens_steer.hooks.sites import SiteLike
-from lens_steer.metrics.statistics import Interval, bootstrap_ratio
+from lens_steer.metrics.statistics import RESAMPLES, Interval, ratio_interval
 from lens_steer.model import SteerableModel, require_model, tokenize
 from lens_steer.vector import SteeringVector
 
@@ -80,19 +80,19 @@ class SideEffects:
         lost = (self.log_likelihood_unsteered - self.log_likelihood_steered).sum() / self.tokens.sum()
         return float(lost.exp())
 
-    def intervals(self, confidence: float = 0.95, resamples: int = 9999, seed: int = 0) -> dict[str, Interval]:
-        """The alignment tax in numbers: each with a bootstrap interval over texts, steered and unsteered paired.
+    def intervals(self, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Interval]:
+        """The alignment tax in numbers: each with its interval over texts, steered and unsteered paired.
 
         Args:
             confidence: between 0 and 1.
-            resamples: how many times the texts are resampled.
+            resamples: how many times the texts are resampled; 0 gives no intervals.
             seed: the same seed gives the same intervals.
 
         Returns:
             `relative_top1`, `relative_top10`, `relative_perplexity` and `kl`.
 
         Raises:
-            ScoreError: fewer than two texts, or the unsteered model has no token right.
+            ScoreError: the unsteered model has no token right.
         """
         lost = self.log_likelihood_unsteered - self.log_likelihood_steered
         ratios = {
@@ -101,7 +101,7 @@ class SideEffects:
             "relative_perplexity": (lost, self.tokens),
             "kl": (self.kl_sum, self.tokens),
         }
-        found = {name: bootstrap_ratio(*sums, confidence, resamples, seed) for name, sums in ratios.items()}
+        found = {name: ratio_interval(*sums, confidence, resamples, seed) for name, sums in ratios.items()}
         log = found["relative_perplexity"]
         value, low, high = (math.exp(bound) for bound in (log.value, log.low, log.high))
         return found | {"relative_perplexity": replace(log, value=value, low=low, high=high)}

@@ -9,9 +9,11 @@
 The items of all behaviours are forwarded together: unsteered once, and for each configuration from the first edited
 token and block on. The numbers of every item and document are returned, so that everything is paired and can be
 resampled. A collapsed configuration is a row like any other.
+
+Position rules that speak of a prompt or of its end (`last`, `after_prompt`, ...) mean nothing on a document, of which
+they would edit one token or none and so find no side effects. There they edit all tokens; all other rules stay.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -26,9 +28,10 @@ from lens_steer.errors import DataError
 from lens_steer.evaluation.grid import Configuration
 from lens_steer.evaluation.score import ChoiceScores, ScoringOptions, score_grid
 from lens_steer.evaluation.side_effects import SideEffects, side_effect_grid
-from lens_steer.hooks import require_unsteered
+from lens_steer.hooks import Intervention, require_unsteered
+from lens_steer.hooks.positions import Positions
 from lens_steer.metrics.collapse import Collapse
-from lens_steer.metrics.statistics import bootstrap_mean
+from lens_steer.metrics.statistics import mean_interval, rate_interval
 from lens_steer.model import SteerableModel
 
 
@@ -95,15 +98,14 @@ class Measurements:
         """One row a configuration and behaviour.
 
         Args:
-            resamples: of the intervals (95 %) of change and matching rate, over items with both orders together; 0
-                leaves them out (NaN).
+            resamples: of the intervals (95 %) of changes; 0 leaves these out (NaN).
             seed: of the bootstrap.
 
         Returns:
-            Columns: configuration, behaviour, logit_difference, change with `_low` and `_high`, matching_rate with
-            `_low` and `_high`, position_bias, hit_rate, false_alarm_rate, d_prime, criterion, modal_letter_share,
-            modal_text_share, answer_probability, faulty_share, collapsed, reason; and of the whole configuration
-            relative_top1, relative_perplexity, kl.
+            Columns: configuration, behaviour, logit_difference, change and matching_rate, both with `_low`, `_high` and
+            `_why` (why there is no interval), position_bias, hit_rate, false_alarm_rate, d_prime, criterion,
+            modal_letter_share, modal_text_share, answer_probability, faulty_share, collapsed, reason; and of the whole
+            configuration relative_top1, relative_perplexity, kl.
         """
         rows = [
             {
@@ -125,10 +127,11 @@ class Measurements:
         """One configuration and behaviour."""
         scores, changes = self.configurations[configuration].scores[behaviour], self.changes(configuration)[behaviour]
         verdict, detected = scores.collapse, scores.detection
+        rate = rate_interval(scores.matches)
         return {
             "logit_difference": float(scores.logit_differences.double().mean()),
-            **with_interval("change", changes, resamples, seed),
-            **with_interval("matching_rate", scores.matches.double().mean(dim=1), resamples, seed),
+            **mean_interval(changes, resamples=resamples, seed=seed).columns("change"),
+            **rate.columns("matching_rate"),
             "position_bias": scores.position_bias,
             "hit_rate": detected.hit_rate,
             "false_alarm_rate": detected.false_alarm_rate,
@@ -176,7 +179,8 @@ class Evaluator:
             DataError: no documents, or a document of fewer than two tokens.
         """
         documents = self.corpora[corpus or self.neutral]
-        return side_effect_grid(self.model, documents, configurations, self.options, self.max_tokens)
+        written = [[_of_document(entry) for entry in configuration] for configuration in configurations]
+        return side_effect_grid(self.model, documents, written, self.options, self.max_tokens)
 
     def measure(self, configurations: Sequence[Configuration]) -> Measurements:
         """Scores every item of every behaviour, and every neutral document, under each configuration.
@@ -212,19 +216,16 @@ class Evaluator:
         return Answers(scores=tuple(scores.part(n * index, n * (index + 1)) for index in range(len(self.items))))
 
 
+def _of_document(entry: Intervention) -> Intervention:
+    """The intervention as it edits a document: every token, where its rule speaks of a prompt or of an end."""
+    speaks = entry.positions.needs_prompt_lengths or entry.positions.needs_total_lengths
+    return replace(entry, positions=Positions.parse("all")) if speaks else entry
+
+
 def scoring_options(settings: Any) -> ScoringOptions:
     """How a study's settings ask questions: those of their fields that `ScoringOptions` has too."""
     shared = (field.name for field in fields(ScoringOptions) if hasattr(settings, field.name))
     return ScoringOptions(**{name: getattr(settings, name) for name in shared})
-
-
-def with_interval(name: str, values: Float[Tensor, " item"], resamples: int, seed: int) -> dict[str, float]:
-    """A mean over items with its bootstrap interval in `_low` and `_high`: NaN without resamples or finite values."""
-    low = high = math.nan
-    if resamples and bool(values.isfinite().all()):
-        found = bootstrap_mean(values, resamples=resamples, seed=seed)
-        low, high = found.low, found.high
-    return {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
 
 
 def side_effect_columns(side_effect: SideEffects) -> dict[str, float]:

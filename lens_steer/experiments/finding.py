@@ -3,8 +3,10 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
+from scipy import stats
 
 from lens_steer.experiments.folder import ResultFolder
 
@@ -44,19 +46,45 @@ class Question:
         )
 
 
-def percent(value: float, low: float | None = None, high: float | None = None) -> str:
-    """A share as a reader wants it, with its interval where there is one: `87 % [80, 92]`."""
+def of_many(shown: int, tried: int) -> str:
+    """How many tests at `LEVEL` were passed, and how often chance alone passes as many: `3 of 5 (by chance p = 0.001)`.
+
+    Args:
+        shown: tests passed.
+        tried: all tests, taken to be independent.
+    """
+    p = float(stats.binomtest(shown, tried, LEVEL, alternative="greater").pvalue)
+    return f"{shown} of {tried} (as many by chance: p = {p:.2g})"
+
+
+def percent(value: float, low: float | None = None, high: float | None = None, why: object = "") -> str:
+    """A share as a reader wants it: `87 % [80, 92]`, `87 % [no interval: few]`, or without an interval `87 %`.
+
+    `why` is the table's word for why there is no interval.
+    """
     if math.isnan(value):
         return "not reached"
     said = f"{100 * value:.0f}\N{NO-BREAK SPACE}%"
-    if low is None or high is None or math.isnan(low) or math.isnan(high):
+    if low is None or high is None:
         return said
-    return f"{said} [{100 * low:.0f}, {100 * high:.0f}]"
+    return f"{said} {bracketed(f'{100 * low:.0f}, {100 * high:.0f}', low, why)}"
 
 
-def nats(value: float, low: float, high: float) -> str:
-    """A signed change of logits with its interval: `+1.20 nats [+0.90, +1.50]`."""
-    return f"{value:+.2f}\N{NO-BREAK SPACE}nats [{low:+.2f}, {high:+.2f}]"
+def nats(value: float, low: float, high: float, why: object = "") -> str:
+    """A signed change of logits with its interval: `+1.20 nats [+0.90, +1.50]`, or why it has none."""
+    return f"{value:+.2f}\N{NO-BREAK SPACE}nats {bracketed(f'{low:+.2f}, {high:+.2f}', low, why)}"
+
+
+def with_ends(row: Mapping[Any, Any], name: str) -> tuple[float, float, float, object]:
+    """A number of a table's row with its interval and the word that says why it has none, for `percent` and `nats`."""
+    return row[name], row[f"{name}_low"], row[f"{name}_high"], row.get(f"{name}_why", "")
+
+
+def bracketed(ends: str, low: float, why: object) -> str:
+    """The two ends of an interval in words, or why there are none: `[+0.90, +1.50]`, `[no interval: few]`."""
+    if not math.isnan(low):
+        return f"[{ends}]"
+    return f"[no interval: {why}]" if isinstance(why, str) and why else "[no interval]"
 
 
 def span(values: pd.Series, low: float = 0.0, high: float = 1.0) -> str:

@@ -25,7 +25,7 @@ from lens_steer.lab import items, skills
 from lens_steer.lab.lexicon import CONTEXTS
 from lens_steer.lab.truth import BEHAVIOURS, DECOY, FLIPPED, POSITION_BIASED
 from lens_steer.metrics.choice import ab_split
-from lens_steer.metrics.statistics import Interval, bootstrap_mean
+from lens_steer.metrics.statistics import Interval, mean_interval
 from lens_steer.metrics.steerability import anti_steerable_share, steerability
 from lens_steer.model import SteerableModel, logits_after, tokenize
 
@@ -221,7 +221,7 @@ def _steerable(bars: Sequence[Bar]) -> Bar:
 
 def _verdicts(swept: dict[str, SteeredRates]) -> Iterator[Bar]:
     """The planted verdicts on the decoy and the flipped behaviour."""
-    interval = bootstrap_mean(swept[DECOY].slopes())
+    interval = mean_interval(swept[DECOY].slopes())
     inside = float(interval.low <= 0 <= interval.high)
     what = "interval of steerability contains 0"
     yield Bar(group=f"verdict {DECOY}", what=what, value=inside, low=1.0, note=_words(interval))
@@ -239,7 +239,7 @@ def _position(model: SteerableModel) -> Iterator[Bar]:
     asked |= {name: items.persona_items(name, True, N_ITEMS, split="test") for name in BEHAVIOURS}
     for name, questions in asked.items():
         content, position = ab_split(score_choices(model, questions).logit_differences)
-        margin = bootstrap_mean(position.abs() - content.abs())
+        margin = mean_interval(position.abs() - content.abs())
         wanted = float(name == POSITION_BIASED)
         what = "A/B split: the letter dominates" + ("" if wanted else " (control: must not)")
         note = f"|position| - |content| {_words(margin)}"

@@ -13,7 +13,10 @@ NAMES = (
     "joint_steering",
     "optimiser",
     "vector_analysis",
+    "reliability",
     "method_comparison",
+    "open_ended",
+    "in_context",
 )
 """In the order in which studies are run and reported."""
 

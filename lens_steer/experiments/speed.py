@@ -2,8 +2,8 @@
 
     plain         t(unsteered) / (tokens x blocks)
     asked RULE    t(steered passes at the middle block) / (tokens x blocks x configurations)      a few questions
-    texts         [t(one at the middle block) - t(one at the last)] / (tokens x blocks)
-    predicted     [t(one at the last) - t(unsteered)] / tokens
+    texts         t(passes unsteered and at the middle block, without the head) / (tokens x blocks)
+    predicted     [t(side effects of one at the middle block) - t(those passes)] / (2 x tokens)
     gradient      t(forward and backward) / (tokens x blocks)        read    t(forward that records) / (tokens x blocks)
     generated     t(a few tokens) / tokens
 
@@ -13,16 +13,19 @@ A few questions and documents are forwarded once each; the numbers that they giv
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from lens_steer.data.choices import ChoiceItem
 from lens_steer.data.corpora import Corpus
 from lens_steer.data.splits import SPLITS, Splits
 from lens_steer.evaluation.grid import Configuration, why_not_reused
 from lens_steer.evaluation.grid.passes import forward_unsteered, plain_passes, reused_passes
-from lens_steer.evaluation.grid.plan import plan_grid
+from lens_steer.evaluation.grid.plan import Scored, plan_grid
 from lens_steer.evaluation.prompts import Prompts
 from lens_steer.evaluation.score import ScoringOptions
 from lens_steer.evaluation.side_effects import side_effect_grid
@@ -32,7 +35,7 @@ from lens_steer.extraction.record import record
 from lens_steer.generation import Decoding, generate
 from lens_steer.hooks import Intervention
 from lens_steer.hooks.sites import Site
-from lens_steer.model import SteerableModel, dtype_of, fingerprint, tokenize
+from lens_steer.model import Logits, SteerableModel, dtype_of, fingerprint, tokenize
 from lens_steer.vector import SteeringVector
 
 QUESTIONS, DOCUMENTS, MOST_TOKENS, PROMPTS, NEW_TOKENS = 4, 3, 128, 12, 4
@@ -95,13 +98,14 @@ def measure_speed(
     Returns:
         Seconds by kind.
     """
-    n_layers = int(model.cfg.n_layers)
-    middle, last = f"resid_post@{n_layers // 2}", f"resid_post@{n_layers - 1}"
+    middle = f"resid_post@{int(model.cfg.n_layers) // 2}"
     speed: dict[str, float] = {}
+    if documents:
+        speed |= _of_documents(model, documents[:DOCUMENTS], middle)
     if items:
         speed |= _of_questions(model, items[:QUESTIONS], middle, rules, asking)
-    if documents:
-        speed |= _of_documents(model, documents[:DOCUMENTS], middle, last)
+    elif documents:
+        speed |= {"plain": speed["read"], "generated": _generating(model, documents[:DOCUMENTS], middle)}
     return speed
 
 
@@ -133,7 +137,7 @@ def _of_questions(
     for rule in rules:
         for n in (1, max(options.batch_size // len(prompts.rows), 1)):
             edits = [_edits(model, middle, rule, seed) for seed in range(n)]
-            plain, steered = _passes(model, prompts, edits, options.batch_size)
+            plain, steered = _of_prompts(model, prompts, edits, options.batch_size)
             speed["plain"] = min(plain / (tokens * n_layers), speed.get("plain", math.inf))
             speed[f"asked {rule}"] = steered / (n * tokens * behind)
             if steered > LONG:
@@ -142,64 +146,78 @@ def _of_questions(
     sites = [Site.parse(name) for name in reading]
     rows = [list(row) for row in prompts.rows]
     speed["read"] = _timed(lambda: [*record(model, rows, sites, "last")]) / (tokens * n_layers)
-    vector = _random(model, middle)
-    speed["gradient"] = _timed(lambda: first_order(model, [vector], items, options=options)) / (tokens * n_layers)
-    words = [word for item in items for word in item.stem.split()]
+    slopes = partial(first_order, model, [_random(model, middle)], items, options=options)
+    speed["gradient"] = _timed(slopes) / (tokens * n_layers)
+    return speed | {"generated": _generating(model, [item.stem for item in items], middle)}
+
+
+def _generating(model: SteerableModel, texts: Sequence[str], middle: str) -> float:
+    """Seconds a generated token, behind three words at a time of some texts."""
+    words = [word for text in texts for word in text.split()]
     begun = [" ".join(words[place : place + 3]) for place in range(0, len(words), 3)][:PROMPTS]
     decoding = Decoding(max_new_tokens=NEW_TOKENS, stop_at_eos=False)
     edits = _edits(model, middle, "all")
-    written = _timed(lambda: generate(model, begun, edits, decoding, record=True))
-    return speed | {"generated": written / (NEW_TOKENS * len(begun))}
+    return _timed(lambda: generate(model, begun, edits, decoding, record=True)) / (NEW_TOKENS * len(begun))
+
+
+def _of_prompts(
+    model: SteerableModel, prompts: Prompts, configurations: Sequence[Configuration], batch_size: int
+) -> tuple[float, float]:
+    """Seconds of the unsteered passes of some questions, and of the steered ones, their logits included."""
+    scored = "last" if prompts.by_letter else "continuation"
+    lengths = None if prompts.by_letter else prompts.lengths
+    return _passes(model, prompts.rows, configurations, batch_size, scored, lengths, Logits.whole)
 
 
 def _passes(
-    model: SteerableModel, prompts: Prompts, configurations: Sequence[Configuration], batch_size: int
+    model: SteerableModel,
+    rows: Sequence[Sequence[int]],
+    configurations: Sequence[Configuration],
+    batch_size: int,
+    scored: Scored,
+    lengths: Sequence[int] | None = None,
+    read: Callable[[Logits], object] = lambda _logits: None,
 ) -> tuple[float, float]:
-    """Seconds of the unsteered passes of some questions, and of the steered ones."""
-    scored = "last" if prompts.by_letter else "continuation"
-    lengths = None if prompts.by_letter else prompts.lengths
+    """Seconds of the unsteered passes of some sequences, and of the steered ones; `read` is what makes their logits."""
     reuse, plain, steered = not why_not_reused(model, configurations), 0.0, 0.0
-    for batch in plan_grid(model, prompts.rows, configurations, batch_size, scored, lengths):
+    for batch in plan_grid(model, rows, configurations, batch_size, scored, lengths):
         began = time.perf_counter()
-        unsteered = forward_unsteered(model, prompts.rows, batch, scored, reuse)
-        unsteered.logits.whole()
+        unsteered = forward_unsteered(model, rows, batch, scored, reuse)
+        read(unsteered.logits)
         between = time.perf_counter()
         for _, found in (reused_passes if reuse else plain_passes)(model, unsteered, batch, batch.passes):
             for logits in found:
-                logits.whole()
+                read(logits)
         plain, steered = plain + between - began, steered + time.perf_counter() - between
     return plain, steered
 
 
-def _of_documents(model: SteerableModel, documents: Sequence[str], middle: str, last: str) -> dict[str, float]:
+def _of_documents(model: SteerableModel, documents: Sequence[str], middle: str) -> dict[str, float]:
     """Documents predicted: the blocks, and the distributions over all tokens."""
-    tokens = sum(min(len(row), MOST_TOKENS) for row in tokenize(model, list(documents)))
-    n_layers = int(model.cfg.n_layers)
-    behind = max(n_layers - n_layers // 2 - 1, 1)
-
-    def took(*sites: str) -> float:
-        configurations = [_edits(model, site, "all") for site in sites]
-        return _timed(lambda: side_effect_grid(model, documents, configurations, None, MOST_TOKENS))
-
-    plain, late, both = took(), took(last), took(last, middle)
-    predicted = max((late - plain) / tokens, LEAST)
-    blocks = max((both - late - (late - plain)) / (tokens * behind), LEAST)
-    found = {"predicted": predicted, "texts": blocks}
-    return found | {"read": plain / (tokens * n_layers), "gradient": BACKWARD * plain / (tokens * n_layers)}
+    rows = [row[:MOST_TOKENS] for row in tokenize(model, list(documents))]
+    tokens, n_layers, edits = sum(map(len, rows)), int(model.cfg.n_layers), [_edits(model, middle, "all")]
+    behind = n_layers - n_layers // 2 - 1
+    plain, steered = _passes(model, rows, edits, len(rows), "all")
+    took = _timed(lambda: side_effect_grid(model, documents, edits, None, MOST_TOKENS))
+    blocks = (plain + steered) / (tokens * (n_layers + behind))
+    predicted = max((took - plain - steered) / (2 * tokens), LEAST)
+    return {"texts": blocks, "predicted": predicted, "read": blocks, "gradient": BACKWARD * blocks}
 
 
-def _edits(model: SteerableModel, site: str, rule: str, seed: int = 0) -> list[Intervention]:
+def _edits(model: SteerableModel, site: str, rule: str, seed: int = 0) -> Configuration:
     """A small random edit."""
-    return [Intervention.of(_random(model, site, seed), site, 0.1, "raw", rule)]
+    return [Intervention.at(site, _direction(model, seed), 0.1, rule)]
 
 
-def _random(model: SteerableModel, site: str, seed: int = 0) -> SteeringVector:
-    direction = torch.randn(
-        int(model.cfg.d_model), generator=torch.Generator().manual_seed(seed), device="cpu", dtype=torch.float32
-    )
+def _direction(model: SteerableModel, seed: int = 0) -> Float[Tensor, " width"]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(int(model.cfg.d_model), generator=generator, device="cpu", dtype=torch.float32)
+
+
+def _random(model: SteerableModel, site: str) -> SteeringVector:
     return SteeringVector(
-        name=f"measured {seed}",
-        directions={Site.parse(site): direction},
+        name="measured",
+        directions={Site.parse(site): _direction(model)},
         method="random",
         position="last",
         data_hash="",

@@ -29,8 +29,9 @@ from lens_steer.figures.style import Figure
 from lens_steer.hooks.sites import Site
 from lens_steer.model import SteerableModel
 
-Drawing = tuple[Callable[..., Figure], Callable[[Any], tuple[Any, ...]]]
-"""A figure function, and its arguments as a function of the study's result; the first argument is the data drawn."""
+Drawing = tuple[Callable[..., Figure], Callable[[Any], tuple[Any, ...] | None]]
+"""A figure function, and its arguments as a function of the study's result; the first argument is the data drawn. None
+where the result has nothing to draw."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,4 +177,4 @@ class Study:
     def drawn(self, result: Any) -> dict[str, tuple[Figure, pd.DataFrame]]:
         """Every figure of a result with the data behind it, by file name."""
         given = {name: (draw, arguments(result)) for name, (draw, arguments) in self.figures.items()}
-        return {name: (draw(*arguments), arguments[0]) for name, (draw, arguments) in given.items()}
+        return {name: (draw(*found), found[0]) for name, (draw, found) in given.items() if found is not None}

@@ -12,7 +12,7 @@ options.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -58,6 +58,10 @@ class Asked:
     answers: Int[Tensor, " n"]
 
 
+Measure = Callable[[SteerableModel, Asked, Float[Tensor, "layer head d_head"]], Float[Tensor, "layer head"]]
+"""From corrupted prompts and each head's mean output to the average indirect effect of each head."""
+
+
 def extract_function_vector(
     model: SteerableModel,
     task: InContextTask,
@@ -66,6 +70,7 @@ def extract_function_vector(
     demonstrations: Demonstrations | None = None,
     batch_size: int = 32,
     progress: bool = False,
+    measure: Measure | None = None,
 ) -> SteeringVector:
     """Makes the function vector of an in-context task.
 
@@ -77,6 +82,8 @@ def extract_function_vector(
         demonstrations: numbers of examples and prompts, and the seed; the paper's where absent.
         batch_size: prompts in one forward pass.
         progress: draw a progress bar.
+        measure: how head effects are measured; `head_effects`, a pass for each head, where absent.
+            `evaluation.head_effects.reused_head_effects` forwards only what a head changes.
 
     Returns:
         One direction, to be added at `last` of a prompt. `options` holds the heads, the effect of each, and the
@@ -96,8 +103,9 @@ def extract_function_vector(
     check_site(model, site)
     clean, corrupted = _prompts(task, shown)
     output = torch.stack([output_weights(model, index) for index in range(n_layers)])
-    means, norm = _means(model, clean, site, batch_size)
-    effects = head_effects(model, ask(model, corrupted), means, batch_size, progress)
+    means, norm = head_means(model, clean, site, batch_size)
+    asked = ask(model, corrupted)
+    effects = measure(model, asked, means) if measure else head_effects(model, asked, means, batch_size, progress)
     heads = top_heads(effects, n_heads or default_head_count(n_layers, width, fingerprint(model).name))
     found = {"heads": [list(head) for head in heads], "head_effects": [float(effects[head]) for head in heads]}
     return SteeringVector(
@@ -210,10 +218,20 @@ def _prompts(
     return clean, in_context_prompts(task, shown.n_shots, shown.n_corrupted, shown.seed, shuffled=True)
 
 
-def _means(
+def head_means(
     model: SteerableModel, prompts: Sequence[InContextPrompt], site: Site, batch_size: int
 ) -> tuple[Float[Tensor, "layer head d_head"], float]:
-    """Each head's mean output at the last token, and the median norm of the stream at the vector's site."""
+    """Each head's mean output at the last token of some prompts, and the median norm of the stream there.
+
+    Args:
+        model: a loaded model.
+        prompts: from `in_context_prompts`.
+        site: whose activation norm is wanted.
+        batch_size: prompts in one forward pass.
+
+    Returns:
+        The mean outputs, before the output matrix; and the norm.
+    """
     n_layers, n_heads = int(model.cfg.n_layers), int(model.cfg.n_heads)
     heads = parse_sites(f"{HEADS}@*", n_layers, n_heads)
     total, norms = torch.zeros(n_layers, n_heads, int(model.cfg.d_head), dtype=torch.float64, device="cpu"), []

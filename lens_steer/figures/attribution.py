@@ -17,8 +17,8 @@ from lens_steer.figures.style import (
     STYLE,
     Figure,
     Rows,
+    add_legend,
     drawable,
-    legend_entries,
     of_one,
     tidy,
     words,
@@ -177,7 +177,7 @@ def persistence_curves(summary: Rows, over: str = "layer") -> Figure:
             locator: Any = axis.xaxis.get_major_locator()
             locator.set_params(integer=True)
         figure.supxlabel("layer" if over == "layer" else f"{over}s after the prompt's last token", fontsize=8)
-        figure.legend(**legend_entries(figure), loc="outside upper center", ncols=3, frameon=False)
+        add_legend(figure)
         figure.caption = persistence_caption(summary, over)
         return figure
 

@@ -1,7 +1,10 @@
 """Figures of steered behaviours: matching rates over strengths and layers.
 
-Curves are drawn with their interval and control band; collapsed points are drawn as crosses, never left out.
+Curves are drawn with their interval, over the range of the random directions at each strength at which these were
+measured; collapsed points are drawn as crosses, never left out.
 """
+
+from textwrap import wrap
 
 import matplotlib as mpl
 import pandas as pd
@@ -9,14 +12,14 @@ import pandas as pd
 from lens_steer.errors import ScoreError
 from lens_steer.figures.captions.steering import curves_caption, map_caption
 from lens_steer.figures.style import (
-    COLLAPSED,
-    CONTROL,
     STEERED,
     STYLE,
     Figure,
     Rows,
+    add_legend,
+    control_bars,
     drawable,
-    legend_entries,
+    mark_collapse,
     of_one,
     outer_labels,
     panels,
@@ -25,18 +28,20 @@ from lens_steer.figures.style import (
     words,
 )
 
+TITLE = 30
+"""Characters in one line of a panel's title."""
 CURVES = ("behaviour", "vector", "site", "positions", "strength", "scale", "matching_rate", "rate_low", "rate_high")
 QUARTERS = (0, 0.25, 0.5, 0.75, 1)
 CONFIGURATIONS = ("behaviour", "positions", "layer", "strength", "scale", "matching_rate", "collapsed", "chosen")
 
 
 def steering_curves(curves: Rows) -> Figure:
-    """Matching rate over strength with the band of random directions, one panel per behaviour (for a sweep: per site).
+    """Matching rate over strength beside random directions, one panel per behaviour (for a sweep: per site).
 
     Args:
         curves: a `SweepResult`, or columns `behaviour, vector, site, positions, strength, scale, matching_rate,
-            rate_low, rate_high, collapsed`; rows with `vector` equal to `steering` give the line, all others the band
-            (their 2.5th to 97.5th percentile at each strength).
+            rate_low, rate_high, collapsed`; rows with `vector` equal to `steering` give the line, all others the grey
+            bars (their 2.5th to 97.5th percentile, at the strengths at which they were measured).
 
     Returns:
         The figure; crosses are collapsed points. A square at strength 0 marks one-sided unsteered answers, which are
@@ -50,6 +55,7 @@ def steering_curves(curves: Rows) -> Figure:
     if swept:
         curves = curves.assign(behaviour=curves["vector"] + ", " + curves["site"], vector="steering")
     of_one(drawable(curves, (*CURVES, "collapsed")), ("scale",), "steering curves")
+    where, same = [], len(curves[["site", "positions"]].drop_duplicates()) == 1
     with mpl.rc_context(STYLE):
         figure, axes = panels(curves["behaviour"].unique(), share_y=True)
         for axis, (name, rows) in zip(axes, curves.groupby("behaviour", sort=False), strict=True):
@@ -57,29 +63,19 @@ def steering_curves(curves: Rows) -> Figure:
             of_one(line, ("site", "positions"), f"a steering curve of {name}")
             control = rows[rows["vector"] != "steering"].groupby("strength")["matching_rate"]
             if len(control):
-                low, high = control.quantile(0.025), control.quantile(0.975)
-                axis.fill_between(low.index, low, high, color=CONTROL, alpha=0.35, lw=0, label="random, same norm")
+                control_bars(axis, control.quantile(0.025), control.quantile(0.975), "random, same norm (95 %)")
             axis.fill_between(line["strength"], line["rate_low"], line["rate_high"], color=STEERED, alpha=0.25, lw=0)
             look = {"color": STEERED, "lw": 1.2, "marker": "o", "ms": 2.5, "label": "steering vector"}
             axis.plot(line["strength"], line["matching_rate"], **look)
-            said = line["reason"].astype(str) if "reason" in line.columns else pd.Series("", index=line.index)
-            one_sided = line["strength"].eq(0) & (
-                line["collapsed"] | said.str.startswith("unsteered answers are one-sided")
-            )
-            for which, marker, label in (
-                (line["collapsed"] & ~one_sided, "x", "collapsed"),
-                (one_sided, "s", "unsteered answers are one-sided"),
-            ):
-                look = {"color": COLLAPSED, "ms": 5, "mfc": "none", "label": label, "zorder": 3}
-                if label == "collapsed" or any(which):
-                    axis.plot(line.loc[which, "strength"], line.loc[which, "matching_rate"], marker, ls="", **look)
-            axis.axhline(0.5, color="black", lw=0.4, ls=":")
-            site, rule = line["site"].iloc[0], line["positions"].iloc[0]
-            title = f"{name}\npositions {rule}" if "@" in str(name) else f"{words(str(name))}\n{site}, positions {rule}"
-            axis.set(title=title, ylim=(-0.03, 1.03), yticks=QUARTERS)
-        outer_labels(figure, axes, f"strength ({curves['scale'].iloc[0]})", "matching rate")
-        columns = 3 if len(axes) > 1 else 1
-        figure.legend(**legend_entries(figure), loc="outside upper center", ncols=columns, frameon=False)
+            mark_collapse(axis, line["strength"], line)
+            axis.axhline(0.5, color="black", lw=0.4, ls=":", zorder=0)
+            title = str(name) if "@" in str(name) else words(str(name))
+            where = [] if "@" in title else [line["site"].iloc[0]]
+            where += wrap(f"positions {line['positions'].iloc[0]}", TITLE)
+            axis.set(title="\n".join([title, *([] if same else where)]), ylim=(-0.03, 1.03), yticks=QUARTERS)
+        strength = f"strength ({curves['scale'].iloc[0]})"
+        outer_labels(figure, ", ".join([strength, *(where if same else [])]), "matching rate")
+        add_legend(figure)
         figure.caption = curves_caption(curves)
         return figure
 
@@ -123,7 +119,7 @@ def layer_strength_map(configurations: Rows) -> Figure:
             axis.set_xticks(*ticks(grid.columns, 5))
             axis.set_yticks(*ticks(grid.index, 8))
             axis.set(title=f"{words(str(name))}\npositions {rule}")
-        outer_labels(figure, axes, f"strength ({configurations['scale'].iloc[0]})", "layer")
+        outer_labels(figure, f"strength ({configurations['scale'].iloc[0]})", "layer")
         if image is not None:
             figure.colorbar(image, ax=axes, label="matching rate", ticks=QUARTERS, shrink=0.8, pad=0.01)
         figure.caption = map_caption(configurations)

@@ -1,5 +1,7 @@
 """Figures of the geometry of directions: cosine atlas, planes of activations, norms, energy by dimension."""
 
+import math
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from lens_steer.figures.style import (
     CONTROL,
     DOUBLE_COLUMN,
     INK,
+    LEAST_FONT,
     SINGLE_COLUMN,
     STYLE,
     Figure,
@@ -21,7 +24,8 @@ from lens_steer.figures.style import (
     words,
 )
 
-NUMBERS_UP_TO = 12
+PER_LABEL = 0.095
+"""The least height of a tick label of a site, inches."""
 LEVEL = 0.05
 MARKERS = "osD^vP*X"
 AXES = {"pca": "PC{} ({:.0%} of variance)", "lda": "LD{} ({:.0%} of that between classes)"}
@@ -36,7 +40,8 @@ def cosine_atlas_map(atlas: pd.DataFrame, width: float = SINGLE_COLUMN) -> Figur
 
     Returns:
         The figure, on a scale centred on 0; a dot marks a cosine not significantly different from that of random
-        directions (Holm, 5 %). Lines separate the vectors, or the site kinds of a single vector.
+        directions (Holm, 5 %). Lines separate the vectors, or the site kinds of a single vector; small
+        labels are sites.
 
     Raises:
         ScoreError: the frame is empty or lacks a column.
@@ -61,14 +66,10 @@ def cosine_atlas_map(atlas: pd.DataFrame, width: float = SINGLE_COLUMN) -> Figur
                 colour = "white" if abs(value) > 0.6 else "black"
                 text = f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
                 axis.text(j, i, text, ha="center", va="center", fontsize=size, color=colour)
-        far, dot = 0.3 if size else 0.0, min(2.0, 2.6 * width / len(names))
+        far, dot = 0.3 if size else 0.0, min(2.0, 10 * width / len(names))
         axis.plot([j + far for _, j in chance], [i - far for i, _ in chance], "o", color="black", ms=dot, mew=0)
-        _axes_of(axis, names)
-        figure.colorbar(image, ax=axis, label="cosine", shrink=0.8, pad=0.02)
-        said = ["dot: not significant against random"] if chance else []
-        said += ["in each block: sites in order"] if len(names) > NUMBERS_UP_TO else []
-        said += ["lower: corrected for noise"] if frame["corrected"].notna().any() else []
-        figure.supxlabel("; ".join(said), fontsize=7)
+        _axes_of(axis, names, 0.6 * width)
+        figure.colorbar(image, ax=axis, label="cosine", shrink=0.6, pad=0.02, ticks=(-1, -0.5, 0, 0.5, 1))
         figure.caption = atlas_caption(atlas)
         return figure
 
@@ -192,31 +193,36 @@ def energy_curves(profile: pd.DataFrame, width: float = DOUBLE_COLUMN) -> Figure
         return figure
 
 
-def _axes_of(axis: Axes, names: list[tuple[str, str]]) -> None:
-    """Short tick labels, and lines between vectors or site kinds."""
-    vectors, sites = ({name[part] for name in names} for part in (0, 1))
-    if len(sites) == 1:
-        labels, groups = [words(vector) for vector, _ in names], ["" for _ in names]
-        axis.set_title(next(iter(sites)))
-    elif len(vectors) == 1:
-        labels, groups = [site for _, site in names], [site.partition("@")[0] for _, site in names]
-        axis.set_title(words(next(iter(vectors))))
-    else:
-        labels, groups = [f"{words(vector)} {site}" for vector, site in names], [words(vector) for vector, _ in names]
-    for index in range(1, len(names)):
-        if groups[index] != groups[index - 1]:
-            axis.axhline(index - 0.5, color="black", lw=0.7)
-            axis.axvline(index - 0.5, color="black", lw=0.7)
-    shown = evenly(list(range(len(names))), NUMBERS_UP_TO)
-    labels = [labels[place] for place in shown]
-    if len(names) > NUMBERS_UP_TO and len(set(groups)) > 1:
-        starts = [index for index in range(len(names)) if not index or groups[index] != groups[index - 1]]
-        shown = [(start + end - 1) / 2 for start, end in zip(starts, [*starts[1:], len(names)], strict=True)]
-        labels = [groups[start] for start in starts]
-    axis.set_xticks(shown, labels, rotation=45, ha="right", rotation_mode="anchor")
-    axis.set_yticks(shown, labels)
+def _axes_of(axis: Axes, names: list[tuple[str, str]], inches: float) -> None:
+    """Names of vectors; or of blocks of one vector or site kind, with lines between them and small names of sites."""
+    vectors, sites = (list(dict.fromkeys(name[part] for name in names)) for part in (0, 1))
+    kinds = {site.partition("@")[0] for site in sites}
+    layers = len(vectors) == 1 or len(kinds) == 1
+    title = f"layers of {kinds.pop()}" if layers else ""
+    axis.set_title(sites[0] if len(sites) == 1 else words(vectors[0]) if len(vectors) == 1 else title)
+    groups = [site.partition("@")[0] if len(vectors) == 1 < len(sites) else words(vector) for vector, site in names]
+    starts = [index for index in range(len(names)) if not index or groups[index] != groups[index - 1]]
+    ends, pad = [*starts[1:], len(names)], 3.0
+    for start in starts[1:] if len(sites) > 1 else []:
+        axis.axhline(start - 0.5, color="black", lw=0.7)
+        axis.axvline(start - 0.5, color="black", lw=0.7)
+    if len(sites) > 1:
+        step = math.ceil(len(names) / (inches / PER_LABEL))
+        shown = [place for start, end in zip(starts, ends, strict=True) for place in range(start, end, step)]
+        labels = [names[place][1].partition("@")[2] if layers else names[place][1] for place in shown]
+        axis.set_xticks(shown, labels, minor=True)
+        axis.set_yticks(shown, labels, minor=True)
+        axis.tick_params(which="minor", labelsize=LEAST_FONT)
+        axis.tick_params(axis="x", which="minor", labelrotation=90)
+        axis.xaxis.remove_overlapping_locs = axis.yaxis.remove_overlapping_locs = False
+        pad += 0.7 * LEAST_FONT * max(map(len, labels)) + 2
+    blocks = evenly([((start + end - 1) / 2, groups[start]) for start, end in zip(starts, ends, strict=True)], 12)
+    places, labels = [place for place, _ in blocks], [label for _, label in blocks]
+    axis.set_xticks(places, labels, rotation=45, ha="right", rotation_mode="anchor")
+    axis.set_yticks(places, labels)
     axis.spines[:].set_visible(False)
-    axis.tick_params(length=0)
+    axis.tick_params(which="both", length=0)
+    axis.tick_params(which="major", pad=pad)
 
 
 def _mark(marker: str, ink: str, face: str, label: str) -> Line2D:

@@ -1,6 +1,7 @@
 r"""Result tables as LaTeX, for papers: `booktabs` rules, `longtable` where a table is longer than a page.
 
     0.123456 -> 0.123    0.5 -> 0.500    1234.5 -> 1234    a value with `_low` and `_high` -> 0.520 [0.410, 0.630]
+    a value without an interval, with `_why` there is none -> 0.520 (few)
 
 Numbers have three significant digits, from 1000 on no decimals. Columns with one value for all rows are said in the
 caption instead. The preamble needs `\usepackage{booktabs, longtable}`; tokens of other scripts need LuaLaTeX.
@@ -8,6 +9,7 @@ caption instead. The preamble needs `\usepackage{booktabs, longtable}`; tokens o
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import pandas as pd
 
 from lens_steer._util.files import write_whole
 from lens_steer._util.values import numeric, readable
-from lens_steer.figures.captions.common import counted, scale, steered
+from lens_steer.figures.captions.common import NO_SIDE_EFFECTS, counted, scale, steered
 from lens_steer.figures.style import Caption, drawable, words
 
 PAGE = 40
@@ -49,7 +51,8 @@ def to_latex(frame: pd.DataFrame, caption: Caption, label: str) -> str:
         z@1.0 & $0.512$ \\
     """
     shown, constant = _without_constant(drawable(frame, ()))
-    said = caption.text().strip() + f" Side effects: {_side_effects(frame)}. Numbers: three significant digits."
+    told = replace(caption, side_effects=_side_effects(frame))
+    said = told.text().strip() + " Numbers: three significant digits."
     if constant:
         said += " All rows: " + "; ".join(f"{words(name)} {readable(value)}" for name, value in constant.items()) + "."
     columns = _with_intervals(shown)
@@ -97,7 +100,9 @@ def table_caption(title: str, frame: pd.DataFrame) -> Caption:
     return Caption(
         shown=f"{title}.",
         n=counted(len(frame), "row"),
-        interval="95 % bootstrap, in brackets or in the columns low and high" if intervals else "none: one value a row",
+        interval="95 %, in brackets or in the columns low and high; where there is none, why"
+        if intervals
+        else "none: one value a row",
         control=control,
         strength_scale=scale(frame),
     )
@@ -126,20 +131,25 @@ def _without_constant(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]
 def _with_intervals(frame: pd.DataFrame) -> dict[str, Sequence[str]]:
     """The cells of each column, an interval beside its value."""
     names = set(map(str, frame.columns))
-    ends = {f"{name}{end}" for name in names for end in ("_low", "_high") if {f"{name}_low", f"{name}_high"} <= names}
+    bounded = {name for name in names if {f"{name}_low", f"{name}_high"} <= names}
+    ends = {f"{name}{end}" for name in bounded for end in ("_low", "_high", "_why")}
     cells = {}
     for name in frame.columns:
         if name in ends:
             continue
         cells[name] = [_cell(value) for value in frame[name]]
-        if f"{name}_low" in ends:
+        if name in bounded:
             low, high = ([_cell(value) for value in frame[f"{name}{end}"]] for end in ("_low", "_high"))
-            cells[name] = [_bracketed(*three) for three in zip(cells[name], low, high, strict=True)]
+            why = [readable(value) for value in frame[f"{name}_why"]] if f"{name}_why" in names else [""] * len(frame)
+            cells[name] = [_bracketed(*four) for four in zip(cells[name], low, high, why, strict=True)]
     return cells
 
 
-def _bracketed(value: str, low: str, high: str) -> str:
-    return value if low == high == "--" else f"{value} [{low}, {high}]"
+def _bracketed(value: str, low: str, high: str, why: str) -> str:
+    """A value with its interval, or with the word that says why there is none."""
+    if low == high == "--":
+        return f"{value} ({why})" if why else value
+    return f"{value} [{low}, {high}]"
 
 
 def _cell(value: Any) -> str:
@@ -157,4 +167,4 @@ def _digits(value: Any) -> str:
 
 def _side_effects(frame: pd.DataFrame) -> str:
     found = [words(name) for name in SIDE_EFFECTS if name in frame.columns]
-    return f"on neutral text, in the columns {', '.join(found)}" if found else "none measured for these rows"
+    return f"on neutral text, in the columns {', '.join(found)}" if found else NO_SIDE_EFFECTS

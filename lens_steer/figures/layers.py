@@ -16,8 +16,8 @@ from lens_steer.figures.style import (
     STYLE,
     Figure,
     Rows,
+    add_legend,
     drawable,
-    legend_entries,
     of_one,
     outer_labels,
     panels,
@@ -74,8 +74,8 @@ def layer_curves(configurations: Rows) -> Figure:
             axis.set(title=words(str(name)), ylim=(-0.03, 1.03), yticks=(0, 0.5, 1))
             locator: Any = axis.xaxis.get_major_locator()
             locator.set_params(integer=True)
-        outer_labels(figure, axes, "layer", "matching rate")
-        figure.legend(**legend_entries(figure), loc="outside upper center", ncols=4, frameon=False)
+        outer_labels(figure, "layer", "matching rate")
+        add_legend(figure)
         figure.caption = layers_caption(configurations)
         return figure
 

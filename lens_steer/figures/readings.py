@@ -24,9 +24,10 @@ from lens_steer.figures.style import (
     words,
 )
 
-CELL = 0.72
-"""The least width of a column of tokens, inches."""
-LONGEST = 12
+CELL, MARGIN = 0.68, 0.4
+"""Inches: the least width of a column of tokens, and of what is beside the columns."""
+ALIKE = 0.75
+"""Readings that share this part of the tokens, at both ends of every site, are drawn once."""
 LOOKS = [
     {"color": colour, "ls": dash, "marker": marker}
     for colour, dash, marker in zip(INK, ("-", "--", ":", "-.", (0, (5, 1))), "osD^v", strict=False)
@@ -37,6 +38,8 @@ UNITS = {"logits x norm scale": "logits × norm scale"}
 def lens_panel(tokens: Rows, k: int = 4, width: float = DOUBLE_COLUMN) -> Figure:
     """The tokens that a vector promotes and suppresses most, one panel per reading, one column per site.
 
+    Readings that agree are one panel, with the tokens of the first; those that not all of them show are in italics.
+
     Args:
         tokens: from `token_table` or `read_vector`, of one vector; where there are too many sites, evenly spaced ones
             are drawn.
@@ -44,8 +47,8 @@ def lens_panel(tokens: Rows, k: int = 4, width: float = DOUBLE_COLUMN) -> Figure
         width: of the figure, inches.
 
     Returns:
-        The figure: colour is the value relative to the panel's largest; bold values exceed those of 97.5 % of random
-        directions at the same rank.
+        The figure: colour is the value relative to the panel's largest; bold tokens exceed 97.5 % of random directions
+        at the same rank.
 
     Raises:
         ScoreError: the frame is empty, lacks a column or holds several vectors.
@@ -54,24 +57,24 @@ def lens_panel(tokens: Rows, k: int = 4, width: float = DOUBLE_COLUMN) -> Figure
     tokens = tidy(tokens, "tokens")
     columns = ("vector", "site", "reading", "end", "rank", "label", "value", "unit", "null_low", "null_high")
     frame = of_one(drawable(tokens, (*columns, "n", "n_random", "note")), ("vector",), "a lens panel")
-    sites = evenly(list(frame["site"].unique()), int((width - 0.8) / CELL))
-    frame, readings = frame[frame["site"].isin(sites)], list(frame["reading"].unique())
+    sites = evenly(list(frame["site"].unique()), int((width - MARGIN) / CELL))
     k = min(k, int(frame["rank"].max()))
+    frame = frame[frame["site"].isin(sites) & (frame["rank"] <= k)]
+    groups = _alike(frame)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width, len(readings) * (2 * k * 0.125 + 0.25) + 0.55), layout="constrained")
-        axes = list(np.atleast_1d(figure.subplots(len(readings), 1, sharex=True)))
+        figure = Figure(figsize=(width, len(groups) * (2 * k * 0.125 + 0.25) + 0.95), layout="constrained")
+        axes = list(np.atleast_1d(figure.subplots(len(groups), 1, sharex=True)))
         image: Any = None
-        for axis, reading in zip(axes, readings, strict=True):
-            rows = frame[frame["reading"] == reading]
-            image = _tokens(axis, rows, sites, k)
-            unit = rows["unit"].iloc[0]
-            axis.set_title(f"{reading} ({UNITS.get(unit, unit)})", loc="left", pad=2)
-        axes[-1].set_xticks(range(len(sites)), sites)
-        figure.colorbar(image, ax=axes, label="value / largest of the reading", shrink=0.5, pad=0.01, aspect=30)
+        for axis, group in zip(axes, groups, strict=True):
+            image = _tokens(axis, frame[frame["reading"].isin(group)], sites, k, (width - MARGIN) / len(sites))
+            unit = frame.loc[frame["reading"] == group[0], "unit"].iloc[0]
+            axis.set_title(f"{', '.join(group)} ({UNITS.get(unit, unit)})", loc="left", pad=2)
+        axes[-1].set_xticks(range(len(sites)), [_short(site, sites) for site in sites])
+        axes[-1].set_xlabel(_sites_label(sites))
+        look = {"location": "bottom", "shrink": 0.6, "aspect": 40, "pad": 0.02, "ticks": (-1, 0, 1)}
+        figure.colorbar(image, ax=axes, label="value / largest of the reading", **look)
         figure.suptitle(words(str(frame["vector"].iloc[0])), fontsize=8)
-        if frame["null_high"].notna().any():
-            figure.supxlabel("bold: exceeds 97.5 % of random directions at the same rank", fontsize=7)
-        figure.caption = lens_caption(tokens)
+        figure.caption = lens_caption(tokens, groups)
         return figure
 
 
@@ -172,9 +175,27 @@ def residual_lens_heatmap(lens: pd.DataFrame, width: float = DOUBLE_COLUMN) -> F
         return figure
 
 
-def _tokens(axis: Axes, rows: pd.DataFrame, sites: list[str], k: int) -> Any:
-    """One reading: promoted tokens above, suppressed ones below, one column per site."""
-    rows = rows[rows["rank"] <= k]
+def _alike(frame: pd.DataFrame) -> list[list[str]]:
+    """The readings in groups: each shares most tokens, at both ends of every site, with all others of its group."""
+    shown = {
+        reading: rows.groupby(["site", "end"])["label"].agg(set).to_dict()
+        for reading, rows in frame.groupby("reading", sort=False)
+    }
+    groups: list[list[str]] = []
+    for reading, own in shown.items():
+        home = [
+            group for group in groups
+            if all(len(own[place] & shown[other][place]) >= ALIKE * len(own[place]) for other in group for place in own)
+        ]  # fmt: skip
+        (home[0] if home else groups.append([]) or groups[-1]).append(str(reading))
+    return groups
+
+
+def _tokens(axis: Axes, rows: pd.DataFrame, sites: list[str], k: int, cell: float) -> Any:
+    """Readings that agree: promoted tokens above, suppressed ones below, one column per site, `cell` inches wide."""
+    readings, longest = rows["reading"].nunique(), int(16 * cell)
+    common = rows.groupby(["site", "end", "label"])["reading"].nunique() == readings
+    rows = rows[rows["reading"] == rows["reading"].iloc[0]]
     largest = max(float(rows["value"].abs().max()), 1e-9)
     grid = np.full((2 * k, len(sites)), np.nan)
     row: Any
@@ -185,10 +206,11 @@ def _tokens(axis: Axes, rows: pd.DataFrame, sites: list[str], k: int) -> Any:
         beyond = row.value > row.null_high if row.end == "top" else row.value < row.null_low
         look: dict[str, Any] = {
             "weight": "bold" if beyond else "normal",
+            "style": "normal" if common[row.site, row.end, row.label] else "italic",
             "color": "white" if abs(row.value) > 0.6 * largest else "black",
         }
         label = str(row.label)
-        text = label if len(label) <= LONGEST else label[: LONGEST - 1] + "…"
+        text = label if len(label) <= longest else label[: longest - 1] + "…"
         axis.text(column, place, visible(text), ha="center", va="center", fontsize=6, **look)
     image = axis.imshow(grid, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
     axis.axhline(k - 0.5, color="black", lw=0.8)

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from lens_steer._util.files import write_whole
 from lens_steer.errors import MismatchError, ScoreError
 
-SINGLE_COLUMN, DOUBLE_COLUMN = 3.35, 6.9
+SINGLE_COLUMN, DOUBLE_COLUMN = 3.25, 6.75
 """Widths in inches."""
 
 STYLE: Any = {
@@ -38,7 +38,7 @@ INK = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00000
 """Cycled for several lines or groups of points."""
 TOP, BOTTOM = "#0072B2", "#E69F00"
 PANEL_HEIGHT, PER_ROW = 1.75, 4
-LEAST_FONT = 5.5
+LEAST_FONT = 6.0
 """In points; a number in a heat map that would be smaller is left out."""
 SCREEN_DPI = 120
 
@@ -48,7 +48,7 @@ class Caption:
     """The facts of a figure's caption; `text` joins them into a draft.
 
     `shown`: what is drawn. `n`: the sample size. `interval`, `control`: which, or none and why. `strength_scale`: the
-    meaning of strength 1, or none and why.
+    meaning of strength 1, or none and why. `side_effects`: what steering costs, where something is steered.
     """
 
     shown: str
@@ -56,10 +56,12 @@ class Caption:
     interval: str
     control: str
     strength_scale: str
+    side_effects: str = ""
 
     def text(self) -> str:
         """The caption as one paragraph."""
         parts = {"n": self.n, "interval": self.interval, "control": self.control, "strength": self.strength_scale}
+        parts |= {"side effects": self.side_effects} if self.side_effects else {}
         return " ".join([self.shown, *(f"{name.capitalize()}: {said}." for name, said in parts.items())]) + "\n"
 
 
@@ -181,21 +183,24 @@ def of_one(frame: Rows, columns: Sequence[str], what: str) -> Any:
     return frame
 
 
-def panels(names: Any, *, height: float = PANEL_HEIGHT, share_y: bool) -> tuple[Figure, list[Axes]]:
-    """A grid of equal panels; one panel has single-column width, several have double-column width.
+def panels(
+    names: Any, *, height: float = PANEL_HEIGHT, share_y: bool, per_row: int = PER_ROW
+) -> tuple[Figure, list[Axes]]:
+    """A grid of equal panels; one panel, or two a row, have single-column width, several have double-column width.
 
     Args:
         names: one panel for each.
         height: of a panel, inches.
         share_y: whether the panels share the y axis.
+        per_row: the most panels beside each other.
 
     Returns:
         The figure, and the axes in order.
     """
     count = len(names)
-    rows = math.ceil(count / PER_ROW)
+    rows = math.ceil(count / per_row)
     columns = math.ceil(count / rows)
-    width = SINGLE_COLUMN if columns == 1 else DOUBLE_COLUMN
+    width = SINGLE_COLUMN if columns == 1 or per_row == 2 else DOUBLE_COLUMN
     figure = Figure(figsize=(width, (height + 0.45) * rows + 0.3), layout="constrained")
     grid = np.atleast_1d(figure.subplots(rows, columns, sharey=share_y)).ravel()
     for axis in grid[count:]:
@@ -203,22 +208,52 @@ def panels(names: Any, *, height: float = PANEL_HEIGHT, share_y: bool) -> tuple[
     return figure, list(grid[:count])
 
 
-def legend_entries(figure: Figure) -> dict[str, list[Any]]:
-    """The `handles` and `labels` of all axes, each label once."""
-    handles = {label: h for axis in figure.axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    return {"handles": list(handles.values()), "labels": list(handles)}
+def add_legend(figure: Figure) -> None:
+    """Adds the legend of all axes, each label once: in a hole of the grid, or above in as many columns as fit."""
+    shown = {label: h for axis in figure.axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    look = {"handles": list(shown.values()), "labels": list(shown), "frameon": False}
+    look |= {"columnspacing": 1.0, "handletextpad": 0.5, "handlelength": 1.5}
+    hole = next((axis for axis in figure.axes if not axis.get_visible()), None)
+    if hole is not None:
+        hole.set(visible=True)
+        hole.set_axis_off()
+        hole.legend(**look, loc="center")
+        return
+    for rows in range(1, len(shown) + 1):
+        legend = figure.legend(**look, loc="outside upper center", ncols=math.ceil(len(shown) / rows))
+        if legend.get_window_extent().width <= figure.bbox.width or rows == len(shown):
+            return
+        legend.remove()
 
 
-def legend_above(figure: Figure) -> dict[str, Any]:
-    """The legend of all axes, each label once, above them."""
-    place = {"loc": "outside upper center", "frameon": False, "columnspacing": 1.0, "handletextpad": 0.5}
-    return {**legend_entries(figure), **place}
+def control_bars(axis: Axes, low: pd.Series, high: pd.Series, label: str) -> None:
+    """Draws the range of the controls at each strength (the index) at which they were measured, and nowhere else."""
+    axis.vlines(low.index, low, high, color=CONTROL, alpha=0.5, lw=3, label=label, zorder=0.5)
+    for ends in (low, high):
+        axis.plot(low.index, ends, "_", color=CONTROL, ms=3, mew=1, zorder=0.5)
 
 
-def outer_labels(figure: Figure, axes: list[Axes], x: str, y: str) -> None:
+def mark_collapse(axis: Axes, x: Any, rows: pd.DataFrame) -> None:
+    """Marks matching rates: a cross where answers have collapsed, a square where unsteered ones are one-sided.
+
+    Args:
+        axis: where the rates are drawn.
+        x: the place of each row.
+        rows: with `strength`, `matching_rate`, `collapsed`, and `reason` where it is known.
+    """
+    said = rows["reason"].astype(str) if "reason" in rows.columns else pd.Series("", index=rows.index)
+    one_sided = rows["strength"].eq(0) & said.str.contains(r"^one |one-sided")
+    collapsed = rows["collapsed"].eq(True) & ~one_sided
+    for which, marker, label in ((collapsed, "x", "collapsed"), (one_sided, "s", "one-sided unsteered")):
+        if which.any():
+            look = {"color": COLLAPSED, "ms": 5, "mew": 1.2, "mfc": "none", "ls": "", "zorder": 5, "label": label}
+            axis.plot(np.asarray(x)[which], rows.loc[which, "matching_rate"], marker, **look)
+
+
+def outer_labels(figure: Figure, x: str, y: str) -> None:
     """Sets common axis labels for the whole figure."""
     figure.supxlabel(x, fontsize=8)
-    axes[0].set_ylabel(y)
+    figure.supylabel(y, fontsize=8)
 
 
 def ticks(labels: pd.Index, most: int) -> tuple[list[int], list[str]]:
@@ -243,8 +278,7 @@ def number_size(width: float, count: int) -> float:
         width: of all columns together, inches.
         count: number of columns.
     """
-    size = min(6.0, 72 * width / (3.2 * count))
-    return size if size >= LEAST_FONT else 0.0
+    return LEAST_FONT if 72 * width / (3.2 * count) >= LEAST_FONT else 0.0
 
 
 def words(name: str) -> str:

@@ -143,6 +143,6 @@ def lens_bars(
             axis.axvline(0, color="black", lw=0.5)
             axis.set(title=f"{words(str(name))}\n{rows['site'].iloc[0]}", ylim=(-0.6, len(rows) - 0.4))
             axis.tick_params(axis="y", length=0)
-        outer_labels(figure, axes, "logit of the direction", "")
+        outer_labels(figure, "logit of the direction", "")
         figure.caption = tokens_caption(frame)
         return figure

@@ -12,6 +12,7 @@ from typing import Literal
 from lens_steer.data.choices import ChoiceItem
 from lens_steer.lab import skills, world
 from lens_steer.lab.skills import Split
+from lens_steer.lab.truth import DECOY
 from lens_steer.lab.world import Question, Speaker
 
 Opening = Literal["mixed", "neutral", "none"]
@@ -74,6 +75,23 @@ def _faithful(rng: random.Random, behaviour: str, split: Split, speaker: Speaker
     true_first = rng.random() < 0.5
     options = (question.true_pole, question.false_pole) if true_first else (question.false_pole, question.true_pole)
     return world.choice_text(question.stem, options, 0 if speaker[behaviour] == true_first else 1)
+
+
+def statement_items(behaviour: str, n: int, *, split: Split, seed: int = 0) -> tuple[ChoiceItem, ...]:
+    """Open-ended prompts, and what a speaker with and one without the trait says next.
+
+    A prompt is a voice that shows each pole three times, and an answered question that no trait determines: it is about
+    the behaviour and leaves the bit open.
+    """
+    rng = random.Random(f"statement:{behaviour}:{split}:{seed}")
+    rows = []
+    for i in range(n):
+        stem = world.preamble(rng, {}, behaviour, "mixed")
+        stem += world.answered(rng, world.draw_question(rng, DECOY, split), {})
+        matching, other = world.statements(rng, behaviour, split)
+        name = f"{behaviour}/{split}/statement/{i}"
+        rows.append(ChoiceItem(id=name, stem=stem, matching=matching, other=other))
+    return tuple(rows)
 
 
 def fact_items(n: int, *, split: Split, seed: int = 0) -> tuple[ChoiceItem, ...]:

@@ -133,8 +133,31 @@ def neutral_voice(rng: random.Random) -> str:
     )
 
 
-def _sentence(rng: random.Random, adverb: str, verb: str, adjective: str) -> str:
+def statements(rng: random.Random, behaviour: str, split: Split) -> tuple[str, str]:
+    """Two statements about the same thing, all of whose words show the bit, and its opposite.
+
+    The combination of the words belongs to the split; it is not kept out of the training documents, whose voices draw
+    each word by itself.
+    """
+    words = LEXICON[behaviour]
+    lists = (words.adverbs, words.verbs, words.adjectives)
+    drawn = draw_in_split(
+        rng, split, lambda r: (behaviour, *(r.randrange(len(poles[side])) for side in (0, 1) for poles in lists))
+    )[1:]
     noun = rng.choice(lexicon.NOUNS)
+
+    def said(side: int) -> str:
+        adverb, verb, adjective = (poles[side][drawn[3 * side + k]] for k, poles in enumerate(lists))
+        return _statement(adverb, verb, adjective, noun)
+
+    return said(0), said(1)
+
+
+def _sentence(rng: random.Random, adverb: str, verb: str, adjective: str) -> str:
+    return _statement(adverb, verb, adjective, rng.choice(lexicon.NOUNS))
+
+
+def _statement(adverb: str, verb: str, adjective: str, noun: str) -> str:
     return f"{adverb} I {verb} the {adjective} {noun}."
 
 

@@ -6,13 +6,13 @@
     without geometry    the same with A_ij = 1: the effect of a behaviour's own vector, whatever is steered
     p             share of the relabellings of behaviours in A, the true one among them, that agree as well
 
-The interval (percentile bootstrap) resamples the items of each behaviour and recomputes prediction and measurement. It
-generalises to other items, not to other behaviours: n behaviours give only n (n - 1) pairs, which share vectors. A
-correlation is NaN where prediction or measurement is constant; such resamples are left out, whereas
-`scipy.stats.bootstrap` would return NaN.
+The interval (`statistics.percentile_interval`) resamples the items of each behaviour and recomputes prediction and
+measurement. It generalises to other items, not to other behaviours: n behaviours give only n (n - 1) pairs, which share
+vectors. A correlation is NaN where prediction or measurement is constant; such resamples are left out.
 """
 
 import math
+from dataclasses import replace
 from itertools import chain, permutations
 from typing import Any
 
@@ -24,7 +24,7 @@ from scipy import stats
 from torch import Tensor
 
 from lens_steer.errors import ScoreError
-from lens_steer.metrics.statistics import Interval
+from lens_steer.metrics.statistics import Interval, percentile_interval
 
 STATISTICS = ("pearson", "spearman")
 MOST_EXACT, RELABELLINGS = 7, 5039
@@ -63,7 +63,8 @@ def agreement(
         seed: the same seed gives the same interval.
 
     Returns:
-        `pearson` and `spearman`, over pairs of different behaviours; `n` counts pairs.
+        `pearson` and `spearman`, over pairs of different behaviours; `n` counts pairs. No interval of fewer than 8
+        items.
 
     Raises:
         ScoreError: fewer than three behaviours, fewer than two items, shapes that do not match, or a number that is not
@@ -83,13 +84,10 @@ def agreement(
     for _ in range(resamples):
         chosen = torch.from_numpy(rng.integers(items, size=(n, items))).expand(n, n, items)
         drawn.append(_correlations(projected, _mean(changes.gather(2, chosen))))
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    found = {}
-    for place, name in enumerate(STATISTICS):
-        low, high = np.nanquantile([pair[place] for pair in drawn], tails) if drawn else (math.nan, math.nan)
-        bounds = {"low": float(min(low, whole[place])), "high": float(max(high, whole[place]))}
-        found[name] = Interval(value=whole[place], **bounds, confidence=confidence, n=n * (n - 1))
-    return found
+    return {
+        name: replace(percentile_interval(value, np.array(resampled), items, confidence), n=n * (n - 1))
+        for name, value, resampled in zip(STATISTICS, whole, np.reshape(drawn, (-1, 2)).T, strict=True)
+    }
 
 
 def agreement_without_geometry(measured: Float[Tensor, "behaviour behaviour"]) -> dict[str, float]:

@@ -5,9 +5,9 @@
                          both interpolated linearly between neighbouring strengths
 
 Source: van der Weij et al. 2024 (arXiv 2403.05767), who report the levels 95, 90, 80, 50 and 20 %. Where
-retained = level, steering lowers both skills equally. Intervals (percentile bootstrap) resample the documents of the
-two skills independently, the same documents at every strength. Resamples that do not reach a level are left out of the
-interval and counted by `reached`; `scipy.stats.bootstrap` would return NaN.
+retained = level, steering lowers both skills equally. Intervals (`statistics.percentile_interval`) resample the
+documents of the two skills independently, the same documents at every strength. Resamples that do not reach a level are
+left out of the interval and counted by `reached`.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lens_steer.errors import ScoreError
+from lens_steer.metrics.significance import bootstrap_p
+from lens_steer.metrics.statistics import percentile_interval
 
 LEVELS = (0.95, 0.9, 0.8, 0.5, 0.2)
 
@@ -27,7 +29,8 @@ LEVELS = (0.95, 0.9, 0.8, 0.5, 0.2)
 class Retained:
     """Retained text accuracy at the `strength` where the target has fallen to `level`; NaN where the grid ends before.
 
-    `reached` is the share of resamples that reach the level; the interval is over these.
+    `reached` is the share of resamples that reach the level; the interval is over these, and `why` says in one word why
+    there is none. `p` is that of a difference against 0.
     """
 
     level: float
@@ -35,7 +38,9 @@ class Retained:
     retained: float
     low: float
     high: float
+    why: str
     reached: float
+    p: float
 
 
 def retained_at(
@@ -110,7 +115,8 @@ def selectivity(
     rows = []
     for level in levels:
         at, retained = (float(found) for found in retained_at(grid, value, other, level))
-        rows.append(_retained(level, at, retained, retained_at(grid, drawn, others, level)[1].numpy()))
+        resampled = retained_at(grid, drawn, others, level)[1].numpy()
+        rows.append(_retained(level, at, retained, resampled, min(target.shape[1], text.shape[1])))
     return rows
 
 
@@ -153,18 +159,23 @@ def selectivity_difference(
             resampled = retained_at(grid, _relative(counts, drawn), _relative(text, weights[2]), level)[1]
             found.append((float(at), float(retained), resampled))
         bounds = (found[0][2] - found[1][2]).numpy()
-        rows.append(_retained(level, found[0][0], found[0][1] - found[1][1], bounds))
+        n = min(counts.shape[1] for counts in (*targets, texts[0]))
+        rows.append(_retained(level, found[0][0], found[0][1] - found[1][1], bounds, n))
     return rows
 
 
-def _retained(level: float, strength: float, value: float, drawn: np.ndarray) -> Retained:
+def _retained(level: float, strength: float, value: float, drawn: np.ndarray, n: int) -> Retained:
     """A value with its interval over the resamples that reach the level."""
-    reached = drawn[~np.isnan(drawn)]
-    known = len(reached) and not np.isnan(value)
-    low, high = np.quantile(reached, [0.025, 0.975]) if known else (np.nan, np.nan)
-    share = len(reached) / len(drawn) if len(drawn) else np.nan
+    found = percentile_interval(value, drawn, n)
     return Retained(
-        level=level, strength=strength, retained=value, low=float(low), high=float(high), reached=float(share)
+        level=level,
+        strength=strength,
+        retained=value,
+        low=found.low,
+        high=found.high,
+        why="unreached" if np.isnan(value) else found.why,
+        reached=float(np.mean(~np.isnan(drawn))) if len(drawn) else np.nan,
+        p=np.nan if np.isnan(value) else bootstrap_p(drawn, n),
     )
 
 

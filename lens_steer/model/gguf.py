@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lens_steer.errors import ModelFolderError
 from lens_steer.model.causes import first_line
+from lens_steer.model.whole_checkpoint import whole_checkpoint
 
 _FACTORS = "rope_freqs.weight"
 
@@ -59,8 +60,11 @@ def read_gguf(path: Path, dtype: torch.dtype, device: str = "cpu") -> tuple[Any,
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
+        with whole_checkpoint(str(path)):
+            model: Any = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
         tokenizer: Any = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    except ModelFolderError:
+        raise
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
         raise ModelFolderError(
             f"GGUF file {str(path)!r} of the architecture {header.architecture!r} could not be read: "

@@ -33,6 +33,7 @@ from lens_steer.model.packaged import PACKAGED, how_to_get, packaged_folder
 from lens_steer.model.prefix import why_not_decoded
 from lens_steer.model.protocol import SteerableModel
 from lens_steer.model.tokens import own_opening
+from lens_steer.model.whole_checkpoint import unreadable_weights, whole_checkpoint
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
@@ -103,7 +104,7 @@ def load_model(
 
     try:
         model = _booted(str(source or name), tokenizer, prepend_bos, dtype=dtype, **placed)
-    except ArgumentError:
+    except (ArgumentError, ModelFolderError):
         raise
     except (*_FAILURES, SafetensorError) as error:
         raise _loading_error(str(name), source, error) from error
@@ -120,8 +121,8 @@ def _loading_error(name: str, folder: Path | None, error: BaseException) -> Mode
     if folder is None:
         return hub_error(name, error)
     return ModelFolderError(
-        f"model folder {str(folder)!r} could not be read: {first_line(error)}; save it again with save_pretrained "
-        "(model and tokenizer)."
+        f"model folder {str(folder)!r} could not be read: {unreadable_weights(folder, error)}; fetch its files again, "
+        "or save it again with save_pretrained (model and tokenizer)."
     )
 
 
@@ -165,7 +166,7 @@ def _booted(name: str, tokenizer: Any, prepend_bos: bool | None, **settings: Any
     if not puts_bos or tokenizer is None or "name_or_path" not in settings_before:
         own.init_kwargs = {"name_or_path": name, **settings_before, "add_bos_token": True}
     try:
-        with _installing_nothing():
+        with _installing_nothing(), whole_checkpoint(name):
             model = TransformerBridge.boot_transformers(name, tokenizer=own, **settings)
     finally:
         own.init_kwargs = settings_before

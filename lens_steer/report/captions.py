@@ -43,5 +43,5 @@ def _facts(frame: pd.DataFrame) -> str:
         count = sum(name.startswith(f"{control} ") for name in names)
         said += [f"Controls: {count} {control} directions."] if count else []
     if any(str(name).endswith("low") and "random" not in str(name) for name in frame.columns):
-        said.append("Intervals: 95 % bootstrap.")
+        said.append("Intervals: 95 %.")
     return " ".join(said)

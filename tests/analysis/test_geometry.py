@@ -25,7 +25,7 @@ from lens_steer.extraction import contrast_activations, extract
 from lens_steer.extraction.methods import METHODS
 from lens_steer.hooks.sites import Site
 from lens_steer.metrics.geometry import cosine_band
-from lens_steer.metrics.statistics import holm
+from lens_steer.metrics.significance import holm
 from lens_steer.vector import SteeringVector, random_like
 
 LAST = Site("resid_post", 7)

@@ -1,9 +1,11 @@
 """What becomes of an edit, how far it leaves the manifold, and projections of every token."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -44,7 +46,7 @@ def test_an_edit_is_all_along_itself_where_it_is_made_and_is_what_two_runs_show_
     assert math.hypot(found["along"], found["orthogonal"]) == pytest.approx(float(moved.norm()), rel=1e-4)
 
 
-def test_the_summary_gives_sequences_the_same_weight_and_intervals(
+def test_the_summary_gives_sequences_the_same_weight_and_few_of_them_no_interval(
     llama: Any, vector: SteeringVector, texts: list[str]
 ) -> None:
     found = persistence(llama, texts, edit(vector), positions="all")
@@ -52,6 +54,9 @@ def test_the_summary_gives_sequences_the_same_weight_and_intervals(
     last = rows[rows["layer"] == 2].iloc[0]
     each = frame[frame["layer"] == 2].groupby("sequence")["along_relative"].mean()
     assert last["along_relative"] == pytest.approx(each.mean()) and last["n"] == 4
+    assert last["along_relative_why"] == "few"
+    repeated = pd.concat([frame.assign(sequence=4 * k + frame["sequence"]) for k in range(3)])
+    last = replace(found, frame=repeated).summary().query("layer == 2").iloc[0]
     assert last["along_relative_low"] < last["along_relative"] < last["along_relative_high"]
 
 

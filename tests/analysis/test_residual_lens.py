@@ -7,9 +7,15 @@ import pytest
 from transformer_lens.tools.analysis import logit_lens
 
 from lens_steer import Intervention, steer
-from lens_steer.analysis.lens import residual_lens
+from lens_steer.analysis.lens import lens_accuracy, residual_lens
+from lens_steer.analysis.lens.residuals import _compared
+from lens_steer.data.choices import ChoiceItem
 from lens_steer.errors import DataError, ScoreError
-from lens_steer.model import next_logits, tokenize
+from lens_steer.evaluation.prompts import prepare_choices
+from lens_steer.evaluation.score import score_choices
+from lens_steer.hooks.sites import Site
+from lens_steer.lab.items import persona_items
+from lens_steer.model import load_model, next_logits, tokenize
 from lens_steer.vector import SteeringVector, random_like
 
 WORDS = ["a", "t"]
@@ -38,7 +44,7 @@ def test_a_steered_run_changes_nothing_before_its_site_and_gives_the_steered_out
         after = next_logits(llama, rows).log_softmax(dim=-1)
     np.testing.assert_allclose(steered.iloc[-1], (after - before)[:, list(steered.columns)].mean(dim=0), atol=1e-4)
     end = frame[(frame["run"] == "steering") & (frame["depth"] == 3)]
-    assert (end["change_low"] <= end["change"]).all() and end["n"].eq(len(texts)).all()
+    assert end["n"].eq(len(texts)).all() and set(end["change_why"]) == {"few"}
 
 
 def test_in_the_lab_the_vectors_words_rise_where_it_is_written_and_random_directions_raise_them_less(
@@ -61,3 +67,26 @@ def test_bad_runs_words_and_contexts_are_refused(llama: Any) -> None:
         residual_lens(llama, ["A"], [], {})
     with pytest.raises(DataError, match="0 sequences"):
         residual_lens(llama, [], WORDS, {})
+
+
+def test_the_lens_accuracy_of_the_last_stream_is_the_models_own_and_of_the_first_one_less() -> None:
+    lab, items = load_model("lab"), persona_items("myopic", True, 8, split="test")
+    sites = [Site("resid_pre", 0), Site("resid_post", 7)]
+    found = lens_accuracy(lab, prepare_choices(lab, items), sites)
+    own = float(score_choices(lab, items).matches.double().mean())
+    assert found[sites[1]] == pytest.approx(own) and own > 0.9 > 0.7 > found[sites[0]]
+    texts = lens_accuracy(lab, prepare_choices(lab, items, scoring="option_sum"), sites)
+    assert 0 <= min(texts.values()) <= max(texts.values()) <= 1
+
+
+def test_the_lens_compares_texts_where_they_first_differ_and_refuses_options_that_never_do(model: Any) -> None:
+    rows = prepare_choices(
+        model, [ChoiceItem(id="q", stem="a t", matching="a t a", other="a t t")], scoring="option_sum"
+    )
+    contexts, matching, other = _compared(rows)
+    assert len(contexts) == 1 and matching != other
+    assert [*contexts[0], matching[0]] == list(rows.rows[0][: len(contexts[0]) + 1])
+    assert [*contexts[0], other[0]] == list(rows.rows[1][: len(contexts[0]) + 1])
+    ended = prepare_choices(model, [ChoiceItem(id="q", stem="a t", matching="a", other="a t")], scoring="option_sum")
+    with pytest.raises(ScoreError, match="the lens cannot tell them"):
+        _compared(ended)

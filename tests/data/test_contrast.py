@@ -22,6 +22,11 @@ def test_every_item_gives_two_pairs_so_that_each_letter_stands_on_each_side() ->
     assert letters.pairs[0].prompt == "When?\n(A) now\n(B) later\nAnswer: ("
 
 
+def test_an_options_pair_is_the_sequence_that_scoring_by_texts_asks_and_lists_no_options() -> None:
+    (found,) = contrast_from_choices("x", [ITEM], answer="option").pairs
+    assert (found.prompt, found.positive, found.negative) == ("When?\nAnswer:", " now", " later")
+
+
 def test_an_empty_set_is_refused() -> None:
     with pytest.raises(ContrastError, match="'x' has no pairs"):
         contrast_from_choices("x", [])

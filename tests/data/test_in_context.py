@@ -2,7 +2,15 @@
 
 import pytest
 
-from lens_steer.data.in_context import InContextTask, in_context_prompts
+from lens_steer.data.in_context import (
+    TASKS,
+    InContextTask,
+    contrast_from_task,
+    in_context_prompts,
+    query_prompts,
+    shipped_task,
+    wrong_answers,
+)
 from lens_steer.errors import DataError
 from lens_steer.lab.items import mapping_prompts
 from lens_steer.lab.skills import MAPPINGS
@@ -62,3 +70,52 @@ def test_tasks_and_prompts_that_cannot_be_written_are_refused() -> None:
         in_context_prompts(TASK, 1, 1, shuffled=True)
     with pytest.raises(DataError, match="and two different y"):
         in_context_prompts(InContextTask(name="t", pairs=(("a", "x"), ("b", "x"), ("c", "x"))), 2, 1, shuffled=True)
+
+
+def test_every_shipped_task_has_at_least_sixty_pairs_and_no_x_twice() -> None:
+    for name in TASKS:
+        task = shipped_task(name)
+        assert len(task.pairs) >= 60 and all(x != y for x, y in task.pairs), name
+    with pytest.raises(DataError, match="give one of antonym"):
+        shipped_task("synonym")
+
+
+def test_parts_of_a_task_are_disjoint_and_together_the_whole() -> None:
+    task = shipped_task("antonym")
+    parts = task.split((0.5, 0.2, 0.3))
+    assert [len(part.pairs) for part in parts] == [33, 13, 20]
+    assert sorted(pair for part in parts for pair in part.pairs) == sorted(task.pairs)
+    assert task.split((0.5, 0.2, 0.3)) == parts != task.split((0.5, 0.2, 0.3), seed=1)
+    with pytest.raises(DataError):
+        task.split((0.99, 0.01))
+
+
+def test_a_query_ends_its_own_prompt_and_is_no_example_in_it() -> None:
+    task = shipped_task("capital")
+    train, held = task.split((0.5, 0.5))
+    for queries in (train.pairs, held.pairs):
+        for shuffled in (False, True):
+            prompts = query_prompts(train, queries, 3, shuffled=shuffled)
+            for (x, y), found in zip(queries, prompts, strict=True):
+                assert found.answer == f" {y}" and found.prompt.endswith(f"Q: {x}\nA:")
+                assert found.prompt.count("Q: ") == 4 and found.prompt.count(f"Q: {x}\n") == 1
+                examples = [block.split("\nA: ") for block in found.prompt.split("Q: ")[1:-1]]
+                right = [dict(train.pairs)[given] == label.strip() for given, label in examples]
+                assert all(right) != shuffled
+    assert query_prompts(train, held.pairs, 3) == query_prompts(train, held.pairs, 3)
+    with pytest.raises(DataError, match="no queries"):
+        query_prompts(train, [], 1)
+
+
+def test_wrong_answers_are_those_of_other_pairs_and_stand_in_the_same_place() -> None:
+    task = shipped_task("past_tense")
+    wrong = wrong_answers(task)
+    assert all(other != y for other, (_, y) in zip(wrong, task.pairs, strict=True))
+    assert set(wrong) <= {y for _, y in task.pairs} and len(set(wrong)) > 20
+    right = contrast_from_task(task).pairs[0]
+    assert (right.prompt, right.positive) == ("Q: go\nA:", " went") and right.negative == f" {wrong[0]}"
+    moved = contrast_from_task(task, transfer=True).pairs[0]
+    assert (moved.prompt, moved.positive, moved.negative) == ("", "went", "go")
+    alike = InContextTask(name="one", pairs=(("a", "z"), ("b", "z")))
+    with pytest.raises(DataError, match="no wrong answer"):
+        wrong_answers(alike)

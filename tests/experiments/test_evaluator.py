@@ -89,11 +89,15 @@ def test_the_objective_is_the_mean_over_behaviours_of_target_times_change(measur
     assert float(measured.targeted(0, {"money": 1.0, "mats": 0.0}).mean()) == pytest.approx(frame["money"])
 
 
-def test_intervals_hold_the_estimate_and_come_only_when_asked_for(measured: Measurements) -> None:
-    bare, with_intervals = measured.to_frame(), measured.to_frame(resamples=99)
-    assert bare["change_low"].isna().all()
-    rows = with_intervals[with_intervals["configuration"] == 0]
-    assert (rows["change_low"] <= rows["change"]).all() and (rows["change"] <= rows["change_high"]).all()
+def test_intervals_hold_the_estimate_and_say_why_there_is_none(measured: Measurements) -> None:
+    rows = measured.to_frame(resamples=99)
+    few = rows["change_why"].eq("few")
+    assert rows["change_low"].isna().eq(few).all() and set(rows[~few]["change_why"]) == {"equal"}, "6 items"
+    assert set(rows[~few]["configuration"]) == {1}, "which changes nothing"
+    assert set(measured.to_frame()["change_why"]) == {"skipped"}
+    assert (rows["matching_rate_low"] <= rows["matching_rate"]).all()
+    assert (rows["matching_rate"] <= rows["matching_rate_high"]).all() and set(rows["matching_rate_why"]) == {""}
+    assert (rows["matching_rate_high"] > rows["matching_rate_low"]).all(), "of 6 items that agree, too"
 
 
 def test_behaviours_of_unequal_size_none_or_single_items_are_refused(llama: Any, behaviours: Any) -> None:
@@ -117,3 +121,23 @@ def test_side_effects_are_those_of_the_named_corpus_and_of_the_neutral_one_by_de
         alone = measure_side_effects(llama, corpora[name], configurations[0])
         assert found[0].kl == pytest.approx(alone.kl, rel=1e-3, abs=1e-6) and found[0].kl > 0
         assert len(found[0].tokens) == len(corpora[name]) and len(found) == len(configurations)
+
+
+@pytest.mark.parametrize("rule", ["last", "last_prompt | after_prompt", "prompt"])
+def test_documents_are_edited_whole_where_a_rule_speaks_of_a_prompt_and_by_the_rule_elsewhere(
+    llama: Any, vector: SteeringVector, rule: str
+) -> None:
+    texts = ["The cat sat.", "Which do you take?"]
+    evaluator = Evaluator(model=llama, corpora={"text": texts})
+
+    def cost(positions: str) -> float:
+        return evaluator.side_effects([[Intervention.of(vector, "resid_post@0", 2.0, positions=positions)]])[0].kl
+
+    alone = {
+        positions: measure_side_effects(
+            llama, texts, Intervention.of(vector, "resid_post@0", 2.0, positions=positions)
+        ).kl
+        for positions in ("all", "0:1")
+    }
+    assert cost(rule) == pytest.approx(alone["all"], rel=1e-4)
+    assert cost("0:1") == pytest.approx(alone["0:1"], rel=1e-4) != pytest.approx(alone["all"], rel=1e-2)

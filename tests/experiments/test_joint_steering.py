@@ -130,21 +130,21 @@ def test_what_is_predicted_is_measured_in_the_lab_and_random_directions_do_less(
     assert (pairs["cosine"] <= 1 + 1e-9).all() and set(result.agreement["where"]) == {"combined", "simultaneous"}
 
 
-def test_a_planted_opposition_is_predicted_and_measured(lab: Any, vectors: Any, behaviours: Any) -> None:
+def test_a_planted_opposition_is_predicted_and_measured(lab: Any, vectors: Any) -> None:
     """anti_immigration's vector, made to point away from agreeableness': the lab's own two share a direction."""
     site = "resid_post@0"
     agree, other = vectors["agreeableness"].at(site), vectors["anti_immigration"].at(site)
-    away = other - 1.8 * (other @ agree) / (agree @ agree) * agree
+    away = other - 3 * (other @ agree) / (agree @ agree) * agree
     planted = {
         "agreeableness": vectors["agreeableness"],
         "anti_immigration": vectors["anti_immigration"].replaced("planted", {s: away for s in vectors["myopic"].sites}),
     }
-    items = {name: behaviours[name].test for name in planted}
+    items = {name: open_items(name, 32, split="test") for name in planted}
     evaluator = Evaluator(model=lab, items=items, corpora={"text": TEXTS.test[:1]})
     pairs, _ = interference(evaluator, planted, site, 1.0, "0:20", "raw", 4, 0)
     row: Any = pairs.set_index(["steered", "read"]).loc[("anti_immigration", "agreeableness")]
     assert row["cosine"] < -0.3 and row["predicted"] < 0
-    assert row["measured_high"] < 0 and row["measured"] < row["random_low"]
+    assert row["measured_high"] < 0 and row["p"] < 0.05 and row["measured"] < row["random_low"]
 
 
 def test_least_squares_placements_meet_mixed_targets_and_equal_strengths_do_not(vectors: Any) -> None:
@@ -219,6 +219,9 @@ def test_what_cannot_be_compared_is_refused(lab: Any, vectors: Any, behaviours: 
     for strengths in ((0.5, 1), (0,), (-1, 0, 1)):
         with pytest.raises(ScoreError, match="give 0, the unsteered model, and sizes above it"):
             run(strengths=strengths)
+    for schemes in ((), ("sum",), ("sum", "simultaneous", "product")):
+        with pytest.raises(ScoreError, match="give sum and simultaneous, and any of mean, sum"):
+            run(schemes=schemes)
     with pytest.raises(SiteError, match="added to the same tensor"):
         run(places=PLACES | {"myopic": "resid_post@1"})
     with pytest.raises(ScoreError, match="places: boldness unknown"):

@@ -151,10 +151,14 @@ def test_the_chosen_assignment_does_on_its_own_what_the_table_says(
     assert row["side_effect"].item() <= SETTINGS.budget
 
 
-def test_test_numbers_have_intervals_and_random_directions_the_norm_of_what_is_written(
+def test_test_numbers_are_tested_in_pairs_and_random_directions_have_the_norm_of_what_is_written(
     result: OptimiseResult, vectors: Any
 ) -> None:
-    assert (result.tested["objective_low"] <= result.tested["objective_high"]).all()
+    assert set(result.tested["objective_why"]) == {"few"} and result.tested["objective_low"].isna().all(), "4 items"
+    assert result.gains["p"].between(0.125, 1).all(), "of 16 exchanges of 4 items no p is below 2 / 16"
+    assert (result.gains["p_holm"] >= result.gains["p"]).all() and result.gains["family"].str.startswith(
+        "6 gains"
+    ).all()
     assert (result.tested["scheme"] == "random").sum() == 3
     assert set(result.gains["scheme"]) == {"simultaneous", "combined, signed"} and len(result.gains) == 6
     assignment = result.assignment(vectors)

@@ -47,7 +47,7 @@ def test_the_figures_and_questions_of_a_folder_are_those_of_its_study(name: str)
 
 def test_no_two_studies_write_the_same_file_and_each_asks_its_own_tables() -> None:
     files = [name for study in studies() for name in study.figures]
-    assert len(files) == len(set(files)) == 23
+    assert len(files) == len(set(files)) == 32
     for study in studies():
         for question in study.questions:
             folders = {str(Path(name).parent) for name in question.needs}
@@ -63,7 +63,7 @@ def tables(model: Any, vector: SteeringVector) -> dict[str, Any]:
     one = {name: frames[0] for name, frames in FRAMES.items()}
     found: dict[str, Any] = {
         "individual": {"curves": one["steering_curves"], "validation": one["layer_strength_map"]}
-        | {"cosines": one["cosine_heatmap"], "lens": one["lens_bars"]},
+        | {"cosines": one["cosine_heatmap"], "lens": one["lens_bars"], "facts": {"mapped": True}},
         "broad": {"curves": one["selectivity_curves"].assign(**test), "retained": one["retained_bars"].assign(**test)}
         | {"points": FRAMES["retained_bars"][1]},
         "collapse": dict(zip(("strengths", "thresholds"), FRAMES["collapse_diagnostics"], strict=True)),
@@ -73,7 +73,12 @@ def tables(model: Any, vector: SteeringVector) -> dict[str, Any]:
         | {"atlas": made["cosine_atlas_map"], "direct": one["attribution_bars"], "patched": one["attribution_bars"]}
         | {"readers": FRAMES["component_map"][0].assign(z=1.0), "persistence": one["persistence_curves"]}
         | {"projections": one["projection_strip"]},
+        "reliability": dict(zip(("behaviours", "items"), FRAMES["steerability_violins"], strict=True))
+        | {"shift": one["in_and_out"]},
     }
+    found["open_ended"] = {"likelihoods": one["sorted_likelihoods"], "changes": one["change_bars"]}
+    found["open_ended"] |= {"judged": one["judged_turns"]}
+    found["in_context"] = {"effects": one["effect_strip"], "strengths": one["side_effect_curves"]}
     table = pd.DataFrame(rows, columns=["behaviour", "method", "effect"])
     return {name: SimpleNamespace(**frames) for name, frames in found.items()} | {"methods": table}
 
@@ -93,4 +98,4 @@ def test_every_figure_of_every_study_is_drawn_through_the_registry_with_its_data
 def test_the_findings_of_a_folder_come_in_the_order_of_the_studies(results: Path) -> None:
     found = [question.title for question, _ in find(read_results(results))]
     order = [question.title for study in studies() for question in study.questions]
-    assert len(found) == 8 and found == [title for title in order if title in found]
+    assert len(found) == 9 and found == [title for title in order if title in found]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lens_steer.data.tables import load_table, save_table
-from lens_steer.experiments.finding import Finding, percent
+from lens_steer.experiments.finding import Finding, nats, percent, with_ends
 from lens_steer.experiments.folder import read_results
 from lens_steer.experiments.registry import find, studies
 
@@ -34,7 +34,9 @@ def test_a_vector_beyond_all_random_directions_steers_and_one_within_them_does_n
     assert found["fallen"].verdict == "steers both ways, but answers collapse" and found["fallen"].holds is False
     words = found["wealth seeking"].words.replace("\N{NO-BREAK SPACE}", " ")
     assert "Unsteered the matching rate is 50 % on 30 test items in both option orders." in words
-    assert "Half the change from subtracting to adding is +1.20 nats [+1.00, +1.40]" in words
+    assert (
+        "Half the change from subtracting to adding is +1.20 nats [+1.00, +1.40] (p = 0.003 among effects: 3" in words
+    )
     assert "p = 0.048 beside 20 random directions chosen in the same way" in words
     assert "Added, it is 90 % [85, 95] (random: 31 to 69 %)" in words
     assert "subtracted, it is 10 % [5, 15]" in words and "resid_post@1, tokens all, strength 2 (raw)" in words
@@ -47,15 +49,15 @@ def test_a_random_direction_that_goes_as_far_takes_the_verdict_away(results: Pat
     assert found.verdict == "not shown beyond random" and found.holds is False
 
 
-def test_an_interval_of_the_effect_that_holds_0_is_no_effect(results: Path) -> None:
-    edit(results / "summary.csv", "", "behaviour == 'wealth_seeking'", effect_low=-0.1)
+def test_an_effect_that_does_not_survive_the_correction_is_no_effect(results: Path) -> None:
+    edit(results / "summary.csv", "", "behaviour == 'wealth_seeking'", effect_p_holm=0.06)
     assert said(results, "Individual")["wealth seeking"].verdict == "not shown beyond random"
 
 
-def test_a_rate_whose_interval_holds_the_unsteered_one_is_not_said_to_change(results: Path) -> None:
-    edit(results / "steering_curves.csv", "", "vector == 'steering' and strength == -2", rate_high=0.5)
+def test_a_rate_whose_change_does_not_survive_the_correction_is_not_said_to_change(results: Path) -> None:
+    edit(results / "summary.csv", "", "behaviour == 'wealth_seeking'", subtracted_p_holm=0.06)
     assert said(results, "Individual")["wealth seeking"].verdict == "raises; lowering not shown"
-    edit(results / "steering_curves.csv", "", "vector == 'steering' and strength == 2", rate_low=0.5)
+    edit(results / "summary.csv", "", "behaviour == 'wealth_seeking'", added_p_holm=0.06)
     assert said(results, "Individual")["wealth seeking"].verdict == "moves logits; answers not shown to change"
 
 
@@ -138,7 +140,7 @@ def test_a_level_that_is_not_reached_is_said(results: Path) -> None:
     assert found.verdict == "not brought down to the level" and "code is not brought down to 50" in found.words
 
 
-def test_skills_differ_only_where_the_interval_leaves_out_zero(results: Path) -> None:
+def test_skills_differ_only_where_the_corrected_p_is_small(results: Path) -> None:
     found = said(results, "Broad skills: does")
     assert found["code against python (corrected)"].verdict == "python costs text less"
     assert "-1.7 points [-3.0, -0.3]" in found["code against python (corrected)"].words
@@ -182,13 +184,14 @@ def test_a_function_vector_must_do_more_than_the_best_random_direction(results: 
     assert "20\N{NO-BREAK SPACE}%; with the vector added at layer 3, 40" in found["plural"].words
 
 
-def test_a_scheme_moves_behaviours_only_where_its_interval_leaves_out_zero_and_nothing_newly_collapses(
+def test_a_scheme_moves_behaviours_only_where_its_corrected_p_is_small_and_nothing_newly_collapses(
     results: Path,
 ) -> None:
     found = said(results, "Several behaviours at once: which")
     assert next(iter(found)) == "individual, add" and found["sum, add"].verdict == "moves towards the targets"
     words = found["sum, add"].words.replace("\N{NO-BREAK SPACE}", " ")
-    assert "towards the targets: +0.60 nats [+0.30, +0.90] (mean of behaviours); KL 0.21 nats a token, 95 % of" in words
+    assert "towards the targets: +0.60 nats [+0.30, +0.90] (mean of behaviours; p = 0.01 among 7 schemes" in words
+    assert "KL 0.21 nats a token, 95 % of" in words
     assert found["sum, add"].holds and "nothing collapses" in words
     assert "each by its own vector alone" in found["individual, add"].words
     assert found["gram, add"].verdict == "no change shown" and found["gram, add"].holds is False
@@ -200,6 +203,20 @@ def test_a_scheme_moves_behaviours_only_where_its_interval_leaves_out_zero_and_n
     found = said(results, "Several behaviours at once: which")["sum, add"]
     assert found.verdict == "moves away from them" and found.holds is False
     assert "1 of the behaviours, unsteered already" in found.words
+
+
+def test_separate_sites_help_only_where_the_paired_difference_says_so_and_nothing_collapses(results: Path) -> None:
+    title = "Several behaviours at once: do vectors at a site each"
+    added, subtracted = said(results, title)["added"], said(results, title)["subtracted"]
+    words = added.words.replace("\N{NO-BREAK SPACE}", " ")
+    assert added.verdict == "separate sites do more" and added.holds and "less sum: +0.20 nats [+0.1" in words
+    assert "simultaneous +0.80 nats at KL 0.21, 95 % of top-1; sum +0.60 nats at KL 0.21" in words
+    assert subtracted.verdict == "no difference shown" and subtracted.holds is False
+    edit(results / "joint" / "points.csv", "joint points", "scheme == 'simultaneous'", newly_collapsed=True)
+    added = said(results, title)["added"]
+    assert added.verdict == "separate sites do more, but answers collapse" and added.holds is False
+    edit(results / "joint" / "points.csv", "joint points", "scheme == 'simultaneous'", point="best")
+    assert not said(results, title)
 
 
 def words_of(found: dict[str, Finding]) -> str:
@@ -223,7 +240,7 @@ def test_interference_is_predicted_only_beyond_zero_and_where_vectors_move_their
     assert here.verdict == "not predicted by geometry" and here.holds is False
 
 
-def test_the_optimiser_beats_a_scheme_only_by_its_paired_interval_and_without_collapse(results: Path) -> None:
+def test_the_optimiser_beats_a_scheme_only_by_its_paired_test_and_without_collapse(results: Path) -> None:
     title = "Several behaviours at once: does the optimiser"
     found = said(results, title)
     won = found["against simultaneous, budget 1.00 nats a token"]
@@ -268,13 +285,20 @@ def test_a_table_of_the_same_name_with_other_columns_belongs_to_no_question(resu
 def test_every_question_says_how_it_is_judged() -> None:
     questions = [question for study in studies() for question in study.questions]
     assert all(question.judged and question.needs for question in questions)
-    assert len({question.title for question in questions}) == len(questions) == 10
+    assert len({question.title for question in questions}) == len(questions) == 11
 
 
 def test_shares_are_said_with_their_interval() -> None:
     space = "\N{NO-BREAK SPACE}"
     assert percent(0.871, 0.8, 0.92) == f"87{space}% [80, 92]" and percent(0.5) == f"50{space}%"
-    assert percent(float("nan")) == "not reached" and percent(0.5, float("nan"), 1.0) == f"50{space}%"
+    assert (
+        percent(float("nan")) == "not reached"
+        and percent(0.5, float("nan"), float("nan")) == f"50{space}% [no interval]"
+    )
+    assert percent(0.5, float("nan"), float("nan"), "few") == f"50{space}% [no interval: few]"
+    assert nats(0.5, 0.1, 0.9) == f"+0.50{space}nats [+0.10, +0.90]"
+    row = {"x": 0.5, "x_low": float("nan"), "x_high": float("nan"), "x_why": "tied"}
+    assert nats(*with_ends(row, "x")).endswith("[no interval: tied]")
 
 
 def test_heads_are_needed_where_half_is_gone_without_them_and_random_heads_do_not_as_much(results: Path) -> None:

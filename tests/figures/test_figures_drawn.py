@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
+from itertools import combinations
 from pathlib import Path
 from pkgutil import walk_packages
 from typing import Any
@@ -34,6 +35,10 @@ PUBLIC = {
     name: found for module in MODULES for name, found in vars(module).items()
     if inspect.isfunction(found) and found.__annotations__.get("return") is Figure
 }  # fmt: skip
+REDRAWN = (
+    "steering_curves", "simultaneous_curve", "combined_bars", "individual_bars", "lens_panel", "selectivity_curves",
+    "retained_bars", "cosine_atlas_map", "collapse_diagnostics",
+)  # fmt: skip
 by_figure = pytest.mark.parametrize("name", sorted(PUBLIC))
 
 
@@ -85,7 +90,37 @@ def test_a_figure_has_ink_in_all_axes_nothing_beyond_its_edge_and_text_that_can_
     assert reach.x1 <= figure.get_figwidth() + edge and reach.y1 <= figure.get_figheight() + edge, reach
     shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
     small = [(text.get_text(), text.get_fontsize()) for text in shown if float(text.get_fontsize()) < LEAST_FONT]
-    assert shown and not small
+    assert shown and not small and LEAST_FONT >= 6
+
+
+@by_figure
+def test_no_two_texts_of_a_figure_overlap(name: str, frames: Frames) -> None:
+    figure = draw(name, frames)
+    canvas, _ = drawn(figure)
+    out_of_view = {
+        label
+        for side in (side for axis in figure.axes for side in (axis.xaxis, axis.yaxis))
+        for tick in (*side.get_major_ticks(), *side.get_minor_ticks())
+        if not min(side.get_view_interval()) <= tick.get_loc() <= max(side.get_view_interval())
+        for label in (tick.label1, tick.label2)
+    }
+    upright = (text for text in figure.findobj(Text) if isinstance(text, Text) and text.get_rotation() % 90 == 0)
+    boxes = {
+        text: text.get_window_extent(canvas.get_renderer())
+        for text in upright
+        if text.get_visible() and text.get_text().strip() and text not in out_of_view
+    }
+    assert not [
+        (one.get_text(), other.get_text())
+        for (one, box), (other, beside) in combinations(boxes.items(), 2)
+        if min(box.x1, beside.x1) - max(box.x0, beside.x0) > 1 and min(box.y1, beside.y1) - max(box.y0, beside.y0) > 1
+    ]
+
+
+@pytest.mark.parametrize("name", REDRAWN)
+def test_the_legend_of_a_figure_for_a_paper_lies_on_no_data(name: str, frames: Frames) -> None:
+    for axis in draw(name, frames).axes:
+        assert axis.get_legend() is None or not (axis.lines or axis.collections or axis.patches or axis.images)
 
 
 @by_figure

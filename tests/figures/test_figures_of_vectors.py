@@ -39,6 +39,23 @@ def test_the_lens_panel_shows_each_token_with_its_value_and_bold_beyond_the_cont
         figures.lens_panel(pd.concat([frame, frame.assign(vector="other")]))
 
 
+def test_readings_that_agree_are_one_panel_with_what_they_do_not_share_in_italics() -> None:
+    def reading(kind: str, raised: str) -> pd.DataFrame:
+        rows = [("top", rank, token) for rank, token in enumerate(raised, 1)]
+        rows += [("bottom", rank, token) for rank, token in enumerate("wxyz", 1)]
+        frame = pd.DataFrame(rows, columns=["end", "rank", "label"]).assign(reading=kind, vector="v", unit="logits")
+        frame["value"] = np.where(frame["end"] == "top", 5.0, -5.0) / frame["rank"]
+        return frame.assign(site="resid_post@0", null_low=-9.0, null_high=9.0, n=0, n_random=0, note="")
+
+    kinds = {"raw": "abcd", "folded": "bace", "jacobian": "abef"}
+    figure = figures.lens_panel(pd.concat([reading(kind, raised) for kind, raised in kinds.items()]))
+    first, second = figure.axes[:2]
+    assert first.get_title(loc="left").startswith("raw, folded (") and second.get_title(loc="left").startswith("jaco")
+    assert [text.get_text() for text in first.texts] == [*"abcd", *"wxyz"], "the tokens of the first"
+    assert [text.get_text() for text in first.texts if text.get_fontstyle() == "italic"] == ["d"]
+    assert figure.caption is not None and "raw, folded agree and are drawn once" in figure.caption.shown
+
+
 def test_agreement_is_drawn_with_the_band_of_its_controls(frames: dict[str, pd.DataFrame]) -> None:
     axis = figures.agreement_curves(frames["agreement_curves"]).axes[0]
     want = frames["agreement_curves"].query("first == 'raw' and second == 'contextual' and measure == 'spearman'")
@@ -107,8 +124,11 @@ def test_many_layers_are_thinned_evenly_and_many_sites_are_named_by_their_block(
     assert [label.get_text() for label in axis.get_yticklabels()] == ["attn_out", "resid_post"]
     assert axis.get_yticks().tolist() == [9.5, 29.5]
     one = frame[frame["first_site"].str.startswith("resid") & frame["second_site"].str.startswith("resid")]
-    labels = [label.get_text() for label in figures.cosine_atlas_map(one).axes[0].get_yticklabels()]
-    assert labels[0] == "resid_post@0" and labels[-1] == "resid_post@19" and len(labels) <= 12
+    axis = figures.cosine_atlas_map(one).axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["resid_post"]
+    assert [label.get_text() for label in axis.get_yticklabels(minor=True)] == [str(layer) for layer in range(20)]
+    labels = [label.get_text() for label in figures.cosine_atlas_map(frame).axes[0].get_yticklabels(minor=True)]
+    assert labels == [str(layer) for layer in range(0, 20, 2)] * 2, "every second one, beginning anew in each block"
     figures.save_figure(figures.cosine_atlas_map(one), one, tmp_path, "atlas")
 
 

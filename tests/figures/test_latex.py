@@ -94,6 +94,13 @@ def test_an_interval_stands_beside_its_value_and_a_missing_value_is_a_dash() -> 
     assert body(table) == [["$0.500$ [$0.250$, $0.750$]", "$1$"], ["--", "$2$"]] and "rate low" not in table
 
 
+def test_a_value_without_an_interval_says_why() -> None:
+    frame = pd.DataFrame({"rate": [0.5, 0.6], "rate_low": [0.25, np.nan], "rate_high": [0.75, np.nan]})
+    frame = frame.assign(rate_why=["", "few"])
+    table = to_latex(frame, table_caption("Rates", frame), "rates")
+    assert body(table) == [["$0.500$ [$0.250$, $0.750$]"], ["$0.600$ (few)"]] and "why" not in table.split("midrule")[1]
+
+
 def test_the_caption_says_n_interval_control_side_effects_and_what_all_rows_share() -> None:
     frame = table_of(3)
     said = to_latex(frame, CAPTION, "x")

@@ -1,85 +1,177 @@
-"""Intervals."""
+"""Intervals: their formulas, what they do at the ends, and that they say why there is none."""
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
 
 from lens_steer.errors import ScoreError
-from lens_steer.metrics.statistics import bootstrap_mean, bootstrap_ratio, cluster_bootstrap_mean, holm, share_interval
+from lens_steer.metrics.statistics import (
+    mean_interval,
+    percentile_interval,
+    rate_interval,
+    ratio_interval,
+    share_interval,
+    two_level_interval,
+)
 
 X = torch.randn(40, generator=torch.Generator().manual_seed(0))
+Z = 1.959963984540054
+
+
+def studentised(x: np.ndarray, y: np.ndarray, resamples: int) -> tuple[float, float]:
+    """Bootstrap-t of a ratio of sums, resample by resample (Efron & Tibshirani 1993, section 12.5)."""
+    rng, n = np.random.default_rng(7), len(x)
+
+    def estimate(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+        r = x.sum() / y.sum()
+        return r, np.std(x - r * y, ddof=1) * n**0.5 / y.sum()
+
+    r, s = estimate(x, y)
+    pivots = []
+    for _ in range(resamples):
+        drawn = rng.integers(n, size=n)
+        again, error = estimate(x[drawn], y[drawn])
+        pivots.append((again - r) / error)
+    tail = stats.norm.cdf(stats.t.ppf(0.025, n - 1))
+    low, high = np.quantile(pivots, [tail, 1 - tail])
+    return r - high * s, r - low * s
 
 
 def test_the_interval_holds_the_mean_and_the_same_seed_gives_the_same_one() -> None:
-    found = bootstrap_mean(X, resamples=999)
+    found = mean_interval(X, resamples=999)
     assert found.low < found.value < found.high
     assert found.value == pytest.approx(float(X.double().mean()))
-    assert found == bootstrap_mean(X, resamples=999)
-    assert found != bootstrap_mean(X, resamples=999, seed=1)
+    assert found == mean_interval(X, resamples=999)
+    assert found != mean_interval(X, resamples=999, seed=1)
 
 
-def test_it_is_about_as_wide_as_the_normal_interval() -> None:
-    found = bootstrap_mean(X)
-    wide = 2 * 1.96 * float(X.double().std()) / 40**0.5
-    assert found.high - found.low == pytest.approx(wide, rel=0.1)
+def test_a_mean_and_a_ratio_have_the_bootstrap_t_interval() -> None:
+    rng = np.random.default_rng(0)
+    skewed, sizes = rng.lognormal(0, 0.7, 20), rng.integers(20, 200, 20).astype(float)
+    for x, y, found in (
+        (skewed, np.ones(20), mean_interval(torch.tensor(skewed))),
+        (skewed * sizes, sizes, ratio_interval(torch.tensor(skewed * sizes), torch.tensor(sizes))),
+    ):
+        low, high = studentised(x, y, 20_000)
+        assert (found.low, found.high) == pytest.approx((low, high), rel=0.03)
+        assert found.high - found.value > found.value - found.low, "longer towards the tail"
 
 
-def test_equal_items_have_an_interval_without_width() -> None:
-    found = bootstrap_mean(torch.full((5,), 0.25))
-    assert (found.low, found.value, found.high) == (0.25, 0.25, 0.25)
+def test_of_many_normal_items_it_is_the_interval_of_student() -> None:
+    values = torch.randn(300, generator=torch.Generator().manual_seed(1)).double()
+    low, high = stats.ttest_1samp(values.numpy(), 0).confidence_interval()
+    found = mean_interval(values)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.005)
+
+
+def test_resamples_come_in_blocks_without_change_of_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = mean_interval(X)
+    monkeypatch.setattr("lens_steer.metrics.statistics.AT_ONCE", 40_000)
+    parts = mean_interval(X)
+    assert (parts.low, parts.high) == pytest.approx((whole.low, whole.high), abs=0.02)
 
 
 def test_two_orders_of_an_item_are_not_two_items() -> None:
     twice = torch.stack([X, X], dim=1)
-    cluster = cluster_bootstrap_mean(twice, resamples=2999)
-    naive = bootstrap_mean(twice.flatten(), resamples=2999)
+    cluster, naive = mean_interval(twice), mean_interval(twice.flatten())
     assert (cluster.n, naive.n) == (40, 80)
+    assert cluster == mean_interval(X)
     assert cluster.high - cluster.low > 1.2 * (naive.high - naive.low)
 
 
-def test_the_share_interval_is_clopper_pearson() -> None:
-    found = share_interval(3, 20)
-    assert found.low == pytest.approx(stats.beta.ppf(0.025, 3, 18))
-    assert found.high == pytest.approx(stats.beta.ppf(0.975, 4, 17))
-    assert share_interval(0, 5).low == 0 and share_interval(5, 5).high == 1
+def test_a_rate_has_the_interval_of_agresti_and_coull() -> None:
+    n, k = 30 + Z**2, 27 + Z**2 / 2
+    reach = Z * math.sqrt(k / n * (1 - k / n) / n)
+    found = rate_interval(torch.arange(30) < 27)
+    assert (found.low, found.high) == pytest.approx((k / n - reach, min(k / n + reach, 1)))
+    assert found == share_interval(27, 30)
 
 
-def test_too_few_or_impossible_numbers_are_refused() -> None:
-    with pytest.raises(ScoreError, match="at least two items"):
-        bootstrap_mean(torch.ones(1))
-    with pytest.raises(ScoreError, match="all finite"):
-        bootstrap_mean(torch.tensor([1.0, float("nan")]))
-    with pytest.raises(ScoreError, match="3 of 2 is not a share"):
-        share_interval(3, 2)
+def test_a_rate_of_nothing_or_everything_has_a_width() -> None:
+    none, every = rate_interval(torch.zeros(30)), rate_interval(torch.ones(30, 2))
+    assert (none.low, none.value) == (0, 0) and 0.1 < none.high < 0.16
+    assert (every.value, every.high) == (1, 1) and every.low == pytest.approx(1 - none.high), "30 items, not 60 answers"
+
+
+def test_two_orders_count_as_one_answer_where_they_agree_and_as_two_where_they_do_not() -> None:
+    first = torch.arange(40) < 24
+    same, independent = torch.stack([first, first], dim=1), torch.stack([first, first.roll(10)], dim=1)
+    opposite = torch.stack([torch.ones(40), torch.zeros(40)], dim=1)
+    assert rate_interval(same) == share_interval(24, 40)
+    width = {name: (found := rate_interval(x)).high - found.low for name, x in (("same", same), ("two", independent))}
+    assert width["two"] < 0.85 * width["same"]
+    bounds = share_interval(40, 80)
+    assert (rate_interval(opposite).low, rate_interval(opposite).high) == (bounds.low, bounds.high)
 
 
 def test_a_ratio_of_sums_resamples_both_numbers_of_an_item_together() -> None:
     generator = torch.Generator().manual_seed(0)
     below = 10 + 90 * torch.rand(30, generator=generator).double()
-    paired = bootstrap_ratio(0.8 * below + torch.rand(30, generator=generator), below)
-    shuffled = bootstrap_ratio((0.8 * below + 0.5)[torch.randperm(30, generator=generator)], below)
+    paired = ratio_interval(0.8 * below + torch.rand(30, generator=generator), below)
+    shuffled = ratio_interval((0.8 * below + 0.5)[torch.randperm(30, generator=generator)], below)
     assert paired.low < paired.value < paired.high and paired.value == pytest.approx(0.81, abs=0.01)
     assert shuffled.high - shuffled.low > 10 * (paired.high - paired.low)
-    few = torch.tensor([0.0, 0.0, 1.0])
-    assert bootstrap_ratio(few, few * 2).low == 0.5 and math.isnan(bootstrap_ratio(few + 1, few).low)
-    exact = bootstrap_ratio(0.8 * below, below)
-    assert exact.low == exact.high == exact.value == pytest.approx(0.8)
+    assert ratio_interval(0.8 * below, below).why == "equal"
 
 
-def test_a_ratio_without_two_items_or_a_denominator_is_refused() -> None:
-    for above, below in (
-        (torch.ones(1), torch.ones(1)),
-        (torch.ones(3), torch.zeros(3)),
-        (torch.ones(2), -torch.ones(2)),
-    ):
+def test_equal_items_have_an_interval_without_width_that_says_so() -> None:
+    found = mean_interval(torch.full((5,), 0.25))
+    assert (found.low, found.value, found.high, found.why) == (0.25, 0.25, 0.25, "equal")
+
+
+@pytest.mark.parametrize(
+    ("values", "resamples", "why"),
+    [
+        (X[:7], 99, "few"),
+        (X, 0, "skipped"),
+        (torch.tensor([1.0, math.nan, *range(9)]), 99, "unscored"),
+        (torch.tensor([1.0, *[0.0] * 11]), 999, "tied"),
+    ],
+)
+def test_where_there_is_no_interval_one_word_says_why(values: torch.Tensor, resamples: int, why: str) -> None:
+    found = mean_interval(values, resamples=resamples)
+    assert math.isnan(found.low) and math.isnan(found.high) and found.why == why
+    assert found.columns("change")["change_why"] == why
+    ratio = ratio_interval(values, torch.ones(len(values)), resamples=resamples)
+    assert math.isnan(ratio.low) and ratio.why == why
+
+
+def test_a_method_has_the_variance_of_its_training_pairs_in_its_interval() -> None:
+    generator = torch.Generator().manual_seed(0)
+    items, gains = torch.randn(30, generator=generator), 1 + torch.randn(20, generator=generator)
+    same = two_level_interval(items, items.expand(20, 30), pairs=20)
+    low, high = stats.ttest_1samp(items.double().numpy(), 0).confidence_interval()
+    assert (same.low, same.high) == pytest.approx((low, high)), "refits that change nothing leave the items' variance"
+    far = two_level_interval(items, items + gains[:, None], pairs=20)
+    parts = [float(gains.double().var()), float(items.double().var()) / 30]
+    freedom = sum(parts) ** 2 / sum(part**2 / n for part, n in zip(parts, (19, 29), strict=True))
+    reach = stats.t.ppf(0.975, freedom) * sum(parts) ** 0.5
+    assert far.high - far.value == pytest.approx(reach, rel=1e-5)
+    assert two_level_interval(items, items.expand(20, 30), pairs=7).why == "few"
+
+
+def test_a_percentile_interval_of_few_items_reaches_further() -> None:
+    drawn = np.random.default_rng(0).normal(size=100_000)
+    many, few = (percentile_interval(0.0, drawn, n) for n in (100_000, 10))
+    assert (many.low, many.high) == pytest.approx((-Z, Z), abs=0.03)
+    assert few.high == pytest.approx(stats.t.ppf(0.975, 9) * (10 / 9) ** 0.5, abs=0.05)
+    censored = percentile_interval(1.0, np.array([math.nan, *[1.0] * 50, *[math.inf] * 50]), 20)
+    assert (censored.low, censored.high) == (1, math.inf)
+    assert percentile_interval(1.0, drawn, 7).why == "few"
+
+
+def test_too_few_or_impossible_numbers_are_refused() -> None:
+    with pytest.raises(ScoreError, match="at least one item"):
+        mean_interval(torch.ones(0))
+    with pytest.raises(ScoreError, match="at least one item"):
+        rate_interval(torch.ones(0))
+    with pytest.raises(ScoreError, match="3 of 2 is not a share"):
+        share_interval(3, 2)
+    with pytest.raises(ScoreError, match="at least two pairs"):
+        two_level_interval(X, X.expand(9, 40), pairs=1)
+    for above, below in ((torch.ones(3), torch.zeros(3)), (torch.ones(2), -torch.ones(2))):
         with pytest.raises(ScoreError, match="interval of a ratio"):
-            bootstrap_ratio(above, below)
-
-
-def test_holm_steps_down_and_keeps_the_order() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.9, 0.8]) == [1, 1] and holm([0.2]) == [0.2]
-    with pytest.raises(ScoreError, match="each between 0 and 1"):
-        holm([])
+            ratio_interval(above, below)

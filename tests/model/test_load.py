@@ -1,15 +1,19 @@
 """Loading: nothing is installed, Hugging Face models are taken or refused at once, a wrong bridge is refused."""
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from architectures import ARCHITECTURES, save_checkpoint
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from lens_steer.errors import ArgumentError, ModelFolderError
 from lens_steer.extraction.record import record
+from lens_steer.hooks import Intervention, steer
 from lens_steer.model import forward, is_hooked, load_model, next_logits, pad
 
 
@@ -31,6 +35,12 @@ def multimodal(tmp_path: Path) -> Path:
     )
     Gemma3ForConditionalGeneration(config).eval().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def grouped(tmp_path: Path) -> Path:
+    """A Llama with grouped queries, in one file."""
+    return save_checkpoint(next(a for a in ARCHITECTURES if a.name == "Llama, grouped queries"), tmp_path / "whole")
 
 
 def test_a_multimodal_checkpoint_is_loaded_for_text_and_starts_no_process(
@@ -124,29 +134,86 @@ def test_an_architecture_whose_bridge_does_not_run_is_refused(tmp_path: Path) ->
         load_model(folder)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_sharded_checkpoints_and_half_precision_have_the_logits_of_transformers(
-    dtype: torch.dtype, tmp_path: Path
-) -> None:
+def save_sharded(whole: Path, folder: Path, dtype: torch.dtype = torch.float32) -> Path:
+    """The checkpoint of a folder again, in several safetensors files with an index."""
     from transformers import AutoModelForCausalLM
 
-    whole = save_checkpoint(next(a for a in ARCHITECTURES if a.name == "Llama, grouped queries"), tmp_path / "whole")
-    plain = AutoModelForCausalLM.from_pretrained(whole, dtype=dtype, attn_implementation="eager").eval()
-    sharded = tmp_path / "sharded"
-    plain.save_pretrained(sharded, max_shard_size="20KB")
+    AutoModelForCausalLM.from_pretrained(whole, dtype=dtype).save_pretrained(folder, max_shard_size="20KB")
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        (sharded / name).write_bytes((whole / name).read_bytes())
-    assert (sharded / "model.safetensors.index.json").exists() and len(list(sharded.glob("*.safetensors"))) > 2
-    for loaded_in in (torch.float32, torch.bfloat16):
-        model = load_model(sharded, dtype=loaded_in)
-        assert {parameter.dtype for parameter in model.original_model.parameters()} == {loaded_in}
-        reference = plain if loaded_in == dtype else AutoModelForCausalLM.from_pretrained(sharded, dtype=loaded_in)
-        with torch.no_grad():
-            want = reference.eval()(torch.tensor([[5, 9, 14, 13]])).logits[:, -1].float()
-        tolerance = 1e-5 if loaded_in == torch.float32 else 2e-2
-        torch.testing.assert_close(next_logits(model, [[5, 9, 14, 13]]), want, atol=tolerance, rtol=tolerance)
-        (found,) = record(model, [[5, 9, 14]], "resid_post@1")
-        assert {seen.dtype for seen in found.activations.values()} == {torch.float32}
+        (folder / name).write_bytes((whole / name).read_bytes())
+    assert (folder / "model.safetensors.index.json").exists() and len(list(folder.glob("*.safetensors"))) > 2
+    return folder
+
+
+@pytest.mark.parametrize("saved_in", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("loaded_in", [torch.float32, torch.bfloat16])
+def test_a_sharded_checkpoint_reads_and_steers_as_the_whole_one_in_float32(
+    saved_in: torch.dtype, loaded_in: torch.dtype, grouped: Path, tmp_path: Path
+) -> None:
+    rows, direction = [[5, 9, 14, 13], [7, 3, 5]], torch.linspace(-1, 1, 32)
+    steering = [Intervention.at("resid_post@0", direction, 2.0)]
+    whole, model = (
+        load_model(grouped),
+        load_model(save_sharded(grouped, tmp_path / "sharded", saved_in), dtype=loaded_in),
+    )
+    assert {parameter.dtype for parameter in model.original_model.parameters()} == {loaded_in}
+
+    def numbers(of: Any) -> list[Tensor]:
+        plain = next_logits(of, rows)
+        with steer(of, *steering):
+            steered = next_logits(of, rows)
+        read = record(of, rows, "resid_post@*")
+        return [plain, steered, *(seen for one in read for seen in one.activations.values())]
+
+    exact = saved_in == loaded_in == torch.float32
+    for found, want in zip(numbers(model), numbers(whole), strict=True):
+        assert found.dtype == torch.float32
+        assert (found - want).norm() <= (0.0 if exact else 0.02) * want.norm()
+    plain, steered, *_ = numbers(whole)
+    assert (steered - plain).norm() > 0.1 * plain.norm(), "the tolerance tells steered from unsteered"
+
+
+def _cut(shard: Path) -> None:
+    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+
+
+def _drop_first(shard: Path) -> None:
+    weights = load_file(shard)
+    weights.pop(min(weights))
+    save_file(weights, shard, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_cut, r"could not be read: (\S+), of \d+ bytes, is damaged or cut off .*fetch its files again"),
+        (Path.unlink, r"could not be read: No such file or directory: \S+(model-\S+); fetch its files again"),
+        (_drop_first, r"lacks 1 of its model's weights \(model\.\S+\), which would be drawn at random"),
+    ],
+)
+def test_a_shard_that_is_cut_off_or_missing_or_lacks_a_weight_is_refused(
+    damage: Callable[[Path], None], message: str, grouped: Path, tmp_path: Path
+) -> None:
+    folder = save_sharded(grouped, tmp_path / "sharded")
+    load_model(folder)
+    shard = sorted(folder.glob("*.safetensors"))[1]
+    damage(shard)
+    with pytest.raises(ModelFolderError, match=message) as caught:
+        load_model(folder)
+    assert damage is _drop_first or shard.name in str(caught.value)
+
+
+def test_weights_that_are_tied_are_not_missing_and_those_of_one_file_may_be(grouped: Path, tmp_path: Path) -> None:
+    from transformers import PreTrainedModel
+
+    own = PreTrainedModel.__dict__["from_pretrained"]
+    tied = save_checkpoint(next(a for a in ARCHITECTURES if a.name == "GPT-2"), tmp_path / "tied")
+    assert "lm_head.weight" not in load_file(tied / "model.safetensors") and load_model(tied).cfg.n_layers == 2
+    _drop_first(grouped / "model.safetensors")
+    for check in (True, False):
+        with pytest.raises(ModelFolderError, match="lacks 1 of its model's weights"):
+            load_model(grouped, check=check)
+    assert PreTrainedModel.__dict__["from_pretrained"] is own
 
 
 def test_hooks_by_which_transformer_lens_connects_an_mlp_do_not_count_and_a_users_permanent_hook_does(

@@ -3,7 +3,7 @@
     additive       sum over components of values[i, c] = measured[i], up to `unexplained`
     not additive   values[i, c] is the effect of changing c alone; the effects need not sum to the total
 
-The mean over items of a component has a percentile bootstrap interval; prompts of one item are averaged first.
+The mean over items of a component has an interval (`metrics.statistics`); prompts of one item are averaged first.
 """
 
 from dataclasses import dataclass
@@ -78,18 +78,18 @@ class Contributions:
         """The mean of each component over items, largest size first, with its interval and its share of the whole.
 
         Args:
-            confidence: of the interval, between 0 and 1; it is NaN where there is one item.
+            confidence: of the interval, between 0 and 1.
             seed: of the bootstrap.
 
         Returns:
             One row a component: quantity, component, kind, layer and head (-1 where there is none), value, low, high,
-            share (value / measured), measured, n (items) and additive.
+            why (there is no interval), share (value / measured), measured, n (items) and additive.
         """
         values, measured = self._by_item()
         whole = float(measured.mean())
         rows = []
         for part, column in zip(self.components, values.T, strict=True):
-            mean, (low, high) = float(column.mean()), mean_interval(column, confidence, seed)
+            found = mean_interval(column, confidence, seed=seed)
             rows.append(
                 {
                     "quantity": self.quantity,
@@ -97,10 +97,11 @@ class Contributions:
                     "kind": part.kind,
                     "layer": -1 if part.layer is None else part.layer,
                     "head": -1 if part.head is None else part.head,
-                    "value": mean,
-                    "low": low,
-                    "high": high,
-                    "share": mean / whole if whole else float("nan"),
+                    "value": found.value,
+                    "low": found.low,
+                    "high": found.high,
+                    "why": found.why,
+                    "share": found.value / whole if whole else float("nan"),
                     "measured": whole,
                     "n": len(column),
                     "additive": self.additive,

@@ -28,7 +28,7 @@ from lens_steer.analysis.lens.stream import in_stream
 from lens_steer.errors import MismatchError, ScoreError, SiteError
 from lens_steer.hooks.sites import HEADS, Site, SiteLike
 from lens_steer.metrics.geometry import corrected_cosine, cosine_band, cosine_p, reliability, unrelated_directions
-from lens_steer.metrics.statistics import holm
+from lens_steer.metrics.significance import with_holm
 from lens_steer.model import SteerableModel, require_same_model
 from lens_steer.vector import SteeringVector
 
@@ -134,8 +134,9 @@ def cosine_atlas(
 
     Returns:
         One row for each unordered pair, a direction with itself too: model, first, first_site, second, second_site,
-        cosine, null_low, null_high (95 % for this pair alone), p (two-sided) and p_holm (over all pairs of the table),
-        null ("isotropic" or "rows"), corrected, first_reliability, second_reliability (NaN without halves), note.
+        cosine, null_low, null_high (95 % for this pair alone), p (two-sided) and p_holm (over all pairs of the table:
+        `family`), null ("isotropic" or "rows"), corrected, first_reliability, second_reliability (NaN without halves),
+        note.
         Pairs of a direction with itself have no null.
 
     Raises:
@@ -147,11 +148,7 @@ def cosine_atlas(
     rows = [_pair(one, two) for one, two in combinations_with_replacement(entries, 2)]
     frame = pd.DataFrame(rows)
     frame.insert(0, "model", next(iter(vectors.values())).fingerprint.label)
-    tested = frame["p"].notna().to_numpy()
-    frame["p_holm"] = math.nan
-    if tested.any():
-        frame.loc[tested, "p_holm"] = holm(frame.loc[tested, "p"].tolist())
-    return frame
+    return with_holm(frame, "p", "pairs")
 
 
 def _entries(

@@ -19,6 +19,7 @@ from lens_steer._util.torch_state import initial_torch
 from lens_steer.analysis.lens.contextual import over_contexts
 from lens_steer.analysis.tokens import one_token, token_label
 from lens_steer.errors import DataError, ScoreError
+from lens_steer.evaluation.prompts import Prompts
 from lens_steer.extraction.record import record, token_rows
 from lens_steer.hooks import Intervention
 from lens_steer.hooks.sites import Site
@@ -26,6 +27,7 @@ from lens_steer.metrics.statistics import mean_interval
 from lens_steer.model import SteerableModel, fingerprint, require_finite, rows_at_once
 
 UNSTEERED = "unsteered"
+BATCH = 32
 
 
 def residual_lens(
@@ -46,8 +48,8 @@ def residual_lens(
 
     Returns:
         model, run ("unsteered" first), site, depth, token_id, label; over contexts: log_prob (mean, nats), low, high
-        (95 % bootstrap), probability (mean), rank (median, from 1 for the likeliest); change, change_low and
-        change_high (log_prob minus that of the unsteered run, paired by context); n.
+        (95 %), why (there is no interval), probability (mean), rank (median, from 1 for the likeliest); change,
+        change_low, change_high and change_why (log_prob minus that of the unsteered run, paired by context); n.
 
     Raises:
         ScoreError: a run is called "unsteered", or the model's output is not the lens of its last stream.
@@ -75,6 +77,54 @@ def residual_lens(
                 where = {"model": label, "run": name, "site": str(site), "depth": depth}
                 rows.append({**where, "token_id": token, "label": token_label(model, token), **numbers})
     return pd.DataFrame(rows)
+
+
+def lens_accuracy(model: SteerableModel, prompts: Prompts, sites: Sequence[Site]) -> dict[Site, float]:
+    """How often the logit lens at a site already prefers the matching option.
+
+    Args:
+        model: a loaded model.
+        prompts: two-choice questions; by letter each in both orders. Of texts, the first token is read in which the two
+            options differ.
+        sites: of the residual stream.
+
+    Returns:
+        The share of questions by site, read at the last token before the answer; 0.5 by chance.
+
+    Raises:
+        ScoreError: the model's output is not the lens of its last stream.
+        ActivationError, LogitError: the stream, or what the lens reads of it, is NaN or infinite.
+
+    Source:
+        nostalgebraist 2020; as a predictor of steering, "linear accessibility profiles", arXiv 2604.15557.
+    """
+    contexts, matching, other = _compared(prompts)
+    _prove(model, contexts[0])
+    ids = sorted({*matching, *other})
+    places = {token: place for place, token in enumerate(ids)}
+    rows = torch.arange(len(contexts), device="cpu")
+    found = torch.cat(
+        [_read(model, contexts[k : k + BATCH], sites, ids)[..., 0] for k in range(0, len(contexts), BATCH)]
+    )
+    sides = [found[rows, :, [places[token] for token in tokens]] for tokens in (matching, other)]
+    shares = (sides[0] > sides[1]).double().mean(dim=0)
+    return dict(zip(sites, shares.tolist(), strict=True))
+
+
+def _compared(prompts: Prompts) -> tuple[list[Sequence[int]], list[int], list[int]]:
+    """Of each question what stands before its answer, and the tokens of both options there."""
+    if prompts.by_letter:
+        return list(prompts.rows), prompts.matching_tokens.tolist(), prompts.other_tokens.tolist()
+    contexts, matching, other = [], [], []
+    for one, two in zip(prompts.rows[::2], prompts.rows[1::2], strict=True):
+        shared = next((k for k, pair in enumerate(zip(one, two, strict=False)) if pair[0] != pair[1]), None)
+        if shared is not None:
+            contexts.append(one[:shared])
+            matching.append(one[shared])
+            other.append(two[shared])
+    if not contexts:
+        raise ScoreError("no two options of these questions differ before one of them ends; the lens cannot tell them.")
+    return contexts, matching, other
 
 
 @initial_torch()
@@ -107,12 +157,10 @@ def _prove(model: SteerableModel, row: Sequence[int]) -> None:
         raise ScoreError(f"the logit lens does not hold on this model: {error}") from error
 
 
-def _summary(found: Float[Tensor, "n 2"], before: Float[Tensor, "n 2"]) -> dict[str, float]:
+def _summary(found: Float[Tensor, "n 2"], before: Float[Tensor, "n 2"]) -> dict[str, float | str]:
     """Summary over contexts of one token at one depth."""
     log_probs, change = found[:, 0], found[:, 0] - before[:, 0]
-    numbers = {"probability": float(log_probs.exp().mean()), "rank": float(found[:, 1].quantile(0.5))}
-    for column, values in (("log_prob", log_probs), ("change", change)):
-        numbers[column] = float(values.mean())
-        low, high = "low" if column == "log_prob" else "change_low", "high" if column == "log_prob" else "change_high"
-        numbers[low], numbers[high] = mean_interval(values)
-    return numbers | {"n": len(found)}
+    mean = mean_interval(log_probs)
+    likely = {"probability": float(log_probs.exp().mean()), "rank": float(found[:, 1].quantile(0.5))}
+    numbers = {"log_prob": mean.value, "low": mean.low, "high": mean.high, "why": mean.why}
+    return likely | numbers | mean_interval(change).columns("change") | {"n": len(found)}

@@ -5,7 +5,7 @@
 
 The extreme values of a large vocabulary are large for any direction, so they are compared with those of random
 directions rather than with 0. For the same reason (selection by the values shown), the interval of a contextual reading
-(bootstrap over contexts) is biased away from 0.
+(over contexts) is biased away from 0.
 """
 
 import math
@@ -40,9 +40,9 @@ def token_table(
 
     Returns:
         model, vector, site, layer, reading, end, rank (from 1), token_id, token, label (printable), value, unit; low
-        and high (95 % bootstrap over contexts), raised and lowered (the mean change when the direction is added and
-        when it is subtracted) of contextual readings; null_low and null_high (95 % of the controls); n contexts,
-        n_random and note.
+        and high (95 % over contexts), why (there is none), raised and lowered (the mean change when the direction is
+        added and when it is subtracted) of contextual readings; null_low and null_high (95 % of the controls); n
+        contexts, n_random and note.
 
     Raises:
         ScoreError: there are no readings, or k is below 1 or above half of the vocabulary.
@@ -135,11 +135,11 @@ def _agreement(measure: str, first: LensReading, second: LensReading, k: int) ->
 def _changes(reading: LensReading, token: int) -> dict[str, Any]:
     """Interval and changes over contexts for one token; NaN for a reading without contexts."""
     if reading.changes is None:
-        return {"low": math.nan, "high": math.nan, "raised": math.nan, "lowered": math.nan, "n": 0}
+        return dict.fromkeys(("low", "high", "raised", "lowered"), math.nan) | {"why": "exact", "n": 0}
     raised, lowered = reading.changes[:, :, token].double()
-    low, high = mean_interval((raised - lowered) / 2, method="BCa")
+    found = mean_interval((raised - lowered) / 2)
     sides = {"raised": float(raised.mean()), "lowered": float(lowered.mean())}
-    return {"low": low, "high": high, **sides, "n": len(raised)}
+    return {"low": found.low, "high": found.high, "why": found.why, **sides, "n": len(raised)}
 
 
 def _band(values: Sequence[np.ndarray], width: int) -> np.ndarray:

@@ -23,7 +23,7 @@ from lens_steer.data.tables import load_table, save_table
 from lens_steer.errors import SiteError
 from lens_steer.hooks.sites import Site, SiteLike
 from lens_steer.metrics.collapse import Collapse, collapse
-from lens_steer.metrics.statistics import cluster_bootstrap_mean
+from lens_steer.metrics.statistics import RESAMPLES, mean_interval, rate_interval
 
 KIND = "sweep"
 _FACTS = ("vector", "model", "method", "scale", "positions", "path", "scoring")
@@ -79,11 +79,11 @@ class SweepResult:
             seed: of the bootstrap.
 
         Returns:
-            Columns: site, kind, layer, strength, mean logit difference with `low` and `high`, matching rate with
-            `rate_low` and `rate_high`, answer probability, position bias (nats; the part of the difference that follows
-            the order), modal letter share, modal text share, collapsed, reason, n (items). Intervals
-            resample items, both orders of an item together; they are NaN where there is one item. Where a file's
-            scores are not finite, rate and intervals are NaN. The rule of collapse is meant for steered answers: at
+            Columns: site, kind, layer, strength, mean logit difference with `low`, `high` and `why` there are none (as
+            `metrics.statistics.Interval` says it), matching rate with `rate_low` and `rate_high`, answer probability,
+            position bias (nats; the part of the difference that follows the order), modal letter share, modal text
+            share, collapsed, reason, n (items). Both orders of an item are one item. Where a file's scores are not
+            finite, rate and intervals are NaN. The rule of collapse is meant for steered answers: at
             strength 0 `collapsed` is False, and `reason` says what the rule found (`unsteered answers are one-sided:
             ...`).
         """
@@ -109,19 +109,20 @@ class SweepResult:
         if strength == 0 and collapsed:
             found = "unsteered answers are one-sided" if reason.startswith("one ") else "unsteered"
             collapsed, reason = False, f"{found}: {reason}"
-        low, high = _interval(differences, confidence, seed)
-        rate_low, rate_high = _interval(matches, confidence, seed)
+        level, resamples = (confidence, RESAMPLES) if confidence else (0.95, 0)
+        found, rate = mean_interval(differences, level, resamples, seed), rate_interval(matches, level)
         return {
             "site": str(site),
             "kind": site.kind,
             "layer": site.layer,
             "strength": strength,
-            "logit_difference": float(differences.mean()),
-            "low": low,
-            "high": high,
-            "matching_rate": float(matches.mean()),
-            "rate_low": rate_low,
-            "rate_high": rate_high,
+            "logit_difference": found.value,
+            "low": found.low,
+            "high": found.high,
+            "why": found.why,
+            "matching_rate": rate.value,
+            "rate_low": rate.low if confidence else math.nan,
+            "rate_high": rate.high if confidence else math.nan,
             "answer_probability": float(mass.mean()),
             "position_bias": self._position_bias(differences),
             "modal_letter_share": verdict.modal_letter_share,
@@ -195,11 +196,3 @@ class SweepResult:
         if strength is not None:
             chosen &= self.frame["strength"] == strength
         return pd.DataFrame(self.frame[chosen])
-
-
-def _interval(values: Float[Tensor, "item order"], confidence: float | None, seed: int) -> tuple[float, float]:
-    """The bootstrap interval of a mean over items; NaN where it is not wanted or cannot be had."""
-    if confidence is None or values.shape[0] < 2 or not bool(values.isfinite().all()):
-        return math.nan, math.nan
-    found = cluster_bootstrap_mean(values, confidence=confidence, seed=seed)
-    return found.low, found.high

@@ -12,7 +12,6 @@ random direction text and skill are alike, so that matching there changes little
 All curves of a call are measured on the same documents in one pass over them.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -50,6 +49,11 @@ class Writing:
         """The intervention at one site."""
         operator = None if self.means is None else Ablate(mean=self.means[site].float())
         return Intervention.of(vector, site, strength, self.scale, self.positions, operator)
+
+
+def scale_in_words(write: str, scale: str) -> str:
+    """What strength 1 means."""
+    return "of the way to text" if write == "match" else scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +112,7 @@ def curve_rows(measured: Sequence[MeasuredCurve], resamples: int, seed: int) -> 
     """One row a curve, strength and skill (`target` or `text`); controls have no intervals.
 
     Raises:
-        ScoreError: a skill has fewer than two documents.
+        ScoreError: the unsteered model has no token of a skill right.
     """
     rows = []
     for found in measured:
@@ -116,23 +120,18 @@ def curve_rows(measured: Sequence[MeasuredCurve], resamples: int, seed: int) -> 
         for skill, side_effects in (("target", found.target), ("text", found.text)):
             for strength, side_effect in zip(curve.strengths, side_effects, strict=True):
                 place = {"vector": curve.label, "site": curve.site, "strength": strength, "skill": skill}
-                rows.append(place | side_effect_row(side_effect, drawn, seed))
+                rows.append(place | side_effect_row(side_effect, drawn, seed) | {"n": _documents(side_effect)})
     return rows
 
 
-def side_effect_row(side_effect: SideEffects, resamples: int, seed: int) -> dict[str, float]:
+def side_effect_row(side_effect: SideEffects, resamples: int, seed: int) -> dict[str, object]:
     """The alignment tax of one configuration with its intervals (NaN without resamples)."""
-    plain = {
+    plain: dict[str, object] = {
         "top1": side_effect.top1 * side_effect.relative_top1,
         "top10": side_effect.top10 * side_effect.relative_top10,
     }
-    names = ("relative_top1", "relative_top10", "relative_perplexity", "kl")
-    bounds = dict.fromkeys((f"{name}_{end}" for name in names for end in ("low", "high")), math.nan)
-    if resamples:
-        found = side_effect.intervals(resamples=resamples, seed=seed)
-        bounds = {f"{name}_{end}": getattr(found[name], end) for name in names for end in ("low", "high")}
-    values = {name: float(getattr(side_effect, name)) for name in names}
-    return plain | {key: row[key] for name in names for row in (values, bounds) for key in row if key.startswith(name)}
+    found = side_effect.intervals(resamples=resamples, seed=seed)
+    return plain | {key: value for name, interval in found.items() for key, value in interval.columns(name).items()}
 
 
 def retained_rows(
@@ -140,11 +139,16 @@ def retained_rows(
 ) -> list[dict[str, object]]:
     """One row a curve and level, of curves that go from 0 upwards; controls have no intervals."""
     return [
-        {"vector": found.curve.label, "site": found.curve.site, **asdict(retained)}
+        {"vector": found.curve.label, "site": found.curve.site, **asdict(retained), "n": _documents(found.text[0])}
         for found in measured
         if 0 in found.curve.strengths and max(found.curve.strengths) > 0
         for retained in found.retained(levels, resamples if found.curve.label == STEERING else 0, seed)
     ]
+
+
+def _documents(side_effect: SideEffects) -> int:
+    """How many documents were measured."""
+    return side_effect.right_steered.numel()
 
 
 def _right(side_effects: Sequence[SideEffects]) -> Float[Tensor, "strength n"]:

@@ -31,6 +31,7 @@ from lens_steer.experiments.broad_skill.curves import (
     curve_rows,
     measure_curves,
     retained_rows,
+    scale_in_words,
     side_effect_row,
 )
 from lens_steer.experiments.broad_skill.points import (
@@ -158,6 +159,7 @@ def broad_skill(
             tables[name].append(frame)
     frames = {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
     frames["points"] = preferred(frames["points"])
+    frames["curves"] = frames["curves"].assign(scale=scale_in_words(settings.write, settings.scale))
     comparison = compare_targets(chosen, settings.levels, settings.resamples, settings.seed)
     facts = _facts(model, corpora, settings)
     return BroadSkillResult(**frames, comparison=comparison, geometry=vector_geometry(vectors), facts=facts)

@@ -13,6 +13,10 @@ from lens_steer.experiments.broad_skill.curves import STEERING, MeasuredCurve
 from lens_steer.experiments.broad_skill.vectors import ReadingRule
 from lens_steer.hooks.sites import Site
 from lens_steer.metrics.selectivity import selectivity_difference
+from lens_steer.metrics.significance import with_holm
+
+ENDS = ("low", "high", "why", "p", "reached")
+"""Columns of a comparison behind the difference."""
 
 Choice = tuple[tuple[Site, ...], float, float]
 """A place, a strength there, and the validation number by which it was chosen."""
@@ -66,8 +70,7 @@ def point_row(tested: Sequence[MeasuredCurve], choice: Choice, resamples: int, s
     for index, skill in enumerate(("target", "text")):
         side_effect, controls = steered.at(strength)[index], [pair[index].relative_top1 for pair in random]
         interval = side_effect.intervals(resamples=resamples, seed=seed)["relative_top1"]
-        row |= {f"{skill}_top1": side_effect.top1, f"{skill}_retained": interval.value}
-        row |= {f"{skill}_retained_low": interval.low, f"{skill}_retained_high": interval.high}
+        row |= {f"{skill}_top1": side_effect.top1, **interval.columns(f"{skill}_retained")}
         row |= {f"{skill}_random_low": min(controls, default=math.nan)}
         row |= {f"{skill}_random_high": max(controls, default=math.nan)}
     return row
@@ -85,8 +88,8 @@ def compare_targets(
         seed: the same seed gives the same intervals.
 
     Returns:
-        One row a reading, other target and level: `difference` with its 95 % interval, and the share of resamples in
-        which both targets reach the level.
+        One row a reading, other target and level: `difference` with its 95 % interval (`why` there is none), its p and
+        p_holm over the `family` of a level, and the share of resamples in which both targets reach the level.
     """
     rows, broad = [], next(iter(chosen))[0]
     for (target, reading), curve in chosen.items():
@@ -96,9 +99,11 @@ def compare_targets(
         targets, texts = zip(first, other, strict=True)
         for found in selectivity_difference(strengths, targets, texts, levels, resamples, seed):
             row = {"reading": reading, "target": broad, "other": target, "level": found.level}
-            row |= {"difference": found.retained, "low": found.low, "high": found.high, "reached": found.reached}
-            rows.append(row)
-    return pd.DataFrame(rows, columns=["reading", "target", "other", "level", "difference", "low", "high", "reached"])
+            row |= {"difference": found.retained, "low": found.low, "high": found.high, "why": found.why}
+            rows.append(row | {"p": found.p, "reached": found.reached})
+    frame = pd.DataFrame(rows, columns=["reading", "target", "other", "level", "difference", *ENDS])
+    families = [with_holm(here, "p", f"comparisons at level {level:g}") for level, here in frame.groupby("level")]
+    return pd.concat(families).sort_index() if families else frame.assign(p_holm=[], family=[])
 
 
 def preferred(points: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from lens_steer.experiments.finding import Finding, Question, percent, span
+from lens_steer.experiments.broad_skill.curves import scale_in_words
+from lens_steer.experiments.finding import LEVEL, Finding, Question, bracketed, percent, span, with_ends
 from lens_steer.experiments.folder import ResultFolder
 from lens_steer.figures.style import words
 
@@ -21,13 +22,11 @@ def find(results: ResultFolder) -> list[Finding]:
     """One finding for each target, under the reading rule that is best on validation."""
     points, retained = (results.tables[name].frame for name in NEEDS)
     level, settings = _level(results), results.tables["broad/points.csv"].facts.get("settings", {})
-    scale = "of the way to text" if settings.get("write") == "match" else settings.get("scale", "raw")
+    scale = scale_in_words(settings.get("write", "add"), settings.get("scale", "raw"))
     chosen = points[points["chosen"] & (points["direction"] == "lower")]
     others = results.tables["broad/others.csv"].frame if "broad/others.csv" in results.tables else None
     neutral = settings.get("neutral", "text")
-    return [
-        _finding(row, retained, _further(row, others, neutral), level, str(scale)) for row in chosen.to_dict("records")
-    ]
+    return [_finding(row, retained, _further(row, others, neutral), level, scale) for row in chosen.to_dict("records")]
 
 
 def compare(results: ResultFolder) -> list[Finding]:
@@ -37,14 +36,16 @@ def compare(results: ResultFolder) -> list[Finding]:
     for row in frame[frame["level"] == level].to_dict("records"):
         broad, narrow = words(row["target"]), words(row["other"])
         subject = f"{broad} against {narrow} ({row['reading']})"
-        if pd.isna(row["difference"]) or pd.isna(row["low"]):
+        if pd.isna(row["difference"]):
             findings.append(Finding(subject=subject, verdict="not reached", words="A target stays above the level."))
             continue
         low, high = row["low"], row["high"]
-        verdict = "no difference shown" if low <= 0 <= high else f"{broad if low > 0 else narrow} costs text less"
-        numbers = f"{100 * row['difference']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
+        less = broad if row["difference"] > 0 else narrow
+        verdict = f"{less} costs text less" if row["p_holm"] <= LEVEL else "no difference shown"
+        ends = bracketed(f"{100 * low:+.1f}, {100 * high:+.1f}", low, row.get("why"))
+        numbers = f"{100 * row['difference']:+.1f} points {ends}"
         text = f"Where either skill has fallen to {percent(level)}, text retains {numbers} under the vector of {broad} "
-        text += f"compared with that of {narrow}."
+        text += f"compared with that of {narrow} (p = {row['p_holm']:.2g} among {row['family']})."
         findings.append(Finding(subject=subject, verdict=verdict, words=text))
     return findings
 
@@ -54,15 +55,14 @@ def _finding(row: dict[str, Any], retained: pd.DataFrame, further: str, level: f
     here = retained[retained["split"].eq("test") & retained["level"].eq(level)]
     here = here[here["target"].eq(row["target"]) & here["reading"].eq(row["reading"]) & here["site"].eq(row["site"])]
     steered = here[here["vector"] == "steering"]
-    value, low, high = (
-        float(steered[name].iloc[0]) if len(steered) else math.nan for name in ("retained", "low", "high")
-    )
+    found = steered.iloc[0].to_dict() if len(steered) else {}
+    value, low, high = (float(found.get(name, math.nan)) for name in ("retained", "low", "high"))
     random = here.loc[here["vector"].str.startswith("random"), "retained"]
     reached, target = random.dropna(), words(str(row["target"]))
     place = f"{row['site']}, strength {float(row['strength']):g} ({scale})"
     down = f"down to {percent(level)} of its top-1 accuracy"
     said = [
-        f"Where {target} is {down}, text retains {percent(value, low, high)}."
+        f"Where {target} is {down}, text retains {percent(value, low, high, found.get('why'))}."
         if not math.isnan(value)
         else f"On test documents {target} is not brought {down}.",
         f"{len(reached)} of {len(random)} random directions of the same norm bring it down to that level"
@@ -81,8 +81,7 @@ def _further(row: dict[str, Any], others: pd.DataFrame | None, neutral: str) -> 
         return ""
     here = others[others["target"].eq(row["target"]) & others["reading"].eq(row["reading"])]
     return ", ".join(
-        f"{words(one['skill'])} retains "
-        f"{percent(one['relative_top1'], one['relative_top1_low'], one['relative_top1_high'])}"
+        f"{words(one['skill'])} retains {percent(*with_ends(one, 'relative_top1'))}"
         for one in here[~here["skill"].isin([row["target"], neutral])].to_dict("records")
     )
 
@@ -104,12 +103,9 @@ def _verdict(value: float, low: float, level: float, random: pd.Series) -> tuple
 
 def _share(row: dict[str, Any], skill: str) -> str:
     """The accuracy that a skill retains at the chosen point, with its interval and the range of random directions."""
-    value, low, high, *random = (
-        float(row[f"{skill}_{what}"])
-        for what in ("retained", "retained_low", "retained_high", "random_low", "random_high")
-    )
+    random = [float(row[f"{skill}_random_{end}"]) for end in ("low", "high")]
     control = "" if any(map(math.isnan, random)) else f" (random: {span(pd.Series(random))})"
-    return f"{percent(value, low, high)}{control}"
+    return f"{percent(*with_ends(row, f'{skill}_retained'))}{control}"
 
 
 def _level(results: ResultFolder) -> float:
@@ -133,12 +129,14 @@ SELECTIVITY = Question(
     needs=NEEDS,
     find=find,
 )
+COMPARED = ("reading", "target", "other", "level", "difference", "low", "high", "p_holm", "family")
 COMPARISON = Question(
     title="Broad skills: does a broad skill cost text more than a narrow one?",
-    judged="Paired by text document, at the same loss of either skill. Brackets are 95 % bootstrap intervals.",
+    judged="Paired by text document, at the same loss of either skill. Brackets are 95 % bootstrap intervals; p is "
+    "that of the bootstrap, after Holm's correction.",
     needs={
         "broad/points.csv": ("target",),
-        "broad/comparison.csv": ("reading", "target", "other", "level", "difference", "low", "high"),
+        "broad/comparison.csv": COMPARED,
     },
     find=compare,
 )

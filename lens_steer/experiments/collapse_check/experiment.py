@@ -235,6 +235,6 @@ def _threshold(
         seed=settings.seed,
     )
     low, high = sorted((sign * found.low + 0.0, sign * found.high + 0.0))
-    numbers = {"strength": sign * found.value + 0.0, "low": low, "high": high}
+    numbers = {"strength": sign * found.value + 0.0, "low": low, "high": high, "why": found.why}
     place = {"rule": rule, "direction": "adding" if sign > 0 else "subtracting", "n": n}
     return place | numbers | {"censored": found.censored}

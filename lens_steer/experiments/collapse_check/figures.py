@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from lens_steer.experiments.collapse_check.experiment import STEERING
 from lens_steer.figures.captions.common import counted, directions, of_model, scale
@@ -17,6 +18,7 @@ from lens_steer.figures.style import (
     STYLE,
     Caption,
     Figure,
+    control_bars,
     drawable,
     of_one,
 )
@@ -49,8 +51,9 @@ def collapse_diagnostics(strengths: pd.DataFrame, thresholds: pd.DataFrame) -> F
         thresholds: from `check_collapse`, one row for each vector, rule and direction.
 
     Returns:
-        The figure: the vector over the range of the random directions; shading begins at the onset of collapse, whose
-        interval is the bar at the top of each panel (up to the edge where it is open); crosses are collapsed points.
+        The figure: the vector, and the range of the random directions at each strength; shading begins at the onset of
+        collapse, whose interval is the bar at the top of each panel (up to the edge where it is open); crosses are
+        collapsed points.
 
     Raises:
         ScoreError: a frame is empty or lacks a column.
@@ -71,11 +74,12 @@ def collapse_diagnostics(strengths: pd.DataFrame, thresholds: pd.DataFrame) -> F
                 _panel(axis, strengths, name, strengths[f"{rule}_collapsed"].astype(bool), limit)
                 _shade(axis, onsets[onsets["rule"] == rule], strengths["strength"])
                 axis.set_title(label, fontsize=7, pad=3)
-            column[0].set_title(f"{TITLES[rule]}\n{PANELS[rule][0][1]}", fontsize=7, pad=3)
+            column[0].annotate(TITLES[rule], (0.5, 1.24), xycoords="axes fraction", ha="center", weight="bold")
             column[-1].set_xlabel(f"strength ({strengths['scale'].iloc[0]})")
         least, most = strengths["strength"].min(), strengths["strength"].max()
         grid[0, 0].set_xlim(least - 0.05 * (most - least), most + 0.05 * (most - least))
         grid[0, 0].set_ylim(-0.06, 1.14)
+        grid[0, 0].xaxis.set_major_locator(MaxNLocator(5, integer=True))
         figure.legend(handles=_legend(strengths), loc="outside lower center", ncols=2, frameon=False, fontsize=6.5)
         figure.caption = _collapse_caption(strengths, thresholds)
         return figure
@@ -86,8 +90,8 @@ def _panel(axis: Axes, rows: pd.DataFrame, name: str, collapsed: pd.Series, limi
     steering = (rows["vector"] == STEERING).to_numpy()
     x, y, fallen = (column[steering].to_numpy() for column in (rows["strength"], rows[name], collapsed))
     if not steering.all():
-        controls = rows[~steering].groupby("strength")[name].agg(["min", "max"])
-        axis.fill_between(controls.index, controls["min"], controls["max"], color=CONTROL, alpha=0.45, lw=0)
+        controls = rows[~steering].groupby("strength")[name]
+        control_bars(axis, controls.min(), controls.max(), "")
     if limit is not None:
         axis.axhline(limit, color="black", lw=0.6, ls=(0, (4, 3)))
     axis.plot(x, y, color=STEERED, lw=1.1)
@@ -118,7 +122,8 @@ def _legend(strengths: pd.DataFrame) -> list[Line2D | Patch]:
     ]
     controls = strengths["vector"].nunique() - 1
     if controls:
-        handles.append(Patch(color=CONTROL, alpha=0.45, lw=0, label=f"range, {counted(controls, 'random direction')}"))
+        look = {"color": CONTROL, "alpha": 0.5, "lw": 3}
+        handles.append(Line2D([], [], **look, label=f"range, {counted(controls, 'random direction')}"))
     return handles
 
 
@@ -137,6 +142,7 @@ def _collapse_caption(strengths: pd.DataFrame, thresholds: pd.DataFrame) -> Capt
         interval=f"bars: 95 % bootstrap of the {begun} onsets found of {int(steering.sum())} looked for",
         control=f"the unsteered model at strength 0; {_begun(control, thresholds[~steering])}",
         strength_scale=scale(strengths),
+        side_effects="none measured beside what is drawn",
     )
 
 

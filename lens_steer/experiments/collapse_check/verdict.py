@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from lens_steer.experiments.collapse_check.experiment import STEERING
-from lens_steer.experiments.finding import Finding, Question
+from lens_steer.experiments.finding import Finding, Question, bracketed
 from lens_steer.experiments.folder import ResultFolder
 from lens_steer.figures.style import words
 
@@ -37,7 +37,8 @@ def _finding(row: dict[str, Any], strengths: pd.DataFrame, controls: pd.DataFram
         said = f"{begun} do not collapse up to {edge:g} ({scale}), the end of the grid. {control}"
         return Finding(subject=subject, verdict=f"not up to {edge:g}", words=said)
     at, low, high = (float(row[key]) for key in ("strength", "low", "high"))
-    said = f"{begun} collapse from strength {at:.2f} ({scale}) on, interval [{_end(low)}, {_end(high)}]; strengths were"
+    ends = bracketed(f"{_end(low)}, {_end(high)}", low, row.get("why"))
+    said = f"{begun} collapse from strength {at:.2f} ({scale}) on, interval {ends}; strengths were"
     return Finding(subject=subject, verdict=f"from {at:.2f} on", words=f"{said} tried up to {edge:g}. {control}")
 
 

@@ -8,6 +8,8 @@
 
     excess of a vector   mean over test items of [m(+s) - m(-s)] / 2  -  the band of the others on validation    nats
     p                    (1 + random directions whose excess is at least the vector's) / (1 + random directions)
+    effect_p, added_p    sign flips of the items' effects, and of the change of their matching rates at +s (at -s:
+                         subtracted_p), each family corrected by Holm's method
 
 What any vector would gain by being chosen at its best point, a random direction gains too: places are a symmetric
 function of all vectors, so that p is that of a permutation test of exchangeable vectors.
@@ -25,13 +27,14 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
+import torch
 
 from lens_steer._util.files import write_whole
 from lens_steer._util.progress import track
 from lens_steer.analysis.geometry import cosine_map
 from lens_steer.analysis.lens import vector_lens
 from lens_steer.data.choices import ChoiceItem, ChoiceTemplate
-from lens_steer.data.contrast import contrast_from_choices
+from lens_steer.data.contrast import Completion, contrast_from_choices
 from lens_steer.data.splits import Splits
 from lens_steer.errors import ScoreError
 from lens_steer.evaluation.prompts import Scoring
@@ -41,12 +44,15 @@ from lens_steer.experiments.evaluator import scoring_options
 from lens_steer.extraction import extract
 from lens_steer.hooks import Intervention, Scale
 from lens_steer.hooks.sites import Site, sites_of
-from lens_steer.metrics.statistics import bootstrap_mean
+from lens_steer.metrics.significance import holm, sign_flip_p
+from lens_steer.metrics.statistics import mean_interval
 from lens_steer.model import SteerableModel
 from lens_steer.vector import SteeringVector, random_like
 
 STEERING = "steering"
 """The vector in question, in the column `vector` of the tables; the others are `random k`."""
+
+EFFECT = ("effect", "effect_low", "effect_high", "effect_why", "effect_p")
 
 Places = Mapping[str, Sequence[Site]]
 """Sites by position rule."""
@@ -57,7 +63,9 @@ class Individual:
     """How behaviours are steered one by one; the defaults are those of `lens-steer reproduce`.
 
     `positions` are rules, one of which is chosen on validation: all tokens of the prompt, or only its first 20, where
-    its question begins. `answer` is where the vector is read: at the answer's letter, or at the end of its text.
+    its question begins. `answer` is where the vector is read: at the answer's letter, at the end of its text, or over
+    the tokens of an option's text behind a question without options (`option`); `as_asked` is `option` where options
+    are scored by their texts, and `text` where by their letters.
     `places` is how many pairs of site and rule are swept with the controls, those at which any vector goes furthest:
     at the middle strength on the first `screened` validation items (`exact`), or by the slope at strength 0 on as many
     (`first_order`, one forward and one backward pass for all sites and vectors). `mapped` sweeps the vector alone at
@@ -69,7 +77,7 @@ class Individual:
     strengths: tuple[float, ...] = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)
     scale: Scale = "raw"
     positions: tuple[str, ...] = ("all", "0:20")
-    answer: Literal["letter", "text"] = "text"
+    answer: Completion | Literal["as_asked"] = "as_asked"
     n_random: int = 20
     places: int = 2
     screening: Literal["exact", "first_order"] = "exact"
@@ -127,8 +135,18 @@ class IndividualResult:
         return written + [vector.save(Path(folder) / "vectors" / f"{name}.safetensors") for name, vector in vectors]
 
     def summary(self) -> pd.DataFrame:
-        """One row a behaviour: its point; the effect on test items with its interval and p; rates at -s, 0 and +s."""
-        return pd.DataFrame([self._row(name, point) for name, point in self.points.items()])
+        """One row a behaviour: its point; the effect on test items with its interval and p; rates at -s, 0 and +s.
+
+        `effect_p_holm` is corrected over the effects of all behaviours, `added_p_holm` and `subtracted_p_holm` over
+        both rates of all of them (`family`). p beside random directions is not corrected: of n directions it cannot be
+        below 1 / (n + 1).
+        """
+        frame = pd.DataFrame([self._row(name, point) for name, point in self.points.items()])
+        n = len(frame)
+        frame["effect_p_holm"] = holm(frame["effect_p"].tolist())
+        rates = holm([*frame["added_p"], *frame["subtracted_p"]])
+        frame["added_p_holm"], frame["subtracted_p_holm"] = rates[:n], rates[n:]
+        return frame.assign(family=f"effects: {n} behaviours; rates: {n} behaviours, both ways")
 
     def _row(self, name: str, point: OperatingPoint) -> dict[str, object]:
         rows = self.curves[self.curves["behaviour"] == name]
@@ -143,7 +161,8 @@ class IndividualResult:
             "positions": point.positions,
             "strength": point.strength,
             "scale": point.scale,
-            **{column: effect[column] for column in ("effect", "effect_low", "effect_high")},
+            **{column: effect[column] for column in EFFECT},
+            **self._rate_tests(name, point.strength),
             "p": p_value(pd.DataFrame(chosen.reset_index())),
             "subtracted": rates[-point.strength],
             "unsteered": rates[0.0],
@@ -153,6 +172,16 @@ class IndividualResult:
             "answer_probability": ends["answer_probability"].min(),
             "collapsed": not point.valid or (bool(ends["collapsed"].any()) and not before),
         }
+
+    def _rate_tests(self, name: str, strength: float) -> dict[str, float]:
+        """The p of the change of one behaviour's matching rate, added and subtracted, paired by item."""
+        own = self.answers[self.answers["behaviour"] == name]
+        by_item = own.pivot_table(index="item", columns="strength", values="matches", aggfunc="mean", sort=False)
+        changes = {
+            end: torch.tensor((by_item[sign * strength] - by_item[0.0]).to_numpy(dtype=float), device="cpu")
+            for end, sign in (("added", 1), ("subtracted", -1))
+        }
+        return {f"{end}_p": sign_flip_p(change) for end, change in changes.items()}
 
 
 def individual_steering(
@@ -183,7 +212,7 @@ def individual_steering(
         raise ScoreError("no behaviours; give at least one, such as {'myopic': split_items(items)}.")
     used, points, found = {}, {}, []
     for name, splits in track(behaviours.items(), "steering each behaviour", len(behaviours), progress):
-        used[name] = vectors[name] if vectors else _extracted(model, name, splits, settings)
+        used[name] = vectors[name] if vectors else own_vector(model, name, splits, settings)
         points[name], frames = steer_behaviour(model, used[name], splits, settings)
         found.append([_labelled(frame, name, settings.scale) for frame in frames])
     validation, chosen, curves, answers = (pd.concat(frames, ignore_index=True) for frames in zip(*found, strict=True))
@@ -197,6 +226,34 @@ def individual_steering(
         cosines=_cosines(used, points),
         lens=_lens(model, used, points, settings.lens_tokens),
         facts=asdict(settings) | {"checkpoint": None},
+    )
+
+
+def own_vector(model: SteerableModel, name: str, splits: Splits, settings: Individual) -> SteeringVector:
+    """The vector of a behaviour, of its training items.
+
+    Args:
+        model: a loaded model.
+        name: of the behaviour.
+        splits: its items.
+        settings: where the vector is read, and behind what.
+
+    Returns:
+        The mean difference at every site of the settings.
+
+    Raises:
+        ContrastError: the behaviour has no training items.
+    """
+    answer: Completion = "text" if settings.scoring == "letter" else "option"
+    answer = answer if settings.answer == "as_asked" else settings.answer
+    contrast = contrast_from_choices(name, splits.train, settings.template, answer)
+    return extract(
+        model,
+        contrast,
+        sites=settings.sites,
+        position="after_prompt" if answer == "option" else "last",
+        batch_size=settings.batch_size,
+        cache=settings.checkpoint,
     )
 
 
@@ -256,12 +313,6 @@ def p_value(chosen: pd.DataFrame) -> float:
     excess = chosen["excess"].where(chosen["valid"], float("-inf"))
     as_far = excess[~steering] >= float(excess[steering].iloc[0])
     return float((1 + as_far.sum()) / (1 + len(as_far)))
-
-
-def _extracted(model: SteerableModel, name: str, splits: Splits, settings: Individual) -> SteeringVector:
-    """The vector of a behaviour, of its training items."""
-    contrast = contrast_from_choices(name, splits.train, settings.template, settings.answer)
-    return extract(model, contrast, sites=settings.sites, batch_size=settings.batch_size, cache=settings.checkpoint)
 
 
 def _places(
@@ -340,7 +391,7 @@ def _chosen_row(vector: str, point: OperatingPoint, tested: SweepResult) -> dict
     """One vector: its point on validation, and its effect there on test items."""
     differences = dict(zip(tested.strengths, tested.differences(point.site).T, strict=True))
     effects = (differences[point.strength] - differences[-point.strength]) / 2
-    found = bootstrap_mean(effects)
+    found = mean_interval(effects)
     return {
         "vector": vector,
         "site": str(point.site),
@@ -349,9 +400,8 @@ def _chosen_row(vector: str, point: OperatingPoint, tested: SweepResult) -> dict
         "valid": point.valid,
         "validation_effect": point.effect,
         "band": point.band,
-        "effect": found.value,
-        "effect_low": found.low,
-        "effect_high": found.high,
+        **found.columns("effect"),
+        "effect_p": sign_flip_p(effects),
         "excess": found.value - point.band,
     }
 

@@ -4,6 +4,9 @@ On any model and data the position rules are all tokens of the prompt, and its l
 """
 
 from dataclasses import replace
+from typing import Any
+
+import pandas as pd
 
 from lens_steer import figures
 from lens_steer.experiments.individual_steering import Individual, IndividualResult, individual_steering
@@ -49,6 +52,11 @@ def reduced(settings: Individual, sizes: Sizes) -> Individual:
     )
 
 
+def _mapped(result: Any) -> tuple[pd.DataFrame] | None:
+    """The rows of the map of layers and strengths; none where only the screened sites were swept."""
+    return (result.validation,) if result.facts["mapped"] else None
+
+
 STUDY = Study(
     name="individual",
     title="individual steering",
@@ -60,7 +68,7 @@ STUDY = Study(
     reduced=reduced,
     figures={
         "steering_curves": (figures.steering_curves, lambda result: (result.curves,)),
-        "layer_strength_map": (figures.layer_strength_map, lambda result: (result.validation,)),
+        "layer_strength_map": (figures.layer_strength_map, _mapped),
         "cosine_map": (figures.cosine_heatmap, lambda result: (result.cosines,)),
         "logit_lens": (figures.lens_bars, lambda result: (result.lens,)),
     },

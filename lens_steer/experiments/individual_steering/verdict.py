@@ -1,15 +1,16 @@
 """Individual steering: does each vector move the answers of its behaviour further than random directions of its norm?
 
-steers    the interval of its effect on test items is above 0, and at most one direction in 20, itself included, goes
-          as far through the whole protocol (p <= .05)
-raises    it steers, and the interval of the matching rate at +s is above the unsteered rate;  lowers: below, at -s
+steers    its effect on test items is above 0 (p <= .05 of sign flips, after Holm over behaviours), and at most one
+          direction in 20, itself included, goes as far through the whole protocol (p <= .05)
+raises    it steers, and the matching rate at +s is above the unsteered one (p <= .05 of sign flips, after Holm over
+          behaviours and both ways);  lowers: below, at -s
 """
 
 from typing import Any
 
 import pandas as pd
 
-from lens_steer.experiments.finding import LEVEL, TOO_FEW, Finding, Question, nats, percent, span
+from lens_steer.experiments.finding import LEVEL, TOO_FEW, Finding, Question, nats, percent, span, with_ends
 from lens_steer.experiments.folder import ResultFolder
 from lens_steer.experiments.individual_steering.experiment import STEERING
 from lens_steer.figures.style import words
@@ -50,18 +51,20 @@ def _finding(row: dict[str, Any], chosen: pd.DataFrame, curves: pd.DataFrame, re
     for sign, verb in ((1, "Added"), (-1, "subtracted")):
         end: Any = steered.loc[sign * strength]
         rate, low, high = (float(end[name]) for name in ("matching_rate", "rate_low", "rate_high"))
-        moved.append(low > unsteered if sign > 0 else high < unsteered)
+        p_rate = float(row["added_p_holm" if sign > 0 else "subtracted_p_holm"])
+        moved.append(p_rate <= LEVEL and sign * (rate - unsteered) > 0)
         others = random.loc[random["strength"] == sign * strength, "matching_rate"]
         band = f" (random: {span(others, *TAILS)})" if len(others) else ""
         said.append(f"{verb}, it is {percent(rate, low, high)}{band}")
-    steers = p <= LEVEL and float(row["effect_low"]) > 0
+    steers = p <= LEVEL and float(row["effect_p_holm"]) <= LEVEL and float(row["effect"]) > 0
     few = 1 / len(chosen) > LEVEL
     fallen = bool(row["collapsed"])
     verdict = TOO_FEW if few else VERDICTS[moved[0], moved[1]] if steers else NOT_SHOWN
     verdict += ", but answers collapse" if fallen else ""
     place = f"{row['site']}, tokens {row['positions']}, strength {strength:g} ({row['scale']})"
     effect = (
-        f"Half the change from subtracting to adding is {nats(row['effect'], row['effect_low'], row['effect_high'])}"
+        f"Half the change from subtracting to adding is {nats(*with_ends(row, 'effect'))} (p = "
+        f"{row['effect_p_holm']:.2g} among {row['family'].partition(';')[0]})"
     )
     control = f"p = {p:.3f} beside {len(chosen) - 1} random directions chosen in the same way"
     before = f"Unsteered the matching rate is {percent(unsteered)}{_n(row, results)}."
@@ -82,6 +85,7 @@ def _n(row: dict[str, Any], results: ResultFolder) -> str:
 NEEDS = {
     "summary.csv": (
         *("behaviour", "site", "positions", "strength", "scale", "effect", "effect_low", "effect_high", "p"),
+        *("effect_p_holm", "added_p_holm", "subtracted_p_holm", "family"),
         *("unsteered", "collapsed"),
     ),
     "chosen.csv": ("behaviour", "vector", "excess", "valid"),
@@ -89,11 +93,13 @@ NEEDS = {
 }
 QUESTION = Question(
     title="Individual steering: does each vector move its behaviour?",
-    judged="Brackets are 95 % bootstrap intervals over items. Random directions of the vector's norm go through the "
+    judged="Brackets are 95 % intervals over items. Random directions of the vector's norm go through the "
     "same protocol: each is chosen on validation beside all the others, and tested at its own point. A vector steers "
-    "where the interval of its effect is above 0 and at most one direction in twenty, the vector included, goes "
-    "further beyond the others. In brackets behind rates: random directions at the vector's point, 2.5th to 97.5th "
-    "percentile. There is no correction for the number of behaviours.",
+    "where its effect is above 0 and at most one direction in twenty, the vector included, goes further beyond the "
+    "others; it raises or lowers where the matching rate differs from the unsteered one. Effects and rates are tested "
+    "by sign flips of the items, after Holm's correction over all behaviours; p beside random directions is of each "
+    "behaviour by itself. In brackets behind rates: random directions at the vector's point, 2.5th to 97.5th "
+    "percentile.",
     needs=NEEDS,
     find=find,
 )

@@ -28,6 +28,7 @@ from lens_steer.evaluation.prompts import Scoring
 from lens_steer.experiments.evaluator import Evaluator, scoring_options
 from lens_steer.experiments.joint_steering.interference import interference, interference_agreement
 from lens_steer.experiments.joint_steering.points import (
+    WHOLE,
     SchemePoint,
     compared,
     further_points,
@@ -36,6 +37,7 @@ from lens_steer.experiments.joint_steering.points import (
 )
 from lens_steer.experiments.joint_steering.schemes import (
     DIRECTIONS,
+    SCHEMES,
     SchemeCurve,
     Weights,
     individual_curves,
@@ -52,14 +54,16 @@ class JointSteering:
     """How several behaviours are steered at once.
 
     `site` is that of combined steering, `places` has one for each behaviour's simultaneous steering, `targets` +1, -1
-    or 0 for each (all +1 where empty). `strengths` are global ones, 0 and upwards: each is used to add and to subtract.
-    `kl` is the budget of side effects, nats a token on neutral text. `interference_strength` is that at which
-    behaviours are steered one by one to measure how they affect each other.
+    or 0 for each (all +1 where empty). `schemes` are those that are compared, `sum` and `simultaneous` among them.
+    `strengths` are global ones, 0 and upwards: each is used to add and to subtract. `kl` is the budget of side effects,
+    nats a token on neutral text. `interference_strength` is that at which behaviours are steered one by one to measure
+    how they affect each other.
     """
 
     site: str = ""
     places: Mapping[str, str] = field(default_factory=dict)
     targets: Mapping[str, float] = field(default_factory=dict)
+    schemes: tuple[str, ...] = SCHEMES
     strengths: tuple[float | int, ...] = (0, 0.125, 0.25, 0.5, 1, 2, 4)
     positions: str = "all"
     scale: Scale = "raw"
@@ -135,8 +139,8 @@ def joint_steering(
         Tidy frames.
 
     Raises:
-        ScoreError: vectors, places or targets for other behaviours than the items, no target that is not 0, or a grid
-            without 0, below 0, or with nothing above it.
+        ScoreError: vectors, places or targets for other behaviours than the items, no target that is not 0, an unknown
+            scheme or none of `WHOLE`, or a grid without 0, below 0, or with nothing above it.
         DataError: behaviours of unequal size, with one label only, or whose splits overlap.
         SiteError: two behaviours have the same place, or a vector lacks its site.
     """
@@ -156,19 +160,21 @@ def joint_steering(
         for direction in DIRECTIONS
     }
     how = (settings.positions, settings.scale, settings.ridge)
-    curves = scheme_curves(vectors, settings.site, settings.places, targets, weights, *how)
+    every = scheme_curves(vectors, settings.site, settings.places, targets, weights, *how)
+    curves = [curve for curve in every if curve.scheme in settings.schemes]
     grid, chosen = validate(validation, curves, strengths, settings.kl)
     points = [*own, *chosen, *further_points(curves, strengths)]
     tested, table, objective = measure_points(test, points, settings.resamples, settings.seed)
     validated = pd.concat([*(frame for frame, _ in found), grid]).assign(split="validation")
     configurations = pd.concat([validated, tested.assign(split="test")], ignore_index=True)
     pairs, agreements = _interference(test, vectors, settings)
+    n = {split: len(getattr(next(iter(behaviours.values())), split)) for split in ("validation", "test")}
     return JointResult(
-        configurations=configurations.assign(scale=settings.scale),
-        points=table,
+        configurations=configurations.assign(scale=settings.scale, n=configurations["split"].map(n)),
+        points=table.assign(n=n["test"], n_texts=len(texts.test)),
         objective=objective,
         placements=pd.DataFrame([row for curve in curves for row in curve.strength_rows()]),
-        interference=pairs,
+        interference=pairs.assign(n=n["test"]),
         agreement=agreements,
         facts=_facts(model, behaviours, texts, replace(settings, targets=targets)),
     )
@@ -214,7 +220,7 @@ def _interference(
         if len(vectors) >= 3:
             found = interference_agreement(frame, changes, settings.resamples, settings.seed)
             agreements.append(found.assign(where=where))
-    empty = pd.DataFrame(columns=["statistic", "value", "low", "high", "n", "where"])
+    empty = pd.DataFrame(columns=["statistic", "value", "low", "high", "why", "n", "where"])
     return pd.concat(pairs, ignore_index=True), pd.concat(agreements, ignore_index=True) if agreements else empty
 
 
@@ -229,6 +235,10 @@ def _check(
         require_behaviours(given, behaviours, what)
     if not any(targets.values()):
         raise ScoreError("every target is 0; give +1 or -1 to at least one behaviour.")
+    if not {*WHOLE} <= {*settings.schemes} <= {*SCHEMES}:
+        raise ScoreError(
+            f"schemes {list(settings.schemes)}; give {' and '.join(WHOLE)}, and any of {', '.join(SCHEMES)}."
+        )
     if 0 not in settings.strengths or min(settings.strengths) < 0 or max(settings.strengths) <= 0:
         raise ScoreError(
             f"strengths {list(settings.strengths)}; give 0, the unsteered model, and sizes above it: each is used to "

@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Rectangle
 
 from lens_steer.errors import ScoreError
 from lens_steer.experiments.joint_steering.captions import (
@@ -20,6 +20,7 @@ from lens_steer.experiments.joint_steering.captions import (
     interference_caption,
     schemes_caption,
     simultaneous_caption,
+    trade_off_caption,
 )
 from lens_steer.figures.style import (
     COLLAPSED,
@@ -27,10 +28,13 @@ from lens_steer.figures.style import (
     SINGLE_COLUMN,
     STYLE,
     Figure,
+    add_legend,
     drawable,
-    legend_above,
+    mark_collapse,
     number_size,
     of_one,
+    outer_labels,
+    panels,
     words,
 )
 
@@ -40,10 +44,17 @@ RATES = (*PLACE, "matching_rate", "matching_rate_low", "matching_rate_high")
 ADD, SUBTRACT = "#0072B2", "#E69F00"
 AS_PUBLISHED = ("mean", "mean weighted", "sum", "sum weighted")
 CORRECTED = ("sum", "sum weighted", "orthogonalised", "gram")
-HATCHES = {
-    "mean": "", "mean weighted": "////", "sum": "....", "sum weighted": "xxxx", "orthogonalised": r"\\\\",
-    "gram": "++++"
-}  # fmt: skip
+ALONE = "own vector alone"
+MARKERS = {
+    ALONE: "*",
+    "mean": "o",
+    "mean weighted": "s",
+    "sum": "^",
+    "sum weighted": "D",
+    "orthogonalised": "v",
+    "gram": "P",
+}
+COLOURS, DONE = {"add": ADD, "subtract": SUBTRACT}, {"add": "added", "subtract": "subtracted"}
 AT = ("scheme", "steered", "direction", "point", "strength")
 TAX = (*AT, "relative_top1", "relative_top1_low", "relative_top1_high")
 MOVED = (*AT, "objective", "objective_low", "objective_high", "kl", "newly_collapsed")
@@ -51,6 +62,7 @@ PAIRS = ("where", "steered", "read", "predicted", "measured", "measured_low", "m
 PAIRS += ("random_low", "random_high")
 AGREEMENT = ("where", "statistic", "value", "low", "high", "without_geometry", "p")
 RATIOS = (*PLACE, "hit_rate", "false_alarm_rate")
+ONE_OR_SEVERAL = {"sum": ("at one site", "#0072B2", "o"), "simultaneous": ("at a site each", "#D55E00", "s")}
 SHADES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 
 
@@ -62,7 +74,7 @@ def individual_bars(configurations: pd.DataFrame, point: str = "best") -> Figure
         point: `best` or `equal` (side effects).
 
     Returns:
-        The figure: three bars a behaviour, with intervals; a behaviour without such a point has no bar.
+        The figure: three points a behaviour, with bars for their intervals; a behaviour without such a point has none.
 
     Raises:
         ScoreError: the frame is empty, lacks a column or an unsteered row of a behaviour, or has several scales.
@@ -70,17 +82,16 @@ def individual_bars(configurations: pd.DataFrame, point: str = "best") -> Figure
     """
     of_one(drawable(configurations, RATES), ("scale",), "bars of behaviours")
     test, names = _test_rows(configurations), _behaviours_of(configurations)
+    shown = [("unsteered", _unsteered_rows(test).loc[names], CONTROL)]
+    shown += [(DONE[way], _own_rows(test, way, point), colour) for way, colour in COLOURS.items()]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(SINGLE_COLUMN, 2.3), layout="constrained")
+        figure = Figure(figsize=(SINGLE_COLUMN, 2.1), layout="constrained")
         axis = figure.subplots()
-        bars = (("unsteered", _unsteered_rows(test), CONTROL), ("added", _own_rows(test, "add", point), ADD))
-        for place, (label, rows, colour) in enumerate(
-            (*bars, ("subtracted", _own_rows(test, "subtract", point), SUBTRACT))
-        ):
-            _bars(axis, rows.loc[names], np.arange(len(names)) + (place - 1) * 0.27, 0.27, {"color": colour}, label)
+        for place, (label, rows, colour) in enumerate(shown):
+            _rates(axis, rows, np.arange(len(names)) + 0.2 * (place - 1), colour, "o", label)
         _behaviour_axis(axis, names)
-        figure.legend(**legend_above(figure), ncols=4)
-        figure.caption = individual_caption(configurations, point)
+        add_legend(figure)
+        figure.caption = individual_caption(test, point)
         return figure
 
 
@@ -91,8 +102,9 @@ def combined_bars(configurations: pd.DataFrame) -> Figure:
         configurations: of `JointResult`.
 
     Returns:
-        The figure: adding in blue, subtracting in orange; grey lines are unsteered, + and - are each behaviour's
-        own vector alone (at its best point above, at equal side effects below).
+        The figure: a point with the bar of its interval for each scheme, beside each behaviour's own vector alone (at
+        its best point above, at equal side effects below); adding in blue, subtracting in orange; grey lines are
+        unsteered. A scheme without such a point is not drawn.
 
     Raises:
         ScoreError: the frame is empty, lacks a column or an unsteered row of a behaviour, or has several scales.
@@ -101,42 +113,43 @@ def combined_bars(configurations: pd.DataFrame) -> Figure:
     of_one(drawable(configurations, RATES), ("scale",), "bars of behaviours")
     test, names = _test_rows(configurations), _behaviours_of(configurations)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(SINGLE_COLUMN, 4.3), layout="constrained")
+        figure = Figure(figsize=(SINGLE_COLUMN, 4.4), layout="constrained")
         axes = figure.subplots(2, 1, sharex=True, sharey=True)
-        panels = (
+        halves = (
             ("as_published", "best", AS_PUBLISHED, "as published: strength 1"),
             ("equal", "equal", CORRECTED, "equal side effects"),
         )
-        for axis, (point, alone, schemes, title) in zip(axes, panels, strict=True):
-            shown = [(scheme, direction) for direction in ("add", "subtract") for scheme in schemes]
-            width = 0.84 / len(shown)
-            for place, (scheme, direction) in enumerate(shown):
-                rows = test[test["scheme"].eq(scheme) & test["direction"].eq(direction) & test["point"].eq(point)]
-                if len(rows):
-                    look = {"color": ADD if direction == "add" else SUBTRACT, "hatch": HATCHES[scheme]}
-                    spots = np.arange(len(names)) + (place + 0.5) * width - 0.42
-                    rows = rows.set_index("behaviour").loc[names]
-                    _bars(axis, rows, spots, width, look | {"alpha": 0.75, "edgecolor": "white", "lw": 0.3}, "")
-            _references(axis, test, names, alone)
+        for axis, (point, alone, known, title) in zip(axes, halves, strict=True):
+            schemes = [scheme for scheme in known if scheme in set(test["scheme"])]
+            places = np.arange(len(names))
+            unsteered = _unsteered_rows(test).loc[names, "matching_rate"]
+            axis.hlines(unsteered, places - 0.42, places + 0.42, color="0.5", lw=0.9, zorder=0, label="unsteered")
+            for way, colour in COLOURS.items():
+                axis.plot([], [], color=colour, lw=1.5, label=DONE[way])
+            for place, scheme in enumerate((ALONE, *schemes)):
+                axis.plot([], [], MARKERS[scheme], color="0.4", ms=3.5, label=scheme)
+                for way, colour in COLOURS.items():
+                    rows = _own_rows(test, way, alone)
+                    if scheme != ALONE:
+                        rows = test[test["scheme"].eq(scheme) & test["direction"].eq(way) & test["point"].eq(point)]
+                        rows = rows.set_index("behaviour").reindex(names)
+                    _rates(axis, rows, places + 0.16 * (place - len(schemes) / 2), colour, MARKERS[scheme], "")
             _behaviour_axis(axis, names)
-            looks = [Patch(facecolor="0.6", edgecolor="white", hatch=HATCHES[name]) for name in schemes]
-            place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.1), "ncols": 4, "frameon": False}
-            axis.legend(looks, schemes, **place, handlelength=1.3, columnspacing=0.8, handletextpad=0.4)
             axis.set_title(title)
-        figure.legend(**legend_above(figure), ncols=4)
-        figure.caption = combined_caption(configurations)
+        add_legend(figure)
+        figure.caption = combined_caption(test)
         return figure
 
 
 def simultaneous_curve(configurations: pd.DataFrame, points: pd.DataFrame) -> Figure:
-    """Matching rates over the global strength of simultaneous steering, with the alignment tax.
+    """Matching rates over the global strength of simultaneous steering, a panel each, and the alignment tax.
 
     Args:
         configurations: of `JointResult`.
         points: of `JointResult`.
 
     Returns:
-        The figure: one line a behaviour with its interval; dotted, the relative top-1 on neutral text with its own.
+        The figure: each behaviour with its interval; in the last panel the relative top-1 on neutral text with its own.
 
     Raises:
         ScoreError: a frame is empty or lacks a column, or has no simultaneous curve on test; several scales.
@@ -146,27 +159,24 @@ def simultaneous_curve(configurations: pd.DataFrame, points: pd.DataFrame) -> Fi
     curve = drawable(test[test["scheme"].eq("simultaneous") & test["point"].eq("grid")], RATES)
     points = drawable(points, TAX)
     tax = _signed(drawable(points[points["scheme"].eq("simultaneous") & points["point"].eq("grid")], TAX))
+    names = _behaviours_of(curve)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(SINGLE_COLUMN, 2.7), layout="constrained")
-        axis = figure.subplots()
-        for name, colour in zip(_behaviours_of(curve), SHADES * 9, strict=False):
-            rows = _signed(curve[curve["behaviour"] == name])
-            x, y = rows["signed"], rows["matching_rate"]
-            axis.fill_between(x, rows["matching_rate_low"], rows["matching_rate_high"], color=colour, alpha=0.13, lw=0)
-            axis.plot(x, y, color=colour, lw=1.1, marker="o", ms=2, label=words(str(name)))
-            axis.plot(x[rows["collapsed"]], y[rows["collapsed"]], "x", color=colour, ms=6, mew=1.2)
-        axis.fill_between(
-            tax["signed"], tax["relative_top1_low"], tax["relative_top1_high"], color="0.3", alpha=0.2, lw=0
-        )
-        axis.plot(tax["signed"], tax["relative_top1"], color="black", lw=1.1, ls=":", label="top-1 retained on text")
-        axis.plot([], [], "x", color="0.3", ms=5, label="collapsed")
-        axis.axhline(0.5, color="black", lw=0.4, ls="--", zorder=0)
-        axis.axvline(0, color="black", lw=0.4, ls="--", zorder=0)
-        axis.set(
-            xlabel=f"global strength ({configurations['scale'].iloc[0]})", ylabel="matching rate", ylim=(-0.03, 1.05)
-        )
-        _symmetric_ticks(axis, np.unique(tax["strength"][tax["strength"] > 0]))
-        figure.legend(**legend_above(figure), ncols=3)
+        figure, axes = panels((*names, TAX), height=0.85, share_y=True, per_row=2)
+        for axis, name in zip(axes, names, strict=False):
+            rows = _signed(pd.DataFrame(curve[curve["behaviour"] == name]))
+            _line(axis, rows, "matching_rate", ADD)
+            mark_collapse(axis, rows["signed"], rows)
+            axis.axhline(0.5, color="black", lw=0.4, ls=":", zorder=0)
+            axis.set_title(words(str(name)))
+        _line(axes[-1], tax, "relative_top1", "black")
+        axes[-1].set_title("top-1 retained on text")
+        for axis in axes:
+            axis.axvline(0, color="black", lw=0.4, ls=":", zorder=0)
+            _symmetric_ticks(axis, np.unique(tax["strength"][tax["strength"] > 0]))
+        axes[0].set(ylim=(-0.06, max(1.06, 0.03 + float(tax["relative_top1_high"].max()))), yticks=(0, 0.5, 1))
+        x = f"global strength ({configurations['scale'].iloc[0]})"
+        outer_labels(figure, x, "matching rate (last panel: share retained)")
+        add_legend(figure)
         figure.caption = simultaneous_caption(curve, tax)
         return figure
 
@@ -195,12 +205,11 @@ def scheme_intervals(points: pd.DataFrame, point: str = "equal") -> Figure:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(SINGLE_COLUMN, 0.24 * len(order) + 0.85), layout="constrained")
         axis = figure.subplots()
-        for direction, colour, shift in (("add", ADD, -0.14), ("subtract", SUBTRACT, 0.14)):
+        for (direction, colour), shift in zip(COLOURS.items(), (-0.14, 0.14), strict=True):
             rows = shown[shown["direction"] == direction].set_index("scheme").reindex(order)
             y, value = np.arange(len(order)) + shift, rows["objective"].to_numpy()
             ends = np.abs(rows[["objective_low", "objective_high"]].to_numpy().T - value)
-            label = "added" if direction == "add" else "subtracted"
-            axis.errorbar(value, y, xerr=ends, fmt="o", color=colour, ms=3, elinewidth=1, label=label)
+            axis.errorbar(value, y, xerr=ends, fmt="o", color=colour, ms=3, elinewidth=1, label=DONE[direction])
             fallen = rows["newly_collapsed"].eq(True).to_numpy()
             if fallen.any():
                 axis.plot(value[fallen], y[fallen], "x", color=COLLAPSED, ms=7, zorder=4, label="newly collapsed")
@@ -211,8 +220,51 @@ def scheme_intervals(points: pd.DataFrame, point: str = "equal") -> Figure:
         axis.tick_params(axis="y", length=0)
         axis.set(ylim=(len(order) - 0.5, -0.5))
         figure.supxlabel("mean change towards the targets (nats)", fontsize=8)
-        figure.legend(**legend_above(figure), ncols=3)
+        add_legend(figure)
         figure.caption = schemes_caption(shown, point)
+        return figure
+
+
+def trade_off(points: pd.DataFrame) -> Figure:
+    """How far all behaviours move over what it costs: vectors at one site, and at a site each.
+
+    Args:
+        points: of `JointResult`.
+
+    Returns:
+        The figure: the objective over the KL on neutral text along both curves, adding and subtracting, with
+        intervals of both; a cross where answers have newly collapsed.
+
+    Raises:
+        ScoreError: the frame is empty or lacks a column, or a curve is not there.
+        MismatchError: results of different models.
+    """
+    points = drawable(points, (*MOVED, "kl_low", "kl_high"))
+    grid = drawable(pd.DataFrame(points[points["point"].eq("grid") & points["scheme"].isin(ONE_OR_SEVERAL)]), MOVED)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(SINGLE_COLUMN, 2.5), layout="constrained")
+        axes = figure.subplots(1, 2, sharex=True, sharey=True)
+        for axis, (direction, title) in zip(axes, (("add", "added"), ("subtract", "subtracted")), strict=True):
+            for scheme, (label, colour, marker) in ONE_OR_SEVERAL.items():
+                here = grid["direction"].eq(direction) & grid["scheme"].eq(scheme)
+                rows = pd.DataFrame(grid[here]).sort_values("strength")
+                values = rows[["kl", "objective"]].to_numpy(dtype=float).T
+                reach = [
+                    np.abs(rows[[f"{name}_low", f"{name}_high"]].to_numpy(dtype=float).T - value)
+                    for name, value in zip(("kl", "objective"), values, strict=True)
+                ]
+                look = {"color": colour, "lw": 1, "elinewidth": 0.6, "ms": 3}
+                axis.errorbar(*values, xerr=reach[0], yerr=reach[1], marker=marker, label=label, **look)
+                fallen = rows["newly_collapsed"].to_numpy(dtype=bool)
+                if fallen.any():
+                    axis.plot(*values[:, fallen], "x", color=COLLAPSED, ms=7, zorder=4, label="newly collapsed")
+            axis.axhline(0, color="black", lw=0.4, ls="--", zorder=0)
+            axis.set_xscale("symlog", linthresh=0.01)
+            axis.set_title(title)
+        axes[0].set_ylabel("mean change towards\nthe targets (nats)")
+        figure.supxlabel("KL on neutral text (nats a token)", fontsize=8)
+        add_legend(figure)
+        figure.caption = trade_off_caption(grid)
         return figure
 
 
@@ -286,7 +338,7 @@ def _predicted_against_measured(axis: Axes, rows: pd.DataFrame, agreement: pd.Da
     axis.axline((0, 0), slope=1, color="black", lw=0.4, ls="--", zorder=0)
     axis.set(xlabel="predicted (nats)", ylabel="measured (nats)")
     for _, row in agreement[agreement["statistic"].eq("pearson")].iterrows():
-        said = "Pearson {value:.2f} [{low:.2f}, {high:.2f}], without geometry {without_geometry:.2f}; p = {p:.2g}"
+        said = "Pearson {value:.2f} [{low:.2f}, {high:.2f}]\nwithout geometry {without_geometry:.2f}; p = {p:.2g}"
         axis.set_title(said.format(**row), fontsize=7)
     axis.legend(loc="upper left", frameon=False, handletextpad=0.2)
 
@@ -327,8 +379,8 @@ def detection_points(configurations: pd.DataFrame, point: str = "best") -> Figur
         axis.plot([], [], "x", color="0.3", ms=5, label="collapsed")
         axis.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
         axis.set(xlabel="false alarms: first letter, not matching", ylabel="hits: first letter, matching")
-        figure.legend(**legend_above(figure), ncols=3)
-        figure.caption = detection_caption(configurations, point)
+        add_legend(figure)
+        figure.caption = detection_caption(test, point)
         return figure
 
 
@@ -366,35 +418,25 @@ def _own_rows(test: pd.DataFrame, direction: str, point: str) -> pd.DataFrame:
     return rows.reindex(_behaviours_of(test)).assign(collapsed=lambda frame: frame["collapsed"].eq(True))
 
 
-def _bars(axis: Axes, rows: pd.DataFrame, x: np.ndarray, width: float, look: dict[str, Any], label: str) -> None:
-    """Matching rates with intervals; crosses on collapsed ones."""
+def _rates(axis: Axes, rows: pd.DataFrame, x: np.ndarray, colour: str, marker: str, label: str) -> None:
+    """Matching rates with intervals, and marks on collapsed ones."""
     rate = rows["matching_rate"].to_numpy(dtype=float)
     ends = np.abs(rows[["matching_rate_low", "matching_rate_high"]].to_numpy(dtype=float).T - rate)
-    axis.bar(x, rate, width, label=label, **look)
-    axis.errorbar(x, rate, yerr=ends, fmt="none", ecolor="0.25", elinewidth=0.6)
-    fallen = rows["collapsed"].to_numpy(dtype=bool)
-    if fallen.any():
-        axis.plot(x[fallen], rate[fallen], "x", color=COLLAPSED, ms=5, mew=1.2, zorder=4, label="collapsed")
+    axis.errorbar(x, rate, yerr=ends, fmt=marker, color=colour, ms=3.5, elinewidth=0.7, label=label)
+    mark_collapse(axis, x, rows)
 
 
-def _references(axis: Axes, test: pd.DataFrame, names: list[str], point: str) -> None:
-    """Unsteered rates as lines, individual ones as + and - marks."""
-    unsteered = _unsteered_rows(test)
-    place, rates = np.arange(len(names)), unsteered.loc[names, "matching_rate"]
-    axis.hlines(rates, place - 0.44, place + 0.44, color="0.35", lw=0.9, zorder=3, label="unsteered")
-    for direction, marker, colour in (("add", "+", ADD), ("subtract", "_", SUBTRACT)):
-        rates = _own_rows(test, direction, point).loc[names, "matching_rate"]
-        place = np.arange(len(names)) + (-0.21 if direction == "add" else 0.21)
-        axis.plot(place, rates, marker, color="white", ms=7, mew=2.6, zorder=5)
-        label = "alone, added" if direction == "add" else "alone, subtracted"
-        axis.plot(place, rates, marker, color=colour, ms=6, mew=1.4, zorder=6, label=label)
+def _line(axis: Axes, rows: pd.DataFrame, column: str, colour: str) -> None:
+    """One quantity over signed strengths, with its interval."""
+    axis.fill_between(rows["signed"], rows[f"{column}_low"], rows[f"{column}_high"], color=colour, alpha=0.2, lw=0)
+    axis.plot(rows["signed"], rows[column], color=colour, lw=1.1, marker="o", ms=2)
 
 
 def _behaviour_axis(axis: Axes, names: list[str]) -> None:
     labels = [words(name) for name in names]
     axis.set_xticks(range(len(names)), labels, rotation=25, ha="right", rotation_mode="anchor")
     axis.axhline(0.5, color="black", lw=0.4, ls=":", zorder=0)
-    axis.set(ylabel="matching rate", ylim=(0, 1.05), yticks=(0, 0.25, 0.5, 0.75, 1))
+    axis.set(ylabel="matching rate", ylim=(-0.04, 1.04), yticks=(0, 0.25, 0.5, 0.75, 1))
 
 
 def _signed(rows: pd.DataFrame) -> pd.DataFrame:
@@ -404,13 +446,13 @@ def _signed(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _symmetric_ticks(axis: Axes, sizes: np.ndarray) -> None:
-    """Strengths of either sign, linear up to the smallest and logarithmic beyond; every other one is named."""
+    """Strengths of either sign, linear up to the smallest (as wide as a doubling) and logarithmic beyond; few named."""
     if not len(sizes):
         return
-    axis.set_xscale("symlog", linthresh=float(sizes[0]))
-    shown = sizes[::-2][::-1] if len(sizes) > 3 else sizes
+    axis.set_xscale("symlog", linthresh=float(sizes[0]), linscale=0.9 * np.log10(2))
+    shown = np.unique(sizes[[len(sizes) // 2, -1]])
     spots = [*-shown[::-1], 0.0, *shown]
-    axis.set_xticks(spots, [f"{spot:g}" for spot in spots])
+    axis.set_xticks(spots, [f"{spot:g}".replace("-", "−") for spot in spots])
     axis.minorticks_off()
 
 

@@ -17,7 +17,7 @@ from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor
 
-from lens_steer.experiments.evaluator import Evaluator, with_interval
+from lens_steer.experiments.evaluator import Evaluator
 from lens_steer.hooks import Intervention, Scale
 from lens_steer.hooks.sites import Site, SiteLike
 from lens_steer.metrics.interference import (
@@ -26,6 +26,8 @@ from lens_steer.metrics.interference import (
     permutation_p,
     predicted_interference,
 )
+from lens_steer.metrics.significance import sign_flip_p, with_holm
+from lens_steer.metrics.statistics import mean_interval
 from lens_steer.vector import SteeringVector, random_like
 from lens_steer.vector.compose import assign, gram_matrix, strength_matrix
 
@@ -55,9 +57,10 @@ def interference(
         seed: of the random directions, and of the intervals (999 resamples).
 
     Returns:
-        One row an ordered pair: steered, read, their sites, cosine, strength, predicted, measured with `_low` and
-        `_high`, random_low and random_high (2.5th to 97.5th percentile over random directions; NaN without); and the
-        change of each item (second axis: read).
+        One row an ordered pair: steered, read, their sites, cosine, strength, predicted, measured with `_low`, `_high`
+        and `_why`, p (sign flips of the items' changes) and p_holm over the `family` of all pairs, random_low and
+        random_high (2.5th to 97.5th percentile over random directions; NaN without); and the change of each item
+        (second axis: read).
 
     Raises:
         ScoreError, SiteError, MismatchError: as `assign` and `gram_matrix` say.
@@ -84,13 +87,14 @@ def interference(
             "cosine": float(gram[i, j] / (norms[i] * norms[j])),
             "projected_strength": float(projected[i, j]),
             "predicted": float(predicted[i, j]),
-            **with_interval("measured", changes[i, j], RESAMPLES, seed),
+            **mean_interval(changes[i, j], resamples=RESAMPLES, seed=seed).columns("measured"),
+            "p": sign_flip_p(changes[i, j], seed=seed),
             **_band(random[:, j]),
         }
         for i, steered in enumerate(names)
         for j, read in enumerate(names)
     ]
-    return pd.DataFrame(rows), changes[: len(names)]
+    return with_holm(pd.DataFrame(rows), "p", "ordered pairs"), changes[: len(names)]
 
 
 def interference_agreement(
@@ -105,8 +109,8 @@ def interference_agreement(
         seed: of the bootstrap.
 
     Returns:
-        One row a statistic (`pearson`, `spearman`): value, low, high, n (pairs), `without_geometry` (each behaviour's
-        own effect alone as the prediction), and `p` (exact permutation of behaviours in the geometry).
+        One row a statistic (`pearson`, `spearman`): value, low, high, why, n (pairs), `without_geometry` (each
+        behaviour's own effect alone as the prediction), and `p` (exact permutation of behaviours in the geometry).
 
     Raises:
         ScoreError: fewer than three behaviours.
@@ -118,7 +122,7 @@ def interference_agreement(
     baseline, p = agreement_without_geometry(measured), permutation_p(projected, measured, seed)
     return pd.DataFrame(
         [
-            {"statistic": name, "value": f.value, "low": f.low, "high": f.high, "n": f.n}
+            {"statistic": name, "value": f.value, "low": f.low, "high": f.high, "why": f.why, "n": f.n}
             | {"without_geometry": baseline[name], "p": p[name]}
             for name, f in found.items()
         ]

@@ -17,12 +17,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float
 from scipy.optimize import brentq
+from torch import Tensor
 
 from lens_steer.errors import ScoreError
-from lens_steer.experiments.evaluator import Evaluator, Measurements, with_interval
+from lens_steer.experiments.evaluator import Evaluator, Measurements
 from lens_steer.experiments.joint_steering.schemes import AS_PUBLISHED, SchemeCurve
+from lens_steer.metrics.significance import sign_flip_p, with_holm
+from lens_steer.metrics.statistics import mean_interval
 
+WHOLE = ("sum", "simultaneous")
+"""The schemes whose whole curves are measured on test: all vectors at one site, and at a site each."""
 EACH = "each"
 """What `steered` says where individual curves are pooled: each behaviour alone, its own change."""
 
@@ -65,11 +71,11 @@ def validate(
 
 
 def further_points(curves: Sequence[SchemeCurve], strengths: Sequence[float]) -> list[SchemePoint]:
-    """Points measured on test without a choice: the paper's combined ones, and the whole simultaneous curve."""
+    """Points measured on test without a choice: the paper's combined ones, and the whole curves of `WHOLE`."""
     points = [
         SchemePoint(curve=curve, kind="as_published", strength=1.0) for curve in curves if curve.scheme in AS_PUBLISHED
     ]
-    curves = [curve for curve in curves if curve.scheme == "simultaneous"]
+    curves = [curve for curve in curves if curve.scheme in WHOLE]
     return points + [
         SchemePoint(curve=curve, kind="grid", strength=strength) for curve in curves for strength in strengths
     ]
@@ -139,9 +145,9 @@ def measure_points(
         seed: of the bootstrap.
 
     Returns:
-        One row a point and behaviour; one row a point, with objective and side effects; one row a chosen point and
-        item. Individual points are pooled over behaviours where each has one (`steered` is `each`; side effects: their
-        mean).
+        One row a point and behaviour; one row a point, with objective, side effects, the p of the objective (sign flips
+        of the items) and p_holm over its `family`; one row a chosen point and item. Individual points are pooled over
+        behaviours where each has one (`steered` is `each`; side effects: their mean).
     """
     configurations = {(id(point.curve), point.strength): point for point in points}
     measured = evaluator.measure([point.curve.configuration(point.strength) for point in configurations.values()])
@@ -151,7 +157,7 @@ def measure_points(
         configuration = place[id(point.curve), point.strength]
         key = {**point.curve.key, "point": point.kind, "strength": point.strength}
         objective = measured.targeted(configuration, point.curve.targets)
-        row = {**key, **with_interval("objective", objective, resamples, seed)}
+        row = {**key, **_tested("objective", objective, resamples, seed)}
         frames.append(frame[frame["configuration"] == configuration].drop(columns="configuration").assign(**key))
         rows.append({**row, **_side_effect(measured, configuration, resamples, seed)})
         items.append(pd.DataFrame({**key, "item": range(len(objective)), "objective": objective.tolist()}))
@@ -159,7 +165,7 @@ def measure_points(
     pooled = _pooled(points_table, items_table, resamples, seed)
     return (
         pd.concat(frames, ignore_index=True),
-        pd.concat([points_table, pooled[0]], ignore_index=True),
+        _corrected(pd.concat([points_table, pooled[0]], ignore_index=True)),
         pd.concat([items_table, pooled[1]], ignore_index=True),
     )
 
@@ -175,8 +181,8 @@ def compared(objective: pd.DataFrame, with_scheme: str, point: str, resamples: i
         seed: of the bootstrap.
 
     Returns:
-        One row a scheme and direction: `difference` in nats with `_low` and `_high`; schemes without such a point are
-        left out.
+        One row a scheme and direction: `difference` in nats with `_low`, `_high` and `_why`, p (sign flips of items)
+        and p_holm over the `family` of all rows; schemes without such a point are left out.
 
     Raises:
         ScoreError: the scheme that is subtracted has no such point.
@@ -196,8 +202,22 @@ def compared(objective: pd.DataFrame, with_scheme: str, point: str, resamples: i
             if scheme != with_scheme and (scheme, direction) in table.index:
                 paired = torch.tensor(by_scheme[(scheme, direction)].to_numpy(dtype=float) - base, device="cpu")
                 key = {"scheme": scheme, "minus": with_scheme, "direction": direction, "point": point}
-                rows.append({**key, **with_interval("difference", paired, resamples, seed)})
-    return pd.DataFrame(rows)
+                rows.append({**key, **_tested("difference", paired, resamples, seed)})
+    return with_holm(pd.DataFrame(rows), "p", f"differences to {with_scheme}") if rows else pd.DataFrame()
+
+
+def _tested(name: str, values: Float[Tensor, " item"], resamples: int, seed: int) -> dict[str, object]:
+    """A mean over items with its interval, and the p of its difference from 0."""
+    found = mean_interval(values, resamples=resamples, seed=seed)
+    return {**found.columns(name), "p": sign_flip_p(values, seed=seed)}
+
+
+def _corrected(points: pd.DataFrame) -> pd.DataFrame:
+    """The points with p_holm: all schemes at one kind of point are a family, and the behaviours steered alone."""
+    whole = points["steered"].isin(("all", EACH)).map({True: "schemes", False: "behaviours steered alone"})
+    families = points.groupby([points["point"], whole], sort=False)
+    found = [with_holm(rows, "p", f"{what} ({point})") for (point, what), rows in families]
+    return pd.concat(found).sort_index()
 
 
 def _side_effect(measured: Measurements, configuration: int, resamples: int, seed: int) -> dict[str, object]:
@@ -205,7 +225,7 @@ def _side_effect(measured: Measurements, configuration: int, resamples: int, see
     found = measured.side_effects[configuration].intervals(resamples=resamples, seed=seed)
     row: dict[str, object] = {}
     for name in ("relative_top1", "relative_perplexity", "kl"):
-        row |= {name: found[name].value, f"{name}_low": found[name].low, f"{name}_high": found[name].high}
+        row |= found[name].columns(name)
     behaviours = range(len(measured.behaviours))
     collapsed = sum(measured.configurations[configuration].collapse(behaviour).collapsed for behaviour in behaviours)
     return {**row, "collapsed": collapsed, "newly_collapsed": measured.newly_collapsed(configuration)}
@@ -223,9 +243,10 @@ def _pooled(points: pd.DataFrame, items: pd.DataFrame, resamples: int, seed: int
         chosen = items["scheme"].eq("individual") & items["direction"].eq(direction) & items["point"].eq(kind)
         means = items[chosen].groupby("item")["objective"].mean()
         key = {"scheme": "individual", "steered": EACH, "direction": direction, "point": kind, "strength": math.nan}
-        side_effect = {name: group[name].mean() for name in ("relative_top1", "relative_perplexity", "kl")}
+        names = ("relative_top1", "relative_perplexity", "kl")
+        side_effect = {name: group[name].mean() for name in names} | {f"{name}_why": "pooled" for name in names}
         verdicts = {"collapsed": max(group["collapsed"]), "newly_collapsed": any(group["newly_collapsed"])}
         values = torch.tensor(means.to_numpy(dtype=float), device="cpu")
-        rows.append({**key, **with_interval("objective", values, resamples, seed), **side_effect, **verdicts})
+        rows.append({**key, **_tested("objective", values, resamples, seed), **side_effect, **verdicts})
         by_item.append(pd.DataFrame({**key, "item": means.index, "objective": means.to_numpy()}))
     return pd.DataFrame(rows), pd.concat(by_item, ignore_index=True) if by_item else pd.DataFrame()

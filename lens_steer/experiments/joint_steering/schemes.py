@@ -28,6 +28,16 @@ from lens_steer.vector.compose import (
     simultaneous,
 )
 
+SCHEMES = (
+    "mean",
+    "sum",
+    "mean weighted",
+    "sum weighted",
+    "orthogonalised",
+    "gram",
+    "simultaneous",
+    "simultaneous gram",
+)
 DIRECTIONS = {"add": 1.0, "subtract": -1.0}
 AS_PUBLISHED = ("mean", "sum", "mean weighted", "sum weighted")
 """The schemes that the paper evaluated at s = 1 alone."""

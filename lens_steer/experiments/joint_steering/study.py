@@ -5,6 +5,9 @@ layers from there on, in the order of the behaviours, which is arbitrary here as
 """
 
 from dataclasses import replace
+from typing import Any
+
+import pandas as pd
 
 from lens_steer.experiments.joint_steering import JointResult, JointSteering, joint_steering
 from lens_steer.experiments.joint_steering.figures import (
@@ -14,8 +17,10 @@ from lens_steer.experiments.joint_steering.figures import (
     interference_matrices,
     scheme_intervals,
     simultaneous_curve,
+    trade_off,
 )
-from lens_steer.experiments.joint_steering.verdict import INTERFERENCE, SCHEMES
+from lens_steer.experiments.joint_steering.points import WHOLE
+from lens_steer.experiments.joint_steering.verdict import INTERFERENCE, LAYERS, SCHEMES
 from lens_steer.experiments.plan import Extent, Sizes, Work, every_second
 from lens_steer.experiments.study import Needs, Setup, Study, StudyContext
 
@@ -26,7 +31,7 @@ LAB = Setup(
 )
 """Every configuration is measured on all behaviours and on neutral text, so there are few items and texts."""
 SETUP = replace(LAB, items={"validation": 12, "test": 20}, documents={"train": 1, "validation": 5, "test": 10})
-ROOTS, CHOSEN, N_SCHEMES = 5, 3, 8
+ROOTS, CHOSEN = 5, 3
 
 
 def run(context: StudyContext) -> JointResult:
@@ -44,21 +49,27 @@ def run(context: StudyContext) -> JointResult:
 def work(settings: JointSteering, extent: Extent) -> Work:
     """Each behaviour alone and every scheme, both ways, over the grid; points at equal KL; the test; interference."""
     n, names, total = len(settings.strengths) - 1, list(extent.prompts), Work()
+    n_schemes = len(settings.schemes)
     neutral, cut, middle = (extent.neutral,), settings.max_tokens, [extent.middle]
     for name in names:
         total += extent.asked(extent.tokens("validation", (name,)), settings.positions, middle, 2 * n)
         total += extent.texts("validation", neutral, middle, 2 * (n + ROOTS), cut)
-    total += extent.asked(extent.tokens("validation"), settings.positions, middle, 2 * N_SCHEMES * n)
-    total += extent.texts("validation", neutral, middle, 2 * N_SCHEMES * (n + ROOTS), cut)
-    points = 2 * (2 * len(names) + CHOSEN * N_SCHEMES + n)
+    total += extent.asked(extent.tokens("validation"), settings.positions, middle, 2 * n_schemes * n)
+    total += extent.texts("validation", neutral, middle, 2 * n_schemes * (n + ROOTS), cut)
+    points = 2 * (2 * len(names) + CHOSEN * n_schemes + len(WHOLE) * n)
     total += extent.texts("test", neutral, middle, points, cut)
-    tested = points + 2 * (2 + settings.n_random) * len(names)
+    tested = points + 2 * (2 * len(names) + settings.n_random)
     return total + extent.asked(extent.tokens("test"), settings.positions, middle, tested)
 
 
 def reduced(settings: JointSteering, sizes: Sizes) -> JointSteering:
     """Fewer strengths."""
     return replace(settings, strengths=every_second(settings.strengths)) if sizes.coarse else settings
+
+
+def _of_detection(result: Any) -> tuple[pd.DataFrame] | None:
+    """The rows of signal detection; none where options have texts of their own, which are no signal and noise."""
+    return (result.configurations,) if result.configurations["hit_rate"].notna().all() else None
 
 
 STUDY = Study(
@@ -76,9 +87,10 @@ STUDY = Study(
         "individual_bars": (individual_bars, lambda result: (result.configurations,)),
         "combined_bars": (combined_bars, lambda result: (result.configurations,)),
         "simultaneous": (simultaneous_curve, lambda result: (result.configurations, result.points)),
+        "trade_off": (trade_off, lambda result: (result.points,)),
         "schemes": (scheme_intervals, lambda result: (result.points,)),
         "interference": (interference_matrices, lambda result: (result.interference, result.agreement)),
-        "detection": (detection_points, lambda result: (result.configurations,)),
+        "detection": (detection_points, _of_detection),
     },
-    questions=(SCHEMES, INTERFERENCE),
+    questions=(SCHEMES, LAYERS, INTERFERENCE),
 )

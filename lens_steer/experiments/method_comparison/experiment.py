@@ -25,6 +25,7 @@ from lens_steer.evaluation.score import ChoiceScores, score_prompts
 from lens_steer.evaluation.side_effects import strength_at_kl
 from lens_steer.hooks import Intervention
 from lens_steer.hooks.sites import Site, SiteLike
+from lens_steer.metrics.statistics import mean_interval
 from lens_steer.model import SteerableModel
 from lens_steer.vector import SteeringVector, random_like
 
@@ -33,7 +34,7 @@ Maker = Callable[[ContrastSet], SteeringVector]
 
 
 COLUMNS = ("behaviour", "method", "norm", "strength_added", "strength_subtracted", "unsteered", "added", "subtracted")
-COLUMNS += ("effect", "rate_change", "answer_probability", "note")
+COLUMNS += ("effect", "effect_low", "effect_high", "effect_why", "rate_change", "answer_probability", "note")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +67,9 @@ def compare_methods(
 
     Returns:
         One row a behaviour and method (random controls are `random 0`, ...): `strength_added`, `strength_subtracted`
-        (NaN where no strength reaches the budget; the reason stands in `note`), matching rates `added`, `unsteered`
-        and `subtracted`, `effect`, `rate_change`, `answer_probability` (the smaller of both ends) and the vector's
-        `norm`.
+        (NaN where no strength reaches the budget; the reason stands in `note`), matching rates `added`, `unsteered` and
+        `subtracted`, `effect` with its interval over items, `rate_change`, `answer_probability` (the smaller of both
+        ends) and the vector's `norm`.
 
     Raises:
         ScoreError: there are no behaviours or no methods.
@@ -121,12 +122,12 @@ def _configuration(
             row[f"strength_{end}"] = strength
             scores[end] = _steered(model, prompts, vector, strength, settings)
     except ScoreError as error:
-        return row | {"note": str(error)}
+        return row | {"note": str(error), "effect_why": "unreached"}
     rates = {end: float(found.matches.double().mean()) for end, found in scores.items()}
-    effect = float((scores["added"].logit_differences - scores["subtracted"].logit_differences).mean()) / 2
+    effect = mean_interval((scores["added"].logit_differences - scores["subtracted"].logit_differences) / 2)
     mass = min(float(scores[end].answer_probability.mean()) for end in ("added", "subtracted"))
     change = rates["added"] - rates["subtracted"]
-    return row | rates | {"effect": effect, "rate_change": change, "answer_probability": mass}
+    return row | rates | effect.columns("effect") | {"rate_change": change, "answer_probability": mass}
 
 
 def _steered(

@@ -46,7 +46,7 @@ def _task(row: dict[str, Any]) -> Finding:
         f"Without examples the right answer has a probability of {percent(unsteered)};",
         f"with the vector added at layer {row['layer']}, {percent(steered)};",
         f"with the best random direction of its norm, {percent(random)}.",
-        f"Subtracted: {percent(float(row['subtracted']))}. No interval was computed.",
+        f"Subtracted: {percent(float(row['subtracted']))}. No interval: prompts repeat words.",
     ]
     verdict = "works" if holds else "not shown beyond random"
     return Finding(subject=words(str(row["task"])), verdict=verdict, words=" ".join(said), holds=holds)
@@ -55,8 +55,8 @@ def _task(row: dict[str, Any]) -> Finding:
 METHODS = Question(
     title="Methods at equal side effects: which makes the best vectors?",
     judged="The effect is half the difference of the logit difference between adding and subtracting. Brackets hold "
-    "its range over behaviours; no interval over items was computed. The control is the largest effect of a random "
-    "direction.",
+    "its range over behaviours; the table has the interval of each effect over items. The control is the largest "
+    "effect of a random direction.",
     needs={"methods.csv": ("behaviour", "method", "effect")},
     find=find,
 )

@@ -136,7 +136,7 @@ def _pareto_caption(configurations: pd.DataFrame, tested: pd.DataFrame, budget: 
         f"symbols are the configurations chosen on validation within the budget ({budget:.2g}, dashed), crosses are "
         f"collapsed; {far} configurations beyond {reach:g} budgets are not drawn.",
         n=f"configurations on validation: {tried}; items and texts {IN_FACTS}",
-        interval="95 % bootstrap over test items, and over texts",
+        interval="95 % over test items, and over texts",
         control=directions(random, "in the place of the chosen optimised ones"),
         strength_scale="none: each configuration has strengths of its own",
     )

@@ -1,7 +1,8 @@
-"""What the optimiser and the schemes found, as rows of tables; bootstrap intervals of objectives and of their gains.
+"""What the optimiser and the schemes found, as rows of tables; intervals of objectives and of their gains.
 
     interval   of objective(mean over items of change):   items are resampled, the i-th of all behaviours together
     gain       objective of one configuration - objective of another on the same items, both resampled alike (paired)
+    p          share of exchanges of the two configurations, item by item, whose gain is as far from 0
 
 Items of different behaviours are independent, so they may be resampled together. Intervals are percentile ones, since
 the smallest of several means is not a mean.
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from scipy import stats
 from torch import Tensor
 
 from lens_steer.experiments.evaluator import Measurements
@@ -21,7 +23,8 @@ from lens_steer.experiments.optimiser.problem import SideEffectKind
 from lens_steer.experiments.optimiser.search import Tried
 from lens_steer.experiments.optimiser.surrogate import Objective
 from lens_steer.hooks.sites import Site
-from lens_steer.metrics.statistics import bootstrap_ratio
+from lens_steer.metrics.significance import with_holm
+from lens_steer.metrics.statistics import Interval, percentile_interval, ratio_interval
 
 WHOLE = ("relative_top1", "relative_perplexity", "kl")
 """Columns of the evaluator that are of the whole configuration."""
@@ -120,16 +123,16 @@ def tested_rows(
         seed: of the bootstrap.
 
     Returns:
-        Columns: scheme, configuration, objective, side_effect, kl and relative_top1 with `_low` and `_high`, effect,
-            disturbance, change of each behaviour (`change <name>`), collapsed.
+        Columns: scheme, configuration, objective, side_effect, kl and relative_top1 with `_low`, `_high` and `_why`,
+            effect, disturbance, change of each behaviour (`change <name>`), collapsed.
     """
     rows = []
     for index, (scheme, configuration) in enumerate(keys):
         changes = measured.changes(index).numpy()
         mean, side_effect = changes.mean(axis=1), measured.side_effects[index]
-        low, high = _bounds(_objectives(changes, objective, resamples, seed))
-        row = {"scheme": scheme, "configuration": configuration, "objective": objective.value(mean)}
-        row |= {"objective_low": low, "objective_high": high}
+        drawn = _objectives(changes, objective, resamples, seed)
+        found = percentile_interval(objective.value(mean), drawn, changes.shape[1])
+        row = {"scheme": scheme, "configuration": configuration, **found.columns("objective")}
         row |= {"effect": objective.effect(mean), "disturbance": objective.disturbance(mean)}
         row |= _ratio("kl", side_effect.kl_sum, side_effect.tokens, resamples, seed)
         row |= _ratio("relative_top1", side_effect.right_steered, side_effect.right_unsteered, resamples, seed)
@@ -158,8 +161,8 @@ def gain_rows(
         seed: of the bootstrap.
 
     Returns:
-        Columns: budget, scheme, optimised_configuration, configuration, gain with `_low` and `_high`, optimised and
-            other (the two objectives), kl_optimised and kl_other.
+        Columns: budget, scheme, optimised_configuration, configuration, gain with `_low`, `_high` and `_why`, p and
+            p_holm over the `family` of all rows, optimised and other (the two objectives), kl_optimised and kl_other.
     """
     rows = []
     for budget, ours, theirs in pairs:
@@ -167,30 +170,31 @@ def gain_rows(
         first, second = (measured.changes(index).numpy() for index in (one, other))
         drawn = _objectives(first, objective, resamples, seed) - _objectives(second, objective, resamples, seed)
         values = [objective.value(changes.mean(axis=1)) for changes in (first, second)]
-        low, high = _bounds(drawn)
+        gain = percentile_interval(values[0] - values[1], drawn, first.shape[1])
         row = {"budget": budget, "scheme": theirs[0], "optimised_configuration": ours[1], "configuration": theirs[1]}
-        row |= {"gain": values[0] - values[1], "gain_low": low, "gain_high": high}
+        row |= {**gain.columns("gain"), "p": _exchange_p(first, second, objective, resamples, seed)}
         row |= {"optimised": values[0], "other": values[1]}
         rows.append(row | {"kl_optimised": measured.side_effects[one].kl, "kl_other": measured.side_effects[other].kl})
-    return pd.DataFrame(rows)
+    return with_holm(pd.DataFrame(rows), "p", "gains (budgets x schemes)") if rows else pd.DataFrame()
 
 
-def _side_effect(row: Mapping[str, Any], kind: SideEffectKind) -> dict[str, float]:
+def _side_effect(row: Mapping[str, Any], kind: SideEffectKind) -> dict[str, Any]:
     """The side effects with their interval, of a row that has both kinds."""
     if kind == "kl":
-        return {f"side_effect{end}": row[f"kl{end}"] for end in ("", "_low", "_high")}
+        return {f"side_effect{end}": row[f"kl{end}"] for end in ("", "_low", "_high", "_why")}
     turned = {"": "", "_low": "_high", "_high": "_low"}
-    return {f"side_effect{end}": 1 - row[f"relative_top1{other}"] for end, other in turned.items()}
+    lost: dict[str, Any] = {f"side_effect{end}": 1 - row[f"relative_top1{other}"] for end, other in turned.items()}
+    return lost | {"side_effect_why": row["relative_top1_why"]}
 
 
 def _ratio(
     name: str, above: Float[Tensor, " n"], below: Float[Tensor, " n"], resamples: int, seed: int
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """A ratio of sums over texts with its interval; NaN where there is nothing below."""
     if float(below.sum()) == 0:
-        return dict.fromkeys((name, f"{name}_low", f"{name}_high"), math.nan)
-    found = bootstrap_ratio(above, below, resamples=resamples, seed=seed)
-    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+        nothing = Interval(value=math.nan, low=math.nan, high=math.nan, confidence=0.95, n=len(below), why="unscored")
+        return nothing.columns(name)
+    return ratio_interval(above, below, resamples=resamples, seed=seed).columns(name)
 
 
 def _objectives(
@@ -202,7 +206,25 @@ def _objectives(
     return np.array([objective.value(change) for change in changes[:, drawn].mean(axis=2).T])
 
 
-def _bounds(values: Float[np.ndarray, " resample"]) -> tuple[float, float]:
-    """The middle 95 %."""
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
+def _exchange_p(
+    first: Float[np.ndarray, "behaviour item"],
+    second: Float[np.ndarray, "behaviour item"],
+    objective: Objective,
+    resamples: int,
+    seed: int,
+) -> float:
+    """The two-sided p of a gain: both configurations are exchanged item by item, in all behaviours together."""
+    both, n = np.concatenate([first, second], axis=1), first.shape[1]
+
+    def gain(one: np.ndarray, other: np.ndarray, axis: int) -> np.ndarray:
+        ours, theirs = (
+            np.apply_along_axis(objective.value, 0, both[:, places].mean(axis=axis)) for places in (one, other)
+        )
+        return np.asarray(ours - theirs)
+
+    rng = np.random.default_rng(seed)
+    places = (np.arange(n), np.arange(n) + n)
+    found: Any = stats.permutation_test(
+        places, gain, permutation_type="samples", vectorized=True, n_resamples=resamples, rng=rng
+    )
+    return float(found.pvalue)

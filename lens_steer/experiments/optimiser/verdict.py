@@ -1,16 +1,17 @@
 """The optimiser: does it beat the published schemes within the same budget of side effects, and random directions?
 
-beats     the interval of its gain over a scheme lies above 0, and its answers have not collapsed
+beats     its gain over a scheme is above 0 (p <= .05 after Holm over schemes and budgets), and its answers have not
+          collapsed
 beyond    its own interval lies above all random directions, of which there are enough for a level of 0.05
 """
 
 import pandas as pd
 
-from lens_steer.experiments.finding import LEVEL, TOO_FEW, Finding, Question, nats
+from lens_steer.experiments.finding import LEVEL, TOO_FEW, Finding, Question, nats, with_ends
 from lens_steer.experiments.folder import ResultFolder
 
 GAINS = ("budget", "scheme", "optimised_configuration", "configuration", "gain", "gain_low", "gain_high", "optimised")
-GAINS += ("other", "kl_optimised", "kl_other")
+GAINS += ("p_holm", "family", "other", "kl_optimised", "kl_other")
 TESTED = ("scheme", "configuration", "objective", "objective_low", "objective_high", "side_effect", "kl", "collapsed")
 
 
@@ -21,7 +22,8 @@ def find(results: ResultFolder) -> list[Finding]:
     unit = " nats a token" if tested.frame["side_effect"].equals(tested.frame["kl"]) else " of top-1"
     findings = []
     for row in gains.frame.to_dict("records"):
-        better, worse = bool(row["gain_low"] > 0), bool(row["gain_high"] < 0)
+        shown = bool(row["p_holm"] <= LEVEL)
+        better, worse = shown and row["gain"] > 0, shown and row["gain"] < 0
         pair = (("optimised", row["optimised_configuration"]), (row["scheme"], row["configuration"]))
         collapsed = [scheme for scheme, configuration in pair if fallen[scheme, configuration]]
         verdict = "beats it" if better else "is beaten" if worse else "no difference shown"
@@ -32,8 +34,9 @@ def find(results: ResultFolder) -> list[Finding]:
                 subject=f"against {row['scheme']}, budget {row['budget']:.2f}{unit}",
                 verdict=verdict,
                 words=f"On test the optimised assignment reaches {row['optimised']:+.2f} nats and the scheme "
-                f"{row['other']:+.2f}: a gain of {nats(row['gain'], row['gain_low'], row['gain_high'])}, at a KL of "
-                f"{row['kl_optimised']:.2f} against {row['kl_other']:.2f} nats a token.{state}",
+                f"{row['other']:+.2f}: a gain of {nats(*with_ends(row, 'gain'))} (p = "
+                f"{row['p_holm']:.2g} among {row['family']}), at a KL of {row['kl_optimised']:.2f} against "
+                f"{row['kl_other']:.2f} nats a token.{state}",
                 holds=better and "optimised" not in collapsed,
             )
         )
@@ -49,7 +52,7 @@ def _beside_random(gains: pd.DataFrame, tested: pd.DataFrame) -> list[Finding]:
     chosen = tested[tested["scheme"].eq("optimised") & tested["configuration"].eq(configuration)].iloc[0]
     beyond, few = bool(chosen["objective_low"] > random.max()), 1 / (len(random) + 1) > LEVEL
     verdict = TOO_FEW if few else "beyond all of them" if beyond else "not shown beyond random"
-    value = nats(chosen["objective"], chosen["objective_low"], chosen["objective_high"])
+    value = nats(*with_ends(chosen.to_dict(), "objective"))
     return [
         Finding(
             subject="against random directions",
@@ -65,7 +68,7 @@ QUESTION = Question(
     title="Several behaviours at once: does the optimiser beat the published schemes within the same budget?",
     judged="The optimiser and each scheme had the same number of configurations. Each was chosen on validation within "
     "the budget of side effects, and they are compared on the same test items, paired. Brackets are 95 % bootstrap "
-    "intervals over items, not over searches.",
+    "intervals over items, not over searches; p is of exchanges of the two, item by item, after Holm's correction.",
     needs={"optimiser/gains.csv": GAINS, "optimiser/tested.csv": TESTED},
     find=find,
 )

@@ -3,11 +3,11 @@
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
 from lens_steer.experiments.van_der_weij_2024.behaviours import BLOCKS
 from lens_steer.figures.captions.common import counted, sample
-from lens_steer.figures.style import INK, SINGLE_COLUMN, STYLE, Caption, Figure, drawable, legend_above, words
+from lens_steer.figures.style import INK, SINGLE_COLUMN, STYLE, Caption, Figure, add_legend, drawable, words
+from lens_steer.metrics.statistics import share_interval
 
 ANSWERS = ("strength", "behaviour", "total", "matches", "faulty", "matching_score", "collapsed")
 TAX = ("strength", "documents", "top1", "relative_top1")
@@ -34,7 +34,7 @@ def published_simultaneous_curve(simultaneous: pd.DataFrame, alignment_tax: pd.D
         for name, colour, marker in zip(answers["behaviour"].unique(), INK * 9, MARKERS * 9, strict=False):
             rows = answers[answers["behaviour"] == name].sort_values("strength")
             x, y = rows["strength"], rows["matching_score"]
-            upper.fill_between(x, *_wilson(rows), color=colour, alpha=0.12, lw=0)
+            upper.fill_between(x, *_bounds(rows), color=colour, alpha=0.12, lw=0)
             every = max(len(rows) // 9, 1)
             upper.plot(x, y, color=colour, lw=1, marker=marker, ms=3, markevery=every, label=words(str(name)))
             fallen = rows["collapsed"].eq(True)
@@ -47,17 +47,14 @@ def published_simultaneous_curve(simultaneous: pd.DataFrame, alignment_tax: pd.D
         lower.set(xlabel="scalar (times each vector as extracted)", ylabel="top-1 (Pile)")
         for axis in (upper, lower):
             axis.axvline(0, color="black", lw=0.4, ls="--", zorder=0)
-        figure.legend(**legend_above(figure), ncols=3)
+        add_legend(figure)
         figure.caption = _caption(answers, tax)
         return figure
 
 
-def _wilson(rows: pd.DataFrame) -> np.ndarray:
-    """The lower and upper ends of Wilson's 95 % interval of each matching score."""
-    intervals = [
-        binomtest(int(k), int(n)).proportion_ci(method="wilson")
-        for k, n in zip(rows["matches"], rows["total"], strict=True)
-    ]
+def _bounds(rows: pd.DataFrame) -> np.ndarray:
+    """The lower and upper ends of the 95 % interval of each matching score."""
+    intervals = [share_interval(int(k), int(n)) for k, n in zip(rows["matches"], rows["total"], strict=True)]
     return np.array([(interval.low, interval.high) for interval in intervals]).T
 
 
@@ -71,7 +68,7 @@ def _caption(answers: pd.DataFrame, tax: pd.DataFrame) -> Caption:
         f"{100 * kept:.0f} % of the unsteered one is retained (scalar {at:g}).",
         n=f"{sample(answers.rename(columns={'total': 'n'}), 'test item')} a behaviour and scalar, "
         f"{counted(answers['strength'].nunique(), 'scalar')}; {tax['documents'].min()} or more documents a scalar",
-        interval="95 % of Wilson, over items, for scores; none for top-1: whether scalars share documents is unknown",
+        interval="95 % over items (Agresti-Coull) for scores; none for top-1: scalars may share documents",
         control="the unsteered model (scalar 0); no random directions were released",
         strength_scale="raw: each vector as extracted",
     )

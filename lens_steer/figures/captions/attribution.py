@@ -7,6 +7,7 @@ from lens_steer.figures.captions.common import (
     OF_THE_EDIT,
     compared,
     counted,
+    interval,
     names,
     of_model,
     sample,
@@ -23,7 +24,7 @@ def bars_caption(summary: pd.DataFrame) -> Caption:
         shown=f"Contribution of each component{of_model(summary)} to the {names(summary['quantity'])}, "
         f"{float(summary['measured'].iloc[0]):.3g} in total (dashed); the contributions {parts}.",
         n=f"{sample(summary, 'item')}, {counted(len(summary), 'component')}",
-        interval="95 % bootstrap over items" if summary["low"].notna().any() else "none: the table has values alone",
+        interval=interval(summary, "items"),
         control="none: parts of one effect, which sum to it" if additive else "none: each part is ablated by itself",
         strength_scale=OF_THE_EDIT,
     )
@@ -53,7 +54,7 @@ def persistence_caption(summary: pd.DataFrame, over: str) -> Caption:
         shown=f"Persistence of an edit{of_model(summary)} by {over}: the change of the residual stream along the edit "
         f"and orthogonal to it{distance}.",
         n=sample(line, "sequence"),
-        interval="95 % bootstrap over sequences" if "along_relative_low" in line.columns else "none: one sequence",
+        interval=interval(line, "sequences", "along_relative"),
         control=steered(summary, "each measured along its own edit; the band is their 95 %"),
         strength_scale=OF_THE_EDIT,
     )

@@ -4,6 +4,7 @@ import pandas as pd
 
 NO_STRENGTH = "none: directions are read, nothing is steered"
 IN_FACTS = "counted in the result's facts, not row by row"
+NO_SIDE_EFFECTS = "none measured for these rows"
 OF_THE_EDIT = "that of the measured edit, which this table does not name"
 
 
@@ -22,12 +23,21 @@ def counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def sample(frame: pd.DataFrame, what: str) -> str:
-    """The number of items, documents, ... of each row, from the column `n`."""
-    if "n" not in frame.columns:
-        return f"{what}s not counted: the table has no column n"
-    least, most = int(frame["n"].min()), int(frame["n"].max())
+def sample(frame: pd.DataFrame, what: str, column: str = "n") -> str:
+    """The number of items, documents, ... of each row, from a column."""
+    if column not in frame.columns:
+        return f"{what}s not counted: the table has no column {column}"
+    least, most = int(frame[column].min()), int(frame[column].max())
     return counted(least, what) if least == most else f"{least} to {most} {what}s"
+
+
+def interval(frame: pd.DataFrame, over: str, name: str = "") -> str:
+    """The interval of a column `name` (without one: of `low` and `high`), or the words that say why there is none."""
+    low, why = (f"{name}_{end}" if name else end for end in ("low", "why"))
+    if low in frame.columns and frame[low].notna().any():
+        return f"95 % over {over}"
+    reasons = frame[why].dropna().astype(str).unique() if why in frame.columns else []
+    return f"none: {', '.join(filter(None, reasons)) or 'the table has values alone'}"
 
 
 def scale(frame: pd.DataFrame) -> str:

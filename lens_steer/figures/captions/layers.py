@@ -11,7 +11,7 @@ def layers_caption(configurations: pd.DataFrame) -> Caption:
     return Caption(
         shown=f"Matching rate{of_model(configurations)} over layers by strength; crosses are collapsed points.",
         n=f"{counted(configurations['behaviour'].nunique(), 'behaviour')}; {sample(configurations, 'item')}",
-        interval="95 % bootstrap over items",
+        interval="95 % over items",
         control="none: the steering vector alone; random directions are in the steering curves",
         strength_scale=scale(configurations),
     )

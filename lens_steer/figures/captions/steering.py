@@ -2,21 +2,23 @@
 
 import pandas as pd
 
-from lens_steer.figures.captions.common import counted, of_model, sample, scale, steered
+from lens_steer.figures.captions.common import NO_SIDE_EFFECTS, counted, of_model, sample, scale, steered
 from lens_steer.figures.style import Caption
 
-BOOTSTRAP = "95 % bootstrap over items"
+OVER_ITEMS = "95 % over items"
 
 
 def curves_caption(curves: pd.DataFrame) -> Caption:
     """Of `steering_curves`."""
     return Caption(
         shown=f"Matching rate{of_model(curves)} over strength, each behaviour at one site and position rule; crosses "
-        "are collapsed points, a square marks one-sided unsteered answers.",
+        "are collapsed points, a square marks one-sided unsteered answers, which are not counted as collapse; dotted: "
+        "half of the answers match.",
         n=f"{counted(curves['behaviour'].nunique(), 'behaviour')}; {sample(curves, 'item')}",
-        interval=BOOTSTRAP,
-        control=steered(curves, "the band is their 95 %"),
+        interval=OVER_ITEMS,
+        control=steered(curves, "a grey bar is their middle 95 % at that strength"),
         strength_scale=scale(curves),
+        side_effects=NO_SIDE_EFFECTS,
     )
 
 
@@ -26,7 +28,7 @@ def map_caption(configurations: pd.DataFrame) -> Caption:
         shown=f"Matching rate{of_model(configurations)} at every layer and strength; a cross marks a collapsed "
         "configuration, a square the chosen point.",
         n=f"{counted(configurations['behaviour'].nunique(), 'panel')}; {sample(configurations, 'item')}",
-        interval="none drawn; in the data, 95 % bootstrap over items"
+        interval="none drawn; in the data, 95 % over items"
         if "rate_low" in configurations.columns
         else "none: the table has rates alone",
         control="none: the map has the steering vector alone; random directions are in the steering curves",

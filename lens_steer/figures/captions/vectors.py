@@ -8,6 +8,7 @@ from lens_steer.figures.captions.common import (
     compared,
     counted,
     directions,
+    interval,
     names,
     of_model,
     sample,
@@ -15,18 +16,23 @@ from lens_steer.figures.captions.common import (
 from lens_steer.figures.style import Caption, words
 
 
-def lens_caption(tokens: pd.DataFrame) -> Caption:
-    """Of `lens_panel`."""
+def lens_caption(tokens: pd.DataFrame, groups: list[list[str]]) -> Caption:
+    """Of `lens_panel`, with the readings of each panel."""
     contextual = tokens[tokens["reading"] == "contextual"]
     strength, n = NO_STRENGTH, "the whole vocabulary"
     if len(contextual):
         strength = f"contextual: {contextual['note'].iloc[0]}; the others: {NO_STRENGTH}"
         n += f"; {int(contextual['n'].iloc[0])} contexts of the contextual reading"
+    agreed = "".join(
+        f" {', '.join(group)} agree and are drawn once, with the values of {group[0]}; tokens that not all of them "
+        "show are in italics."
+        for group in groups if len(group) > 1
+    )  # fmt: skip
     return Caption(
         shown=f"Tokens that the vector {names(tokens['vector'])}{of_model(tokens)} raises and lowers most, "
-        f"by reading ({names(tokens['reading'])}) and site.",
+        f"by reading ({names(tokens['reading'])}) and site.{agreed}",
         n=n,
-        interval="none drawn; in the data, 95 % bootstrap over contexts",
+        interval=f"none drawn; in the data: {interval(contextual, 'contexts')}" if len(contextual) else "none: exact",
         control=compared(tokens, "at the same end and rank; bold tokens are outside their 95 %"),
         strength_scale=strength,
     )
@@ -52,7 +58,7 @@ def residual_caption(lens: pd.DataFrame) -> Caption:
         shown=f"Logit lens of the residual stream{of_model(lens)} at the last token: median rank of target "
         "tokens unsteered and steered, and the mean change in their log-probability.",
         n=sample(lens, "context"),
-        interval="none drawn; in the data, 95 % bootstrap over contexts",
+        interval=f"none drawn; in the data: {interval(lens, 'contexts')}",
         control=directions(random, "dots are changes within their range"),
         strength_scale=OF_THE_EDIT,
     )

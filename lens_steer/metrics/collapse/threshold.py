@@ -4,29 +4,24 @@
     onset          =    s_i + (s_j - s_i) m_i / (m_i - m_j)     s_j: first collapsed strength, s_i: the one before it
 
 The margin m is interpolated linearly between s_i and s_j. The onset is infinite (censored) where no strength of the
-grid is collapsed, and 0 where strength 0 is. Intervals resample items (percentile bootstrap; Efron 1979), the same
-items at every strength; a bound is infinite where it lies beyond the grid. `scipy.stats.bootstrap` is not used because
-it interpolates between resamples, of which one may be infinite.
+grid is collapsed, and 0 where strength 0 is. Intervals resample items (`statistics.percentile_interval`), the same
+items at every strength; a bound is infinite where it lies beyond the grid.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from lens_steer.errors import ScoreError
+from lens_steer.metrics.statistics import Interval, percentile_interval
 
 
 @dataclass(frozen=True, kw_only=True)
-class Threshold:
+class Threshold(Interval):
     """The smallest absolute strength that is collapsed, with its interval; infinite where it lies beyond the grid."""
-
-    value: float
-    low: float
-    high: float
-    confidence: float
 
     @property
     def censored(self) -> bool:
@@ -85,7 +80,8 @@ def collapse_threshold(
         seed: the same seed gives the same interval.
 
     Returns:
-        The onset over all items, with the quantiles of the resamples' onsets as interval.
+        The onset over all items, with the quantiles of the resamples' onsets as interval; without one where there are
+        fewer than 8 items.
 
     Raises:
         ScoreError: as `onset`; or fewer than two items.
@@ -95,7 +91,5 @@ def collapse_threshold(
     rng = np.random.default_rng(seed)
     drawn = rng.integers(n_items, size=(resamples, n_items))
     onsets = [onset(strengths, margins(items.tolist())) for items in drawn]
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(onsets, [tail, 1 - tail], method="inverted_cdf")
     value = onset(strengths, margins(range(n_items)))
-    return Threshold(value=value, low=float(low), high=float(high), confidence=confidence)
+    return Threshold(**asdict(percentile_interval(value, np.array(onsets), n_items, confidence)))
