@@ -6,7 +6,7 @@ lists all options and ends before the answer; mean over items of the last token'
     pas_full         mean over C of h(P_i)           - mean over W of h(P_i)             the questions differ
     ipas_all         mean over C of h(q_i + " " y_i) - mean over W of h(q_i + " " a_i)   the questions differ
     ipas_wrong_only  mean over W of [h(q_i + " " y_i) - h(q_i + " " a_i)]                pairs
-    caa              mean over all of [h(q_i + " " y_i) - h(q_i + " " o_i)]              pairs; o_i: the first other option
+    caa              mean over all of [h(q_i + " " y_i) - h(q_i + " " o_i)]           pairs; o_i: the first other option
 
 Source: Cui & Chen 2025 (arXiv 2509.22739), section 2: PASf, iPASa and iPASwo. `caa` is the static pair of Panickssery
 et al. 2023 (arXiv 2312.06681) on the same data, which that paper lacks. The authors' code shuffles all questions of a
