@@ -39,11 +39,11 @@ def whole_checkpoint(name: str) -> Iterator[None]:
             )
         return (model, report) if output_loading_info else model
 
-    PreTrainedModel.from_pretrained = classmethod(_whole)
+    setattr(PreTrainedModel, "from_pretrained", classmethod(_whole))  # noqa: B010
     try:
         yield
     finally:
-        PreTrainedModel.from_pretrained = own
+        setattr(PreTrainedModel, "from_pretrained", own)  # noqa: B010
 
 
 def unreadable_weights(folder: Path, error: BaseException) -> str:

@@ -94,8 +94,8 @@ class Individual:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class IndividualResult:
-    """Everything that individual steering found, as tidy frames; in all, the column `vector` is `steering` or
-    `random k`.
+    """Everything that individual steering found, as tidy frames; in all, the column `vector` is `steering`, `random k`
+    or the name of another control.
 
     `validation`: the steering vectors' sweeps, one row a behaviour, site and strength. `chosen`: one row a behaviour
     and vector: the point chosen on validation with its effect there, and its effect and excess on test items, nats.
@@ -189,6 +189,7 @@ def individual_steering(
     behaviours: Mapping[str, Splits],
     settings: Individual | None = None,
     vectors: Mapping[str, SteeringVector] | None = None,
+    controls: Mapping[str, Sequence[SteeringVector]] | None = None,
     progress: bool = False,
 ) -> IndividualResult:
     """Steers each behaviour by a vector of its own, chosen on validation and reported on test.
@@ -198,6 +199,8 @@ def individual_steering(
         behaviours: the items of each behaviour in three splits.
         settings: sites, strengths, positions, controls; the defaults where absent.
         vectors: by behaviour, such as those of another method; made of the training items where absent.
+        controls: by behaviour, vectors that go through the protocol as the random directions do, such as those of
+            shuffled labels (`data.contrast.shuffled_labels`); their names end in a number.
         progress: draw a progress bar.
 
     Returns:
@@ -213,7 +216,7 @@ def individual_steering(
     used, points, found = {}, {}, []
     for name, splits in track(behaviours.items(), "steering each behaviour", len(behaviours), progress):
         used[name] = vectors[name] if vectors else own_vector(model, name, splits, settings)
-        points[name], frames = steer_behaviour(model, used[name], splits, settings)
+        points[name], frames = steer_behaviour(model, used[name], splits, settings, (controls or {}).get(name, ()))
         found.append([_labelled(frame, name, settings.scale) for frame in frames])
     validation, chosen, curves, answers = (pd.concat(frames, ignore_index=True) for frames in zip(*found, strict=True))
     return IndividualResult(
@@ -258,20 +261,25 @@ def own_vector(model: SteerableModel, name: str, splits: Splits, settings: Indiv
 
 
 def steer_behaviour(
-    model: SteerableModel, vector: SteeringVector, splits: Splits, settings: Individual
+    model: SteerableModel,
+    vector: SteeringVector,
+    splits: Splits,
+    settings: Individual,
+    controls: Sequence[SteeringVector] = (),
 ) -> tuple[OperatingPoint, tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]]:
-    """Puts one vector and its random directions through the whole protocol.
+    """Puts one vector and its controls through the whole protocol.
 
     Args:
         model: the vector's model.
         vector: of one behaviour.
         splits: its items.
-        settings: sites, strengths, positions, controls.
+        settings: sites, strengths, positions, random directions.
+        controls: further vectors beside the random directions.
 
     Returns:
         The vector's point; and the frames `validation`, `chosen`, `curves` and `answers` of `IndividualResult`.
     """
-    pool = [vector, *(random_like(vector, settings.seed + k) for k in range(settings.n_random))]
+    pool = [vector, *(random_like(vector, settings.seed + k) for k in range(settings.n_random)), *controls]
     places = _places(model, pool, splits.validation, settings)
     swept = _swept(model, pool, splits.validation, places, settings)
     points = choose_each(swept, partial(_relative_norm, vector, settings.scale))
