@@ -76,8 +76,8 @@ NEEDS = {
 QUESTION = Question(
     title="Function vectors beside random heads: do the heads found carry the task?",
     judged="Gains are of log-likelihood of the answer's first token, with 95 % intervals over test queries; "
-    "accuracies have Agresti-Coull intervals. The control is sums of as many random heads, scaled to the vector's norm, "
-    "each at its own layer and strength chosen on validation.",
+    "accuracies have Agresti-Coull intervals. The control is sums of as many random heads, scaled to the vector's "
+    "norm, each at its own layer and strength chosen on validation.",
     needs=NEEDS,
     find=find,
 )
