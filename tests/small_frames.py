@@ -171,7 +171,8 @@ def function_vectors() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
             row = {"task": task, "way": way, "vector": name}
             chosen.append(row | {"gain": 1.0, "gain_low": 0.5, "gain_high": 1.5, "n": 9})
             accuracy += [
-                {**row, "vector": vector, "accuracy": 0.5, "low": 0.3, "high": 0.7} for vector in (name, "unsteered")
+                {**row, "vector": vector, "accuracy": 0.5, "low": 0.3, "high": 0.7, "chance": 0.2}
+                for vector in (name, "unsteered")
             ]
     return pd.DataFrame(layers), pd.DataFrame(chosen), pd.DataFrame(accuracy).drop_duplicates()
 

@@ -1,5 +1,6 @@
 """Function vectors beside random sums of heads: on the lab's tasks, whose heads are known to carry them."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,11 @@ def test_the_verdict_says_what_the_tables_say(result: FunctionVectorsResult, tmp
     found = {finding.subject: finding for finding in QUESTION.find(read_results(tmp_path))}
     assert set(found) == {"kind", "plural"} and "beside 3 sums of as many random heads" in found["kind"].words
     assert found["kind"].verdict == "too few random directions to tell"
+    chance = result.accuracy.query("task == 'kind'")["chance"].unique().tolist()
+    n = len(TASKS[0].pairs)
+    _, _, test = TASKS[0].split((10 / n, 6 / n, 1 - 16 / n))
+    counts = Counter(y for _, y in test.pairs)
+    assert chance == [pytest.approx(max(counts.values()) / len(test.pairs))]
 
 
 def test_tasks_of_one_name_and_too_few_pairs_are_refused(lab: Any) -> None:

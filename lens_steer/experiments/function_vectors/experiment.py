@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lens_steer._util.progress import track
@@ -61,7 +61,8 @@ class FunctionVectors:
 class FunctionVectorsResult(Tables):
     """The column `vector` is `steering` or `random k`.
 
-    `accuracy`: a row for each task and way of asking, steered and not, with intervals. `chosen`: a row for each
+    `accuracy`: a row for each task and way of asking, steered and not, with intervals; `chance` is the share of the
+    commonest answer. `chosen`: a row for each
     task and vector, its point and its gain on the test queries. `layers`: gain on validation over layers. `others`: the
     gain of each task's vector on the queries of each task. `heads`: those summed, with their effects. `side_effects`: a
     row a task.
@@ -201,15 +202,16 @@ def _test(
     name = trial.task.name
     edits = {vector: [trial.edit(vector, point)] for vector, point in points.items()}
     for way in (ZERO, SHUFFLED):
-        plain, *steered = _answers(model, tested[name][way], list(edits.values()))
-        rows["accuracy"].append(_accuracy(name, way, "unsteered", plain))
+        asked = tested[name][way]
+        plain, *steered = _answers(model, asked, list(edits.values()))
+        rows["accuracy"].append(_accuracy(name, way, "unsteered", plain, asked.answers))
         for vector, answers in zip(edits, steered, strict=True):
-            rows["accuracy"].append(_accuracy(name, way, vector, answers))
+            rows["accuracy"].append(_accuracy(name, way, vector, answers, asked.answers))
             site, strength = points[vector]
             place = {"task": name, "way": way, "vector": vector, "layer": site.layer, "strength": strength}
             rows["chosen"].append(place | _gain(answers, plain))
     (shown,) = _answers(model, tested[name][SHOWN], [])
-    rows["accuracy"].append(_accuracy(name, SHOWN, "unsteered", shown))
+    rows["accuracy"].append(_accuracy(name, SHOWN, "unsteered", shown, tested[name][SHOWN].answers))
     for other, asked in tested.items():
         plain, steered = _answers(model, asked[ZERO], [edits[STEERING]])
         rows["others"].append({"task": name, "asked": other, **_gain(steered, plain)})
@@ -234,10 +236,13 @@ def _answers(
     return [table.unsteered, *table.configurations]
 
 
-def _accuracy(task: str, way: str, vector: str, answers: Float[Tensor, "n number"]) -> dict[str, Any]:
+def _accuracy(
+    task: str, way: str, vector: str, answers: Float[Tensor, "n number"], right: Int[Tensor, " n"]
+) -> dict[str, Any]:
     found = share_interval(int(answers[:, 1].sum()), len(answers))
     row = {"task": task, "way": way, "vector": vector, "accuracy": found.value, "low": found.low, "high": found.high}
-    return row | {"log_likelihood": float(answers[:, 0].mean()), "n": found.n}
+    chance = int(right.bincount().max()) / len(right)
+    return row | {"log_likelihood": float(answers[:, 0].mean()), "n": found.n, "chance": chance}
 
 
 def _gain(steered: Float[Tensor, "n number"], plain: Float[Tensor, "n number"]) -> dict[str, Any]:

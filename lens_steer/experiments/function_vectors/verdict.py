@@ -1,7 +1,7 @@
 """Function vectors: do the heads found carry a task, more than random heads do?
 
 carries   at most one sum in 20, itself included, gains as much on test queries, and the interval of its gain is above 0
-answers   it carries the task, and the interval of its gain in accuracy is above 0
+answers   it carries the task, and the interval of its accuracy is above chance, the share of the commonest answer
 """
 
 from typing import Any
@@ -34,7 +34,8 @@ def _finding(task: str, chosen: pd.DataFrame, rates: pd.DataFrame, foreign: pd.S
     random = chosen[chosen.index != STEERING]["gain"]
     p = (1 + int((random >= own["gain"]).sum())) / (1 + len(random))
     carries = p <= LEVEL and float(own["gain_low"]) > 0
-    answers = carries and float(own["more_right_low"]) > 0
+    answered: Any = rates.loc[(ZERO, STEERING)]
+    answers = carries and float(answered["low"]) > float(answered["chance"])
     few = 1 / (1 + len(random)) > LEVEL
     verdict = "carries the task and answers" if answers else "carries the task" if carries else NOT_SHOWN
     ways = ((ZERO, "unsteered"), (ZERO, STEERING), (SHOWN, "unsteered"))
@@ -45,7 +46,7 @@ def _finding(task: str, chosen: pd.DataFrame, rates: pd.DataFrame, foreign: pd.S
         f"without examples; p = {p:.3f} beside {len(random)} sums of as many random heads of the same norm, "
         f"which change it by {random.min():+.2f} to {random.max():+.2f}.",
         f"The answer is likeliest for {plain} of them without it, for {steered} with it, and for {shown} behind "
-        "examples.",
+        f"examples; the commonest answer is right for {percent(float(answered['chance']))}.",
     ]
     if len(foreign):
         said.append(f"On queries of the other tasks it does so by {foreign.min():+.2f} to {foreign.max():+.2f}.")
@@ -67,9 +68,8 @@ NOT_SHOWN = "not shown beyond random heads"
 NEEDS = {
     "function_vectors/chosen.csv": (
         *("task", "way", "vector", "layer", "strength", "gain", "gain_low", "gain_high", "n"),
-        *("more_right", "more_right_low", "more_right_high"),
     ),
-    "function_vectors/accuracy.csv": ("task", "way", "vector", "accuracy", "low", "high"),
+    "function_vectors/accuracy.csv": ("task", "way", "vector", "accuracy", "low", "high", "chance"),
     "function_vectors/others.csv": ("task", "asked", "gain"),
     "function_vectors/side_effects.csv": ("task", "measure", "value", "low", "high"),
 }
