@@ -351,6 +351,32 @@ def judged() -> tuple[pd.DataFrame, pd.DataFrame]:
     return behaviours, pd.DataFrame({"behaviour": ["a"] * 5 + ["b_c"] * 5, "slope": slopes})
 
 
+def evaluated() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """One vector over three strengths, its items, three random directions, and what it costs on two texts."""
+    curve = pd.DataFrame({"strength": [-1.0, 0.0, 1.0], "propensity": [-0.6, 0.1, 0.9], "valid": [False, True, True]})
+    curve = curve.assign(
+        propensity_low=curve["propensity"] - 0.2, propensity_high=curve["propensity"] + 0.2, scale="raw", n=9
+    )
+    items = pd.DataFrame({"slope": [0.5, -0.2, 0.9, 0.7, 1.1]})
+    names = ("steering", "random 0", "random 1", "random 2")
+    controls = pd.DataFrame({"vector": names, "effect": [0.7, 0.1, -0.1, 0.05], "strength": 1.0})
+    spoilt = [
+        {
+            "text": text,
+            "strength": s,
+            "measure": measure,
+            "value": value,
+            "low": 0.9 * value,
+            "high": 1.1 * value,
+            "n": 8,
+        }
+        for text, size in (("neutral", 0.1), ("related", 0.3))
+        for s in (-1.0, 1.0)
+        for measure, value in (("kl", size), ("relative_top1", 1 - size))
+    ]
+    return curve, items, controls, pd.DataFrame(spoilt).assign(n=8)
+
+
 def shifts() -> pd.DataFrame:
     """Two behaviours over the baseline and two other prompt settings."""
     settings = ("baseline", "system positive", "user negative")
@@ -442,6 +468,7 @@ FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "component_map": (contributions(),),
     "cosine_heatmap": (cosines(),),
     "detection_points": (joint_configurations(),),
+    "evaluation_panels": evaluated(),
     "explained_bars": judged()[:1],
     "in_and_out": (shifts(),),
     "effect_strip": (in_context_effects(),),

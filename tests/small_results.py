@@ -124,7 +124,7 @@ def joint_points() -> pd.DataFrame:
 
 def joint_objective() -> pd.DataFrame:
     """By item: a site each does 0.1 to 0.3 nats more than the sum when added; subtracted, as much more as less."""
-    more = {"add": (0.1, 0.2, 0.3), "subtract": (-0.2, 0.0, 0.2)}
+    more = {"add": (0.1, 0.2, 0.3) * 3, "subtract": (-0.2, 0.0, 0.2) * 3}
     rows = [
         {"scheme": scheme, "steered": "all", "direction": direction, "point": "equal", "item": item}
         | {"strength": 0.5, "objective": 0.5 * item + (size if scheme == "simultaneous" else 0.0)}

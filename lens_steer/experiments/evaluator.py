@@ -179,7 +179,7 @@ class Evaluator:
             DataError: no documents, or a document of fewer than two tokens.
         """
         documents = self.corpora[corpus or self.neutral]
-        written = [[_of_document(entry) for entry in configuration] for configuration in configurations]
+        written = [[of_document(entry) for entry in configuration] for configuration in configurations]
         return side_effect_grid(self.model, documents, written, self.options, self.max_tokens)
 
     def measure(self, configurations: Sequence[Configuration]) -> Measurements:
@@ -216,7 +216,7 @@ class Evaluator:
         return Answers(scores=tuple(scores.part(n * index, n * (index + 1)) for index in range(len(self.items))))
 
 
-def _of_document(entry: Intervention) -> Intervention:
+def of_document(entry: Intervention) -> Intervention:
     """The intervention as it edits a document: every token, where its rule speaks of a prompt or of an end."""
     speaks = entry.positions.needs_prompt_lengths or entry.positions.needs_total_lengths
     return replace(entry, positions=Positions.parse("all")) if speaks else entry

@@ -19,6 +19,7 @@ NAMES = (
     "method_comparison",
     "open_ended",
     "in_context",
+    "evaluation",
 )
 """In the order in which studies are run and reported."""
 

@@ -15,6 +15,7 @@ from lens_steer.figures.attribution import component_map as component_map
 from lens_steer.figures.attribution import persistence_curves as persistence_curves
 from lens_steer.figures.behaviours import layer_strength_map as layer_strength_map
 from lens_steer.figures.behaviours import steering_curves as steering_curves
+from lens_steer.figures.evaluation import evaluation_panels as evaluation_panels
 from lens_steer.figures.geometry import cosine_atlas_map as cosine_atlas_map
 from lens_steer.figures.geometry import energy_curves as energy_curves
 from lens_steer.figures.geometry import norm_curves as norm_curves

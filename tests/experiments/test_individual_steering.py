@@ -17,12 +17,14 @@ from lens_steer.lab.items import open_items
 from lens_steer.model import load_model
 from lens_steer.vector import random_like
 
-SETTINGS = Individual(sites=("resid_post@0", "resid_post@6"), strengths=(-1.0, 1.0), n_random=3, lens_tokens=3)
+SETTINGS = Individual(
+    sites=("resid_post@0", "resid_post@6"), strengths=(-1.0, 1.0), positions=("0:20",), n_random=3, lens_tokens=3
+)
 NAMES = ("wealth_seeking", "sycophancy")
 
 
 def behaviours() -> dict[str, Splits]:
-    sizes = {"train": 30, "validation": 12, "test": 12}
+    sizes = {"train": 30, "validation": 8, "test": 8}
     return {
         name: Splits(**{split: open_items(name, n, split=split) for split, n in sizes.items()})  # pyright: ignore
         for name in NAMES
@@ -68,12 +70,12 @@ def test_every_frame_has_all_behaviours_and_every_control_its_own_curve(result: 
     assert (result.curves["strength"] == 0).sum() == 8
 
 
-def test_the_same_seed_gives_the_same_bytes_twice(result: IndividualResult, lab: Any) -> None:
-    again = individual_steering(lab, behaviours(), SETTINGS)
+def test_the_same_seed_gives_the_same_bytes_twice(lab: Any) -> None:
+    settings = replace(SETTINGS, sites=("resid_post@0",), n_random=1, mapped=False)
+    one, other = (individual_steering(lab, {NAMES[1]: behaviours()[NAMES[1]]}, settings) for _ in range(2))
     for name in ("validation", "curves", "answers", "cosines", "lens"):
-        first, second = (getattr(found, name).to_csv() for found in (result, again))
-        assert first == second, name
-    pd.testing.assert_frame_equal(result.summary(), again.summary(), check_exact=True)
+        assert getattr(one, name).to_csv() == getattr(other, name).to_csv(), name
+    pd.testing.assert_frame_equal(one.summary(), other.summary(), check_exact=True)
 
 
 def test_random_directions_have_the_norms_of_the_vector_and_depend_on_the_seed_alone(result: IndividualResult) -> None:
@@ -107,9 +109,10 @@ def test_the_controls_have_a_rate_at_every_strength_of_the_curve(result: Individ
     assert set(counts) == {4} and set(counts.index.get_level_values("strength")) == {-1.0, 0.0, 1.0}
 
 
-def test_a_vector_that_is_a_random_direction_is_exchangeable_with_its_controls(lab: Any) -> None:
-    splits = behaviours()["sycophancy"]
-    vector = individual_steering(lab, {"sycophancy": splits}, SETTINGS).vectors["sycophancy"]
+def test_a_vector_that_is_a_random_direction_is_exchangeable_with_its_controls(
+    lab: Any, result: IndividualResult
+) -> None:
+    splits, vector = behaviours()["sycophancy"], result.vectors["sycophancy"]
     found = individual_steering(lab, {"sycophancy": splits}, SETTINGS, vectors={"sycophancy": random_like(vector, 99)})
     assert found.summary()["effect"].abs().item() < 0.3
     assert found.chosen["excess"].abs().max() < 0.3
@@ -124,14 +127,14 @@ def test_p_counts_the_vector_itself_and_leaves_invalid_controls_out() -> None:
 
 @pytest.mark.parametrize("screening", ["exact", "first_order"])
 def test_screening_leaves_as_many_places_as_wanted(lab: Any, screening: Any) -> None:
-    few = replace(SETTINGS, places=1, screening=screening, mapped=False, positions=("all",))
+    few = replace(SETTINGS, places=1, screening=screening, mapped=False)
     found = individual_steering(lab, {"sycophancy": behaviours()["sycophancy"]}, few)
     assert set(found.validation["site"]) == {"resid_post@0"} and set(found.chosen["site"]) == {"resid_post@0"}
 
 
 def test_strengths_next_to_the_best_of_a_coarse_grid_are_swept_for_the_vector_and_its_controls_alike(lab: Any) -> None:
     grid = tuple(sign * s for sign in (-1.0, 1.0) for s in (0.25, 0.5, 1.0, 2.0, 4.0))
-    coarse = replace(SETTINGS, strengths=grid, coarse=True, mapped=False, positions=("all",), sites="resid_post@0")
+    coarse = replace(SETTINGS, strengths=grid, coarse=True, mapped=False, sites="resid_post@0")
     found = individual_steering(lab, {"sycophancy": behaviours()["sycophancy"]}, coarse)
     sizes = {abs(strength) for strength in found.validation["strength"]} - {0.0}
     first, more = {0.25, 1.0, 4.0}, {0.5, 2.0}

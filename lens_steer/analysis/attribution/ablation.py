@@ -68,8 +68,8 @@ class Ablation:
         means = frame.groupby(["set", "heads"], sort=False)[["steered", "unsteered", "effect"]].mean().reset_index()
         by_item = frame.groupby(["set", "item"], sort=False)["effect"].mean()
         bounds = [mean_interval(torch.tensor(by_item.loc[name].to_numpy(), device="cpu")) for name in means["set"]]
-        low, high = zip(*bounds, strict=True)
-        return means.assign(effect_low=low, effect_high=high, removed=list(self.removed.values()))
+        found = pd.DataFrame([bound.columns("effect") for bound in bounds]).drop(columns="effect")
+        return means.join(found).assign(removed=list(self.removed.values()))
 
 
 def ablate_heads(

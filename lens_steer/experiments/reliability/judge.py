@@ -162,6 +162,7 @@ def _judged(
         {
             "strength": s,
             **interval_of("propensity", scores.item_differences, settings, seed),
+            "rate": float(scores.matches.double().mean()),
         }
         | {"valid": s in kept.scores and not reason, "reason": asked.reason(s) if s else ""}
         for s, scores in asked.scores.items()

@@ -27,7 +27,7 @@ def find_verdicts(results: ResultFolder) -> list[Finding]:
         Finding(subject=words(str(name)), verdict="failed", words=str(why))
         for name, why in table.facts.get("failed", {}).items()
     ]
-    return [first, *map(_judged, rows), *failed]
+    return [first, *map(judged, rows), *failed]
 
 
 def find_shift(results: ResultFolder) -> list[Finding]:
@@ -56,8 +56,12 @@ def find_predictors(results: ResultFolder) -> list[Finding]:
     return found
 
 
-def _judged(row: dict[str, Any]) -> Finding:
-    """The verdict on one behaviour, with its numbers."""
+def judged(row: dict[str, Any]) -> Finding:
+    """The verdict on one behaviour, with its numbers.
+
+    Args:
+        row: of the table `behaviours`.
+    """
     slope = f"{row['steerability']:+.2f} [{row['steerability_low']:+.2f}, {row['steerability_high']:+.2f}]"
     said = (
         f"At {row['site']}, tokens {row['positions']}, chosen on validation items, the mean slope of {row['n']} test "
@@ -88,7 +92,7 @@ RANKED = ("predictor", "target", "correlation", "low", "high", "n", "pairs")
 VERDICT = Question(
     title="Reliability: is a vector's behaviour steerable item by item?",
     judged="Rules are in `experiments.reliability.rules`. Slopes are means of both option orders, on strengths at "
-    "which answers are valid; intervals are 95 % bootstrap intervals over items, those of shares exact. Random "
+    "which answers are valid; intervals are 95 % over items. Random "
     "directions of the vector's norm are asked where each is best on validation items. p is not corrected for the "
     "number of behaviours; `p_holm` in the table is.",
     needs={BEHAVIOURS: ("behaviour", "verdict", "why", "steerability", "anti_share", "p", "explained_letter")},
