@@ -28,7 +28,7 @@ from lens_steer.generation import Generations
 from lens_steer.hooks import Intervention, Interventions, as_interventions
 from lens_steer.hooks.positions import Positions
 from lens_steer.hooks.sites import Site
-from lens_steer.metrics.statistics import mean_interval
+from lens_steer.metrics.statistics import RESAMPLES, mean_interval
 from lens_steer.model import Prompts, SteerableModel, output_weights
 
 STEERING = "steering"
@@ -53,7 +53,7 @@ class Persistence:
 
         Args:
             over: `layer` or `step`; the mean is over all else, each sequence with the same weight.
-            confidence: of the intervals over sequences (columns `_low`, `_high` and `_why` of `RELATIVE`).
+            confidence: of the steered runs' intervals over sequences (columns `_low`, `_high`, `_why` of `RELATIVE`).
             seed: of their bootstrap.
 
         Returns:
@@ -64,10 +64,10 @@ class Persistence:
         rows = []
         for (name, place), group in each.groupby(["vector", over], sort=False):
             row = {"vector": name, over: place, "n": len(group), **group.mean().to_dict()}
-            for column in RELATIVE if name == STEERING else ():
-                if column in numbers:
-                    values = torch.tensor(group[column].to_numpy(), device="cpu")
-                    row |= mean_interval(values, confidence, seed=seed).columns(column)
+            resamples = RESAMPLES if name == STEERING else 0
+            for column in [column for column in RELATIVE if column in numbers]:
+                values = torch.tensor(group[column].to_numpy(), device="cpu")
+                row |= mean_interval(values, confidence, resamples, seed).columns(column)
             rows.append(row)
         return pd.DataFrame(rows)
 
