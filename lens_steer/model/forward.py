@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lens_steer.errors import ArgumentError, DataError
+from lens_steer.model.finite_masks import finite_masks
 from lens_steer.model.protocol import SteerableModel
 
 
@@ -82,7 +83,7 @@ def forward(
         Logits of every token, in the model's dtype.
     """
     with torch.no_grad():
-        return model(tokens, attention_mask=mask)
+        return run_pass(model, tokens, mask)
 
 
 def run_hooks(
@@ -103,7 +104,25 @@ def run_hooks(
     if takes(model, "logits_to_keep"):
         extra["logits_to_keep"] = torch.zeros(1, dtype=torch.long, device=tokens.device)
     with torch.no_grad(), suppress(StopForward):
-        model(tokens, attention_mask=mask, **extra)
+        run_pass(model, tokens, mask, **extra)
+
+
+def run_pass(
+    model: SteerableModel, tokens: Int[Tensor, "batch new"], mask: Int[Tensor, "batch pos"], **settings: Any
+) -> Float[Tensor, "batch kept d_vocab"]:
+    """One forward pass as the bridge makes it; every pass over padded batches is made here, or by `FastForward`.
+
+    Args:
+        model: a loaded model.
+        tokens: a padded batch, from `pad`.
+        mask: its attention mask; over the cached tokens too, where there are any.
+        settings: further arguments of the Hugging Face module.
+
+    Returns:
+        Logits in the model's dtype; of every token, unless the settings keep fewer.
+    """
+    with finite_masks(model):
+        return model(tokens, attention_mask=mask, **settings)
 
 
 def context_length(model: SteerableModel) -> int | None:

@@ -39,7 +39,7 @@ def whole_checkpoint(name: str) -> Iterator[None]:
             )
         return (model, report) if output_loading_info else model
 
-    PreTrainedModel.from_pretrained = classmethod(_whole)
+    PreTrainedModel.from_pretrained = classmethod(_whole)  # pyright: ignore[reportAttributeAccessIssue]
     try:
         yield
     finally:
