@@ -134,5 +134,9 @@ class CacheWarning(UserWarning):
     """Stored work that could not be used, and is computed again."""
 
 
+class CheckpointWarning(UserWarning):
+    """A checkpoint has weights that its model does not use."""
+
+
 class SharedPrefixWarning(UserWarning):
     """A model on which the common prefix of a pair cannot be forwarded once, so that both sides are forwarded whole."""
