@@ -133,6 +133,26 @@ class Logits:
         columns = (column.chunk(n) for column in (self._stream, self.of, self.positions))
         return [Logits(self._model, *share, head=self._head) for share in zip(*columns, strict=True)]
 
+    def made_with(self, others: Sequence["Logits"], part: slice) -> Iterator["Logits"]:
+        """Some tokens of these logits, and the same of others, with one call of the head for as many as are held.
+
+        Args:
+            others: of the same pass, with the same tokens.
+            part: which tokens, one of `parts`.
+
+        Returns:
+            An iterator over these and the others, at these tokens; as before, they are checked where they are read.
+        """
+        every = [self, *others]
+        step = max(self._size // max(len(self._stream[part]), 1), 1)
+        for start in range(0, len(every), step):
+            some = every[start : start + step]
+            with torch.no_grad():
+                stream = torch.cat([logits._stream[part] for logits in some])
+                made = (stream if self._head is None else self._head(stream)).chunk(len(some))
+            for logits, own in zip(some, made, strict=True):
+                yield Logits(self._model, own, logits.of[part], logits.positions[part])
+
     @property
     def held(self) -> int:
         """How many numbers are kept."""
