@@ -144,7 +144,7 @@ def _trial(model: SteerableModel, fast: FastForward | None) -> Float[Tensor, "k 
     for _ in range(2):
         with torch.no_grad():
             if fast is None:
-                found.append(run_pass(model, tokens, mask, past_key_values=cache)[:, -1])
+                found.append(run_pass(model, tokens, mask, {"past_key_values": cache})[:, -1])
             else:
                 found.append(fast.logits(tokens, mask, cache)[:, -1])
         tokens = torch.tensor(_NEXT, device=mask.device)[:, None]

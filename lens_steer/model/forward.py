@@ -6,7 +6,7 @@ Logits for measures are those of `lens_steer.model.logits`.
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -104,25 +104,28 @@ def run_hooks(
     if takes(model, "logits_to_keep"):
         extra["logits_to_keep"] = torch.zeros(1, dtype=torch.long, device=tokens.device)
     with torch.no_grad(), suppress(StopForward):
-        run_pass(model, tokens, mask, **extra)
+        run_pass(model, tokens, mask, extra)
 
 
 def run_pass(
-    model: SteerableModel, tokens: Int[Tensor, "batch new"], mask: Int[Tensor, "batch pos"], **settings: Any
-) -> Float[Tensor, "batch kept d_vocab"]:
+    model: SteerableModel,
+    tokens: Int[Tensor, "batch new"],
+    mask: Int[Tensor, "batch pos"],
+    further: Mapping[str, Any] | None = None,
+) -> Float[Tensor, "batch k d_vocab"]:
     """One forward pass as the bridge makes it; every pass over padded batches is made here, or by `FastForward`.
 
     Args:
         model: a loaded model.
         tokens: a padded batch, from `pad`.
         mask: its attention mask; over the cached tokens too, where there are any.
-        settings: further arguments of the Hugging Face module.
+        further: arguments of the Hugging Face module, by name.
 
     Returns:
-        Logits in the model's dtype; of every token, unless the settings keep fewer.
+        Logits in the model's dtype; of every token, unless these keep fewer.
     """
     with finite_masks(model):
-        return model(tokens, attention_mask=mask, **settings)
+        return model(tokens, attention_mask=mask, **(further or {}))
 
 
 def context_length(model: SteerableModel) -> int | None:

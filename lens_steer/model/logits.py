@@ -206,9 +206,9 @@ def pass_logits(
     chosen = wanted.to(tokens.device)
     with torch.set_grad_enabled(gradient):
         if head is None:
-            stream = run_pass(model, tokens, mask, **extra)[chosen]
+            stream = run_pass(model, tokens, mask, extra)[chosen]
         else:
-            stream = head.stream(lambda: run_pass(model, tokens, mask, **extra), chosen)
+            stream = head.stream(lambda: run_pass(model, tokens, mask, extra), chosen)
     absolute = (mask.cumsum(dim=1) - 1)[:, -tokens.shape[1] :]
     names = torch.arange(len(tokens), device="cpu") if of is None else torch.tensor(list(of), device="cpu")
     rows = names.to(tokens.device)[:, None].expand(tokens.shape)

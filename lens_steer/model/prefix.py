@@ -83,7 +83,7 @@ def _padding_missed(model: SteerableModel) -> str:
     (tokens, mask), cache, rows = pad(model, _PREFIXES, side="left"), new_cache(model), list(map(list, _PREFIXES))
     for step in _SUFFIXES[0]:
         with torch.no_grad():
-            found = run_pass(model, tokens, mask, past_key_values=cache)[:, -1].float()
+            found = run_pass(model, tokens, mask, {"past_key_values": cache})[:, -1].float()
         plain = next_logits(model, rows)
         error = float((found - plain).norm() / plain.norm())
         if not error <= _TOLERANCE.get(next(model.original_model.parameters()).dtype, 0.05):
@@ -123,10 +123,10 @@ def _continued(model: SteerableModel) -> Float[Tensor, "k d_vocab"]:
     cache = new_cache(model)
     tokens, mask = pad(model, _PREFIXES, side="left")
     with torch.no_grad():
-        run_pass(model, tokens, mask, past_key_values=cache)
+        run_pass(model, tokens, mask, {"past_key_values": cache})
         cache.batch_repeat_interleave(2)
         new, real = pad(model, [suffix for suffix in _SUFFIXES for _ in range(2)])
-        logits = run_pass(model, new, continued_mask(mask, real), past_key_values=cache)
+        logits = run_pass(model, new, continued_mask(mask, real), {"past_key_values": cache})
     return torch.cat([row[: len(suffix)] for row, suffix in zip(logits[1::2], _SUFFIXES, strict=True)])
 
 

@@ -86,6 +86,6 @@ def unreadable_weights(folder: Path, error: BaseException) -> str:
         try:
             with safe_open(file, framework="pt"):
                 pass
-        except SafetensorError as damage:
-            return f"{file.name}, of {file.stat().st_size} bytes, is damaged or cut off ({first_line(damage)})"
+        except SafetensorError as fault:
+            return f"{file.name}, of {file.stat().st_size} bytes, is damaged or cut off ({first_line(fault)})"
     return first_line(error)
