@@ -40,11 +40,11 @@ def whole_checkpoint(name: str) -> Iterator[None]:
         _check(name, report)
         return (model, report) if output_loading_info else model
 
-    PreTrainedModel.from_pretrained = classmethod(_whole)  # pyright: ignore[reportAttributeAccessIssue]
+    setattr(PreTrainedModel, "from_pretrained", classmethod(_whole))  # noqa: B010
     try:
         yield
     finally:
-        PreTrainedModel.from_pretrained = own
+        setattr(PreTrainedModel, "from_pretrained", own)  # noqa: B010
 
 
 def _check(name: str, report: Mapping[str, Any]) -> None:
@@ -79,13 +79,13 @@ def _first(names: Sequence[str], separator: str = ", ") -> str:
 
 
 def unreadable_weights(folder: Path, error: BaseException) -> str:
-    """What went wrong with a folder, with the name of the safetensors file that is damaged, where one is."""
+    """What went wrong with a folder, with the name of the safetensors file that is broken, where one is."""
     from safetensors import SafetensorError, safe_open
 
     for file in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(file, framework="pt"):
                 pass
-        except SafetensorError as fault:
-            return f"{file.name}, of {file.stat().st_size} bytes, is damaged or cut off ({first_line(fault)})"
+        except SafetensorError as cause:
+            return f"{file.name}, of {file.stat().st_size} bytes, is broken or cut off ({first_line(cause)})"
     return first_line(error)

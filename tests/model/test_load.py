@@ -186,7 +186,7 @@ def _drop_first(shard: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_cut, r"could not be read: (\S+), of \d+ bytes, is damaged or cut off .*fetch its files again"),
+        (_cut, r"could not be read: (\S+), of \d+ bytes, is broken or cut off .*fetch its files again"),
         (Path.unlink, r"could not be read: No such file or directory: \S+(model-\S+); fetch its files again"),
         (_drop_first, r"lacks 1 of its model's weights \(model\.\S+\), which would be drawn at random"),
     ],
