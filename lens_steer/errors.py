@@ -71,6 +71,10 @@ class NotFiniteError(LensSteerError):
         advice = ["lower the strength" if self.steered else "look for NaN or infinite weights"]
         if self.dtype == "float16":
             advice.insert(0, "load the model in float32 or bfloat16, as load_model(name, dtype=torch.float32) does")
+        if self.dtype == "float64":
+            advice.insert(
+                0, "load it in float32, or give batch_size=1: few architectures mask padding right in float64"
+            )
         return f"{self.what}. The model runs in {self.dtype} and is {acting}; {', or '.join(advice)}."
 
 
@@ -128,6 +132,10 @@ class SteeringWarning(UserWarning):
 
 class CacheWarning(UserWarning):
     """Stored work that could not be used, and is computed again."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint has weights that its model does not use."""
 
 
 class SharedPrefixWarning(UserWarning):

@@ -19,7 +19,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lens_steer.model.forward import pad, takes
+from lens_steer.model.finite_masks import finite_masks
+from lens_steer.model.forward import pad, run_pass, takes
 from lens_steer.model.plain import is_hooked, modules, replaced_forward
 from lens_steer.model.prefix import new_cache
 from lens_steer.model.protocol import SteerableModel
@@ -59,14 +60,15 @@ class FastForward:
             self._tree = self._plain(self._model.original_model)
             self._hooks = sum(map(len, self._bypassed))
         positions = (mask.cumsum(dim=1) - 1).clamp_min(0)[:, -tokens.shape[1] :]
-        return self._tree(
-            input_ids=tokens,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits
+        with finite_masks(self._model):
+            return self._tree(
+                input_ids=tokens,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits
 
     def _plain(self, module: nn.Module) -> nn.Module:
         """The module with its unhooked wrappers replaced by what they wrap; the module itself where there are none."""
@@ -142,7 +144,7 @@ def _trial(model: SteerableModel, fast: FastForward | None) -> Float[Tensor, "k 
     for _ in range(2):
         with torch.no_grad():
             if fast is None:
-                found.append(model(tokens, attention_mask=mask, past_key_values=cache)[:, -1])
+                found.append(run_pass(model, tokens, mask, {"past_key_values": cache})[:, -1])
             else:
                 found.append(fast.logits(tokens, mask, cache)[:, -1])
         tokens = torch.tensor(_NEXT, device=mask.device)[:, None]

@@ -6,7 +6,7 @@ Logits for measures are those of `lens_steer.model.logits`.
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lens_steer.errors import ArgumentError, DataError
+from lens_steer.model.finite_masks import finite_masks
 from lens_steer.model.protocol import SteerableModel
 
 
@@ -82,7 +83,7 @@ def forward(
         Logits of every token, in the model's dtype.
     """
     with torch.no_grad():
-        return model(tokens, attention_mask=mask)
+        return run_pass(model, tokens, mask)
 
 
 def run_hooks(
@@ -103,7 +104,28 @@ def run_hooks(
     if takes(model, "logits_to_keep"):
         extra["logits_to_keep"] = torch.zeros(1, dtype=torch.long, device=tokens.device)
     with torch.no_grad(), suppress(StopForward):
-        model(tokens, attention_mask=mask, **extra)
+        run_pass(model, tokens, mask, extra)
+
+
+def run_pass(
+    model: SteerableModel,
+    tokens: Int[Tensor, "batch new"],
+    mask: Int[Tensor, "batch pos"],
+    further: Mapping[str, Any] | None = None,
+) -> Float[Tensor, "batch k d_vocab"]:
+    """One forward pass as the bridge makes it; every pass over padded batches is made here, or by `FastForward`.
+
+    Args:
+        model: a loaded model.
+        tokens: a padded batch, from `pad`.
+        mask: its attention mask; over the cached tokens too, where there are any.
+        further: arguments of the Hugging Face module, by name.
+
+    Returns:
+        Logits in the model's dtype; of every token, unless these keep fewer.
+    """
+    with finite_masks(model):
+        return model(tokens, attention_mask=mask, **(further or {}))
 
 
 def context_length(model: SteerableModel) -> int | None:

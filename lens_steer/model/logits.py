@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lens_steer.errors import LogitError
-from lens_steer.model.forward import pad, vocabulary_size
+from lens_steer.model.forward import pad, run_pass, vocabulary_size
 from lens_steer.model.plain import is_hooked
 from lens_steer.model.protocol import SteerableModel
 
@@ -133,6 +133,26 @@ class Logits:
         columns = (column.chunk(n) for column in (self._stream, self.of, self.positions))
         return [Logits(self._model, *share, head=self._head) for share in zip(*columns, strict=True)]
 
+    def made_with(self, others: Sequence["Logits"], part: slice) -> Iterator["Logits"]:
+        """Some tokens of these logits, and the same of others, with one call of the head for as many as are held.
+
+        Args:
+            others: of the same pass, with the same tokens.
+            part: which tokens, one of `parts`.
+
+        Returns:
+            An iterator over these and the others, at these tokens; as before, they are checked where they are read.
+        """
+        every = [self, *others]
+        step = max(self._size // max(len(self._stream[part]), 1), 1)
+        for start in range(0, len(every), step):
+            some = every[start : start + step]
+            with torch.no_grad():
+                stream = torch.cat([logits._stream[part] for logits in some])
+                made = (stream if self._head is None else self._head(stream)).chunk(len(some))
+            for logits, own in zip(some, made, strict=True):
+                yield Logits(self._model, own, logits.of[part], logits.positions[part])
+
     @property
     def held(self) -> int:
         """How many numbers are kept."""
@@ -186,9 +206,9 @@ def pass_logits(
     chosen = wanted.to(tokens.device)
     with torch.set_grad_enabled(gradient):
         if head is None:
-            stream = model(tokens, attention_mask=mask, **extra)[chosen]
+            stream = run_pass(model, tokens, mask, extra)[chosen]
         else:
-            stream = head.stream(lambda: model(tokens, attention_mask=mask, **extra), chosen)
+            stream = head.stream(lambda: run_pass(model, tokens, mask, extra), chosen)
     absolute = (mask.cumsum(dim=1) - 1)[:, -tokens.shape[1] :]
     names = torch.arange(len(tokens), device="cpu") if of is None else torch.tensor(list(of), device="cpu")
     rows = names.to(tokens.device)[:, None].expand(tokens.shape)
@@ -296,11 +316,11 @@ def _trial(model: SteerableModel) -> tuple[tuple[str, ...], type] | None:
     tokens, mask = pad(model, _TRIAL)
     chosen = mask.bool()
     with torch.no_grad():
-        logits = model(tokens, attention_mask=mask)[chosen]
+        logits = run_pass(model, tokens, mask)[chosen]
         for depth in range(1, len(place)):
             decoder = inner.get_submodule(".".join(place[:depth]))
             try:
-                stream, output = _decoded(decoder, lambda: model(tokens, attention_mask=mask), chosen)
+                stream, output = _decoded(decoder, lambda: run_pass(model, tokens, mask), chosen)
                 made = _Head(inner, tuple(place[:depth]), output)(stream)
                 error = float((made - logits).norm() / logits.norm())
             except _FAILURES:

@@ -17,7 +17,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lens_steer.model.forward import pad, takes
+from lens_steer.model.forward import pad, run_pass, takes
 from lens_steer.model.logits import next_logits
 from lens_steer.model.plain import is_hooked
 from lens_steer.model.protocol import SteerableModel
@@ -83,7 +83,7 @@ def _padding_missed(model: SteerableModel) -> str:
     (tokens, mask), cache, rows = pad(model, _PREFIXES, side="left"), new_cache(model), list(map(list, _PREFIXES))
     for step in _SUFFIXES[0]:
         with torch.no_grad():
-            found = model(tokens, attention_mask=mask, past_key_values=cache)[:, -1].float()
+            found = run_pass(model, tokens, mask, {"past_key_values": cache})[:, -1].float()
         plain = next_logits(model, rows)
         error = float((found - plain).norm() / plain.norm())
         if not error <= _TOLERANCE.get(next(model.original_model.parameters()).dtype, 0.05):
@@ -113,7 +113,7 @@ def _whole(model: SteerableModel) -> Float[Tensor, "k d_vocab"]:
     """The logits of the trial's continuations, without a cache."""
     tokens, mask = pad(model, [prefix + suffix for prefix, suffix in zip(_PREFIXES, _SUFFIXES, strict=True)])
     with torch.no_grad():
-        logits = model(tokens, attention_mask=mask)
+        logits = run_pass(model, tokens, mask)
     parts = zip(logits, _PREFIXES, _SUFFIXES, strict=True)
     return torch.cat([row[len(prefix) : len(prefix) + len(suffix)] for row, prefix, suffix in parts])
 
@@ -123,10 +123,10 @@ def _continued(model: SteerableModel) -> Float[Tensor, "k d_vocab"]:
     cache = new_cache(model)
     tokens, mask = pad(model, _PREFIXES, side="left")
     with torch.no_grad():
-        model(tokens, attention_mask=mask, past_key_values=cache)
+        run_pass(model, tokens, mask, {"past_key_values": cache})
         cache.batch_repeat_interleave(2)
         new, real = pad(model, [suffix for suffix in _SUFFIXES for _ in range(2)])
-        logits = model(new, attention_mask=continued_mask(mask, real), past_key_values=cache)
+        logits = run_pass(model, new, continued_mask(mask, real), {"past_key_values": cache})
     return torch.cat([row[: len(suffix)] for row, suffix in zip(logits[1::2], _SUFFIXES, strict=True)])
 
 

@@ -11,7 +11,7 @@ from architectures import ARCHITECTURES, save_checkpoint
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lens_steer.errors import ArgumentError, ModelFolderError
+from lens_steer.errors import ArgumentError, CheckpointWarning, ModelFolderError
 from lens_steer.extraction.record import record
 from lens_steer.hooks import Intervention, steer
 from lens_steer.model import forward, is_hooked, load_model, next_logits, pad
@@ -186,7 +186,7 @@ def _drop_first(shard: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_cut, r"could not be read: (\S+), of \d+ bytes, is damaged or cut off .*fetch its files again"),
+        (_cut, r"could not be read: (\S+), of \d+ bytes, is broken or cut off .*fetch its files again"),
         (Path.unlink, r"could not be read: No such file or directory: \S+(model-\S+); fetch its files again"),
         (_drop_first, r"lacks 1 of its model's weights \(model\.\S+\), which would be drawn at random"),
     ],
@@ -201,6 +201,25 @@ def test_a_shard_that_is_cut_off_or_missing_or_lacks_a_weight_is_refused(
     with pytest.raises(ModelFolderError, match=message) as caught:
         load_model(folder)
     assert damage is _drop_first or shard.name in str(caught.value)
+
+
+def test_a_weight_of_another_shape_is_refused_with_both_shapes(grouped: Path) -> None:
+    weights = load_file(grouped / "model.safetensors")
+    name = "model.layers.1.mlp.up_proj.weight"
+    weights[name] = weights[name][:-1].contiguous()
+    save_file(weights, grouped / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelFolderError, match=rf"shapes .* 1 in all .{name}: .47, 32., expected .48, 32."):
+        load_model(grouped)
+
+
+def test_a_weight_that_the_model_has_no_place_for_is_left_out_with_a_warning(grouped: Path) -> None:
+    rows, weights = [[5, 9, 14]], load_file(grouped / "model.safetensors")
+    want = next_logits(load_model(grouped), rows)
+    extra = {name.replace("layers.1", "layers.2"): value + 1 for name, value in weights.items() if "layers.1" in name}
+    save_file(weights | extra, grouped / "model.safetensors", metadata={"format": "pt"})
+    with pytest.warns(CheckpointWarning, match=rf"{len(extra)} weights that its model has no place for .*layers\.2\."):
+        model = load_model(grouped)
+    torch.testing.assert_close(next_logits(model, rows), want, rtol=0, atol=0)
 
 
 def test_weights_that_are_tied_are_not_missing_and_those_of_one_file_may_be(grouped: Path, tmp_path: Path) -> None:

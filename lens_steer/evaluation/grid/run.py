@@ -156,7 +156,7 @@ def _steps(
         first: list[_Entry] = [((_UNSTEERED,), [unsteered.logits])] if plain is None else []
         passes = ((one_pass.configurations, found) for one_pass, found in run(model, unsteered, batch, missing))
         for group in _groups(chain(first, passes), alone=ways.scored == "last"):
-            for (members, _), values in zip(group, _numbers(group, unsteered.logits, batch, ways.reduce), strict=True):
+            for (members, _), values in zip(group, _numbers(group, unsteered.logits, batch, ways), strict=True):
                 saved = done.put(number, members, values)
                 if members == (_UNSTEERED,):
                     plain = saved
@@ -178,19 +178,24 @@ def _groups(entries: Iterable[_Entry], alone: bool) -> Iterator[list[_Entry]]:
         yield group
 
 
-def _numbers(group: Sequence[_Entry], unsteered: Logits, batch: GridBatch, reduce: Reduce) -> list[Tensor]:
-    """The numbers of the sequences of a batch, (configuration, sequence, number), in some passes, chunk after chunk."""
+def _numbers(group: Sequence[_Entry], unsteered: Logits, batch: GridBatch, ways: _Ways) -> list[Tensor]:
+    """The numbers of the sequences of a batch, (configuration, sequence, number), in some passes, chunk after chunk.
+
+    Configurations of one pass have their logits made together; those of plain passes singly, as unsteered ones are.
+    """
     place = {sequence: row for row, sequence in enumerate(batch.rows)}
     sequences = unsteered.of.tolist()
     owner = torch.tensor([place[sequence] for sequence in sequences], device="cpu")
     found: list[list[list[Tensor]]] = [[[] for _ in members] for members, _ in group]
     for part in unsteered.parts():
         tokens = GridTokens(unsteered, part)
-        numbers = reduce(sequences[part], tokens)
+        numbers = ways.reduce(sequences[part], tokens)
         for (members, tables), columns in zip(group, found, strict=True):
-            for member, logits, column in zip(members, tables, columns, strict=True):
+            shares = [tables] if ways.reuse else [[table] for table in tables]
+            made = chain.from_iterable(first.made_with(others, part) for first, *others in shares)
+            for member, logits, column in zip(members, made, columns, strict=True):
                 with named(batch.active.get(member, ())):
-                    column.append(logits.numbers(part, numbers).detach().double().cpu())
+                    column.append(logits.numbers(slice(None), numbers).detach().double().cpu())
     return [torch.stack([_summed(torch.cat(column), owner, len(place)) for column in columns]) for columns in found]
 
 
