@@ -105,6 +105,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_bytes(given: list[str], 
     assert contents(out) == contents(whole)
 
 
+@pytest.mark.slow
 def test_a_run_again_in_its_folder_measures_nothing_and_one_of_other_settings_is_refused(
     small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +122,7 @@ def test_a_run_again_in_its_folder_measures_nothing_and_one_of_other_settings_is
     assert contents(tmp_path) != before
 
 
+@pytest.mark.slow
 def test_a_record_can_be_run_again_elsewhere_to_the_same_bytes(small: list[str], tmp_path: Path) -> None:
     assert invoke(*small, "--out", tmp_path / "a").exit_code == 0
     assert invoke("--from", tmp_path / "a" / "run.json", "--out", tmp_path / "b").exit_code == 0
@@ -146,6 +148,7 @@ def test_a_budget_that_is_too_small_says_what_the_least_is(small: list[str], tmp
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_second_run_in_a_folder_is_refused_with_the_number_of_the_first(small: list[str], tmp_path: Path) -> None:
     with (tmp_path / ".lock").open("w") as held:
         held.write("4711")
@@ -192,6 +195,7 @@ def test_the_report_of_an_unfinished_folder_says_so(small: list[str], tmp_path: 
     assert read_results(tmp_path).states["summary.csv"] == "verified"
 
 
+@pytest.mark.slow
 def test_a_behaviour_that_cannot_be_asked_is_left_out_and_the_rest_go_on(
     small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,11 +281,13 @@ def test_bad_arguments_end_in_one_clear_line_and_no_traceback(arguments: list[st
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_summary_of_a_run_holds_rates(small: list[str], tmp_path: Path) -> None:
     assert invoke(*small, "--out", tmp_path).exit_code == 0
     assert pd.read_csv(tmp_path / "summary.csv")["unsteered"].between(0, 1).all()
 
 
+@pytest.mark.slow
 def test_the_results_of_the_first_version_are_written_over(small: list[str], tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps({"experiment": "individual steering", "written": {}}))
     assert invoke(*small, "--out", tmp_path).exit_code == 0

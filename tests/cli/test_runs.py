@@ -81,6 +81,7 @@ def test_a_sweep_writes_its_rows_figures_and_provenance(files: dict[str, Path], 
     )
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_ended_goes_on_and_writes_the_same_bytes(
     files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -264,6 +264,7 @@ def test_one_folder_holds_the_checkpoints_of_many_sweeps(
 
 
 @pytest.mark.parametrize("positions", ["all", "last", "2:4"])
+@pytest.mark.slow
 def test_the_first_order_slope_is_the_finite_difference_at_every_site(
     model: Any, contrast: ContrastSet, items: Items, positions: str
 ) -> None:

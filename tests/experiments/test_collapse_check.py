@@ -21,6 +21,8 @@ from lens_steer.metrics.collapse import generation_collapse
 from lens_steer.model import load_model, tokenize
 from lens_steer.vector import SteeringVector, random_like
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = CollapseCheck(
     site="resid_post@0", strengths=(-6, -0.25, 0, 0.25, 6), new_tokens=16, n_random=1, resamples=99
 )

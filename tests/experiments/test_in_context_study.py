@@ -18,6 +18,8 @@ from lens_steer.hooks import steer
 from lens_steer.lab.corpora import lab_corpus
 from lens_steer.model import load_model, tokenize
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = InContext(
     source="lab",
     tasks=("plural", "hasty_voice"),

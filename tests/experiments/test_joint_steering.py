@@ -25,6 +25,8 @@ from lens_steer.model import load_model
 from lens_steer.vector import SteeringVector
 from lens_steer.vector.compose import assign, projected_strengths
 
+pytestmark = pytest.mark.slow
+
 NAMES: tuple[str, ...] = ("myopic", "agreeableness", "anti_immigration")
 PLACES = {name: f"resid_post@{layer}" for layer, name in enumerate(NAMES)}
 SETTINGS = JointSteering(

@@ -41,6 +41,7 @@ def test_every_method_of_the_table_and_the_optimised_vector_are_compared(lab: An
     assert set(makers(lab)) == {*METHODS, "optimised"}
 
 
+@pytest.mark.slow
 def test_methods_steer_at_the_same_side_effect_and_more_than_random_directions(lab: Any) -> None:
     made: dict[str, SteeringVector] = {}
 

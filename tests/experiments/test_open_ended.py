@@ -20,6 +20,8 @@ from lens_steer.hooks import Intervention, steer
 from lens_steer.lab.items import statement_items
 from lens_steer.model import load_model, tokenize
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = OpenEnded(
     prompts="lab_statements",
     sites=("resid_post@3",),

@@ -28,6 +28,8 @@ from lens_steer.lab.truth import BEHAVIOURS
 from lens_steer.model import load_model
 from lens_steer.vector import SteeringVector
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("cats", "money")
 SETTINGS = Optimise(
     configurations=24, budget=0.2, n_random=3, resamples=49, schemes=("simultaneous", "combined, signed")

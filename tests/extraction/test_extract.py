@@ -195,6 +195,7 @@ def test_a_state_space_model_is_extracted_whole(tmp_path: Path, contrast: Contra
     assert vector.n_positive == 12 and "prefix_not_shared" in vector.options
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_pairs(llama: Any) -> None:
     def peak(n: int) -> int:
         pairs = tuple(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from pairs import crossed
 from scipy.stats import chisquare
 from torch import Tensor
 
@@ -35,8 +36,7 @@ def written(generations: Generations) -> list[tuple[int, ...]]:
     return [entry.tokens for entry in generations.continuations]
 
 
-@pytest.mark.parametrize("rule", RULED)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("name", "rule"), crossed(MODELS, RULED))
 def test_cached_uncached_padded_and_unpadded_continuations_are_the_same_tokens(
     request: pytest.FixtureRequest, name: str, rule: str
 ) -> None:

@@ -20,6 +20,7 @@ def run(out: Path, recipe: Recipe, save_every: int = 3) -> dict[str, torch.Tenso
     return load_file(out / f"step-{recipe.steps}" / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_with_the_same_weights_as_an_uninterrupted_one(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", TINY)
     run(tmp_path / "halves", TINY)
@@ -30,6 +31,7 @@ def test_an_interrupted_training_ends_with_the_same_weights_as_an_uninterrupted_
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_loads_like_any_other_model_and_another_seed_gives_other_weights(tmp_path: Path) -> None:
     first = run(tmp_path / "a", TINY)
     model = load_model(tmp_path / "a" / "step-6")
@@ -81,6 +83,7 @@ def test_the_words_of_the_world_are_one_token_each(word: str) -> None:
     assert len(tokenizer.encode(word, add_special_tokens=False)) == 1
 
 
+@pytest.mark.slow
 def test_the_final_folder_holds_the_mean_of_the_named_checkpoints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,7 @@ def test_own_effects_alone_agree_without_geometry_and_then_no_relabelling_is_wor
     assert permutation_p(projected, changes.mean(dim=2))["pearson"] == pytest.approx(1 / 120)
 
 
+@pytest.mark.slow
 def test_many_behaviours_are_relabelled_at_random_and_the_true_labels_count_too() -> None:
     projected, changes = world(8)
     measured = changes.mean(dim=2)

@@ -128,7 +128,6 @@ ARCHITECTURES = (
         family="GPTJ",
         settings=_GPT | {"rotary_dim": 4},
         **_places(_IN_GPT, _PARALLEL, {"heads": "attn.out_proj"}),
-        slow=False,
     ),
     Architecture(
         name="GPT-NeoX, parallel", family="GPTNeoX", settings=_LLAMA, **_places(_IN_NEOX, _PARALLEL), slow=False
@@ -139,9 +138,7 @@ ARCHITECTURES = (
         settings=_LLAMA | {"use_parallel_residual": False},
         **_IN_NEOX,
     ),
-    Architecture(
-        name="OPT-125m style", family="OPT", settings=_OPT, **_IN_OPT, mid=("final_layer_norm", "in"), slow=False
-    ),
+    Architecture(name="OPT-125m style", family="OPT", settings=_OPT, **_IN_OPT, mid=("final_layer_norm", "in")),
     Architecture(
         name="OPT-350m style",
         family="OPT",
@@ -155,7 +152,6 @@ ARCHITECTURES = (
         settings={"hidden_size": 32, "n_layer": 2, "n_head": 4},
         **_places(_IN_FALCON, {"attn": "self_attention.dense"}),
         mlp="mlp.dense_4h_to_h",
-        slow=False,
     ),
     Architecture(name="Llama, tied", family="Llama", settings=_LLAMA | {"tie_word_embeddings": True}),
     Architecture(name="Llama, untied", family="Llama", settings=_LLAMA | {"tie_word_embeddings": False}),
@@ -163,7 +159,7 @@ ARCHITECTURES = (
     Architecture(name="Mistral", family="Mistral", settings=_WINDOWED),
     Architecture(name="Mixtral", family="Mixtral", settings=_MOE | {"num_local_experts": 4}),
     Architecture(name="Qwen2", family="Qwen2", settings=_GQA),
-    Architecture(name="Qwen3", family="Qwen3", settings=_GQA | {"head_dim": 16}, slow=False),
+    Architecture(name="Qwen3", family="Qwen3", settings=_GQA | {"head_dim": 16}),
     Architecture(
         name="Qwen3-MoE",
         family="Qwen3Moe",
@@ -176,7 +172,6 @@ ARCHITECTURES = (
         family="Gemma3",
         settings=_WINDOWED | {"query_pre_attn_scalar": 8, "sliding_window_pattern": 2},
         **_NORMED,
-        slow=False,
     ),
     Architecture(name="OLMo-2", family="Olmo2", settings=_GQA, **_places(_NORMED, {"mid": ("mlp", "in")})),
     Architecture(name="Phi", family="Phi", settings=_LLAMA, heads="self_attn.dense", **_PARALLEL),
@@ -204,7 +199,6 @@ ARCHITECTURES = (
         name="Granite",
         family="Granite",
         settings=_GQA | {"residual_multiplier": 0.3, "embedding_multiplier": 2.0, "logits_scaling": 2.0},
-        slow=False,
     ),
     Architecture(name="Cohere", family="Cohere", settings=_GQA, **_PARALLEL),
     Architecture(name="SmolLM3", family="SmolLM3", settings=_GQA | {"no_rope_layers": [1, 0]}),
@@ -248,7 +242,6 @@ ARCHITECTURES = (
         family="Mamba",
         settings=_STATE | {"expand": 2, "conv_kernel": 4},
         **_IN_STATE,
-        slow=False,
     ),
     Architecture(
         name="Mamba-2",
@@ -290,7 +283,6 @@ ARCHITECTURES = (
         | {"num_experts": 2, "num_experts_per_tok": 1, "expert_layer_period": 2, "expert_layer_offset": 1}
         | {"attn_layer_period": 2, "attn_layer_offset": 1, "mamba_d_state": 8},
         **_IN_HYBRID,
-        slow=False,
     ),
     Architecture(name="Bamba", family="Bamba", settings=_GQA | _MIXER | {"attn_layer_indices": [1]}, **_IN_HYBRID),
     Architecture(
@@ -368,9 +360,7 @@ ARCHITECTURES = (
         settings={"hidden_size": 32, "num_hidden_layers": 2, "context_length": 64},
         **_places(_IN_STATE, {"blocks": "rwkv.blocks"}),
     ),
-    Architecture(
-        name="OpenAI-GPT", family="OpenAIGPT", settings=_GPT, **_places(_IN_GPT, {"mid": ("ln_1", "out")}), slow=False
-    ),
+    Architecture(name="OpenAI-GPT", family="OpenAIGPT", settings=_GPT, **_places(_IN_GPT, {"mid": ("ln_1", "out")})),
     Architecture(
         name="XGLM",
         family="XGLM",

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from pairs import crossed
 from torch import Tensor
 
 from lens_steer.errors import DataError, SteeringError
@@ -59,14 +60,7 @@ def worst(one: Any, other: Any) -> float:
     return max(float((a - b).abs().max()) for a, b in zip(one.configurations, other.configurations, strict=True))
 
 
-def pairs() -> list[Any]:
-    """Every model with every rule; the default run has every rule once and every model at least once."""
-    every = [(i, j) for i in range(len(MODELS)) for j in range(len(RULES))]
-    marks = {(i, j): () if i == j % len(MODELS) else (pytest.mark.slow,) for i, j in every}
-    return [pytest.param(MODELS[i], RULES[j], marks=marks[i, j]) for i, j in every]
-
-
-@pytest.mark.parametrize(("name", "rule"), pairs())
+@pytest.mark.parametrize(("name", "rule"), crossed(MODELS, RULES))
 def test_reuse_gives_the_logits_of_plain_passes(request: pytest.FixtureRequest, name: str, rule: str) -> None:
     model = request.getfixturevalue(name)
     reused, plain = both(model, grid(model, rule))
