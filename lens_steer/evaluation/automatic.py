@@ -10,7 +10,7 @@
 
 The standard error is that of the paired difference between a point and the best one. Whoever draws controls lets them
 go through `select` too, so that they gain what any vector gains by being chosen. The full grid of Cui & Chen 2025
-(arXiv 2509.22739) is `places=None`; they never try strength 0.
+(arXiv 2509.22739) is `places=None`; they never try strength 0, and count answers in one option order (`place`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,9 @@ Objective = Literal["accuracy", "margin"]
 class SelectOptions:
     """What is tried: every vector at `sites`, at each of `strengths` (above 0) in units of `scale`.
 
-    `places` is how many pairs of vector and site are swept (None: all), as ranked on the first `ranked` items.
+    `places` is how many pairs of vector and site are swept (None: all), as ranked on the first `ranked` items. With
+    `place`, accuracy is counted in one option order only, that in which the correct option stands there, and no point
+    counts as collapsed: a vector that says one letter then gains.
     """
 
     sites: Sites = "resid_post@*"
@@ -51,6 +53,7 @@ class SelectOptions:
     objective: Objective = "accuracy"
     places: int | None = 6
     ranked: int = 16
+    place: int | None = None
     scoring: ScoringOptions = field(default_factory=ScoringOptions)
 
 
@@ -126,7 +129,7 @@ def select(
         for name, site, strength in grid
     ]
     scored = score_grid(model, prompts, edits, options.scoring)
-    points = _points(grid, scored.unsteered, scored.configurations, options.objective)
+    points = _points(grid, scored.unsteered, scored.configurations, options)
     chosen = points[points["chosen"]].iloc[0]
     return Selection(
         vector=str(chosen["vector"]),
@@ -138,9 +141,15 @@ def select(
     )
 
 
-def correct(scores: ChoiceScores) -> Float[Tensor, " item"]:
-    """The share of option orders in which each item is answered correctly."""
-    return (scores.chosen == 0).float().mean(dim=1)
+def correct(scores: ChoiceScores, place: int | None = None) -> Float[Tensor, " item"]:
+    """The share of option orders in which each item is answered correctly; or whether it is in one of them.
+
+    Args:
+        scores: the answers.
+        place: of the correct option in the one order that counts; all orders where absent, or where texts are scored.
+    """
+    right = (scores.chosen == 0).float()
+    return right.mean(dim=1) if place is None or not scores.by_letter else right[:, place]
 
 
 def _pairs(items: Sequence[Item], unsteered: ChoiceScores) -> list[ChoiceItem]:
@@ -170,15 +179,19 @@ def _points(
     grid: Sequence[tuple[str, Site, float]],
     unsteered: ChoiceScores,
     steered: Sequence[ChoiceScores],
-    objective: Objective,
+    options: SelectOptions,
 ) -> pd.DataFrame:
     """Strength 0 and every point of the grid, with the chosen one marked."""
-    measure = correct if objective == "accuracy" else lambda scores: scores.item_differences
+
+    def measure(scores: ChoiceScores) -> Float[Tensor, " item"]:
+        return correct(scores, options.place) if options.objective == "accuracy" else scores.item_differences
+
     values = torch.stack([measure(scores) for scores in (unsteered, *steered)]).double()
     before = unsteered.collapse.collapsed
     least = RETAINED * float(unsteered.answer_probability.mean()) if unsteered.by_letter else 0.0
     valid = [True] + [
-        (before or not scores.collapse.collapsed) and float(scores.answer_probability.mean()) >= least
+        options.place is not None
+        or ((before or not scores.collapse.collapsed) and float(scores.answer_probability.mean()) >= least)
         for scores in steered
     ]
     means = values.mean(dim=1)
