@@ -26,7 +26,7 @@ from lens_steer._util.shown import shown
 from lens_steer.data.choices import ChoiceItem
 from lens_steer.errors import ScoreError
 from lens_steer.evaluation.prompts import Item
-from lens_steer.evaluation.score import ChoiceScores, ScoringOptions, score_grid, score_prompts
+from lens_steer.evaluation.score import ChoiceScores, GridScores, ScoringOptions, score_grid, score_prompts
 from lens_steer.evaluation.select import RETAINED
 from lens_steer.evaluation.sweep.first_order import first_order
 from lens_steer.hooks import Intervention, Scale, require_unsteered
@@ -107,9 +107,55 @@ def select(
         ScoreError: no vectors, no items, or a strength that is not above 0.
         SiteError, OptionTokenError, MismatchError, SteeringError: as `sweep`.
     """
+    grid, scored, passes = _measured(model, vectors, items, options or SelectOptions(), "select", joint=True)
+    return _selection(grid, scored, passes, options or SelectOptions())
+
+
+def select_each(
+    model: SteerableModel,
+    vectors: Mapping[str, SteeringVector],
+    items: Sequence[Item],
+    options: SelectOptions | None = None,
+) -> dict[str, Selection]:
+    """Chooses where and how strongly for each vector by itself; what they share is forwarded once.
+
+    Args:
+        model: the vectors' model.
+        vectors: by name; controls beside them are chosen in the same way.
+        items: validation questions.
+        options: as for `select`; `places` is the number of sites of each vector.
+
+    Returns:
+        What `select` gives for each vector alone, with the passes that it would take alone.
+
+    Raises:
+        ScoreError, SiteError, OptionTokenError, MismatchError, SteeringError: as `select`.
+    """
     options = options or SelectOptions()
-    require_model(model, "select(model, vectors, items)", vectors, items)
-    require_unsteered(model, "select", "choose without steering")
+    grid, scored, passes = _measured(model, vectors, items, options, "select_each", joint=False)
+    found = {}
+    for name in vectors:
+        own = [number for number, point in enumerate(grid) if point[0] == name]
+        part = replace(scored, configurations=tuple(scored.configurations[number] for number in own))
+        found[name] = _selection([grid[number] for number in own], part, passes, options)
+    return found
+
+
+Point = tuple[str, Site, float]
+"""A vector's name, a site and a strength."""
+
+
+def _measured(
+    model: SteerableModel,
+    vectors: Mapping[str, SteeringVector],
+    items: Sequence[Item],
+    options: SelectOptions,
+    call: str,
+    joint: bool,
+) -> tuple[list[Point], GridScores, int]:
+    """The points that are tried, their answers, and the passes of ranking; places of all vectors, or of each."""
+    require_model(model, f"{call}(model, vectors, items)", vectors, items)
+    require_unsteered(model, call, "choose without steering")
     if not vectors or not options.strengths or min(options.strengths) <= 0:
         raise ScoreError(
             f"{len(vectors)} vectors and strengths {list(options.strengths)}; give at least one vector, and strengths "
@@ -118,26 +164,36 @@ def select(
     prompts = options.scoring.prepare(model, items)
     sites = sites_of(model, options.sites)
     places, passes = [(name, site) for name in vectors for site in sites], 0
-    if options.places is not None and options.places < len(places):
-        unsteered = score_prompts(model, prompts, batch_size=options.scoring.batch_size)
-        few = _pairs(items, unsteered)[: options.ranked]
-        places = _promising(model, vectors, few, sites, options)
-        passes = len(prompts.rows) + 6 * len(few)
+    each = len(places) if joint else len(sites)
+    if options.places is not None and options.places < each:
+        few = items[: options.ranked]
+        asked = options.scoring.prepare(model, few)
+        unsteered = score_prompts(model, asked, batch_size=options.scoring.batch_size)
+        ranked = _ranked(model, vectors, _pairs(few, unsteered), sites, options)
+        groups = [ranked] if joint else [[place for place in ranked if place[0] == name] for name in vectors]
+        places = [place for group in groups for place in group[: options.places]]
+        passes = len(asked.rows) + 6 * len(few)
     grid = [(name, site, strength) for name, site in places for strength in sorted(options.strengths)]
     edits = [
         [Intervention.of(vectors[name], site, strength, options.scale, options.positions)]
         for name, site, strength in grid
     ]
-    scored = score_grid(model, prompts, edits, options.scoring)
+    return grid, score_grid(model, prompts, edits, options.scoring), passes
+
+
+def _selection(grid: Sequence[Point], scored: GridScores, passes: int, options: SelectOptions) -> Selection:
+    """The choice among measured points."""
     points = _points(grid, scored.unsteered, scored.configurations, options)
     chosen = points[points["chosen"]].iloc[0]
+    unsteered = scored.unsteered
+    rows = len(unsteered.items) * (unsteered.scores.shape[1] if unsteered.by_letter else len(unsteered.letters))
     return Selection(
         vector=str(chosen["vector"]),
         site=Site.parse(str(chosen["site"])) if chosen["strength"] else None,
         strength=float(chosen["strength"]),
         options=options,
         points=points,
-        passes=passes + len(prompts.rows) * (1 + len(grid)),
+        passes=passes + rows * (1 + len(grid)),
     )
 
 
@@ -161,22 +217,22 @@ def _pairs(items: Sequence[Item], unsteered: ChoiceScores) -> list[ChoiceItem]:
     ]
 
 
-def _promising(
+def _ranked(
     model: SteerableModel,
     vectors: Mapping[str, SteeringVector],
     items: Sequence[ChoiceItem],
     sites: Sequence[Site],
     options: SelectOptions,
 ) -> list[tuple[str, Site]]:
-    """The pairs of vector and site whose slope promises most, best first; adding must help."""
+    """Vectors and sites by their slopes, the largest first; adding must help."""
     renamed = [replace(vector, name=name) for name, vector in vectors.items()]
     slopes = first_order(model, renamed, items, list(sites), options.positions, options.scale, options.scoring)
     means = slopes.groupby(["vector", "site"])["slope"].mean().sort_values(ascending=False, kind="stable")
-    return [(str(name), Site.parse(str(site))) for name, site in means.index[: options.places]]
+    return [(str(name), Site.parse(str(site))) for name, site in means.index]
 
 
 def _points(
-    grid: Sequence[tuple[str, Site, float]],
+    grid: Sequence[Point],
     unsteered: ChoiceScores,
     steered: Sequence[ChoiceScores],
     options: SelectOptions,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
@@ -157,6 +158,16 @@ def test_random_directions_gain_less_by_the_same_selection(lab: Any, steering: A
     assert max(best) < float(own.points["gain"].max())
 
 
+def test_each_vector_is_chosen_as_if_it_were_alone(lab: Any, steering: Any, held: Any) -> None:
+    options = SelectOptions(sites="resid_post@0:5", strengths=(0.2, 0.4), positions="all", ranked=8, places=2)
+    vectors = {"own": steering, "random": random_like(steering, 0)}
+    found = select_each(lab, vectors, held, options)
+    for name, vector in vectors.items():
+        alone = select(lab, {name: vector}, held, options)
+        assert found[name].passes == alone.passes
+        pd.testing.assert_frame_equal(found[name].points, alone.points, atol=1e-6)
+
+
 @pytest.mark.parametrize("places", [None, 2])
 def test_passes_are_the_rows_that_the_model_forwards(lab: Any, steering: Any, held: Any, places: int | None) -> None:
     options = SelectOptions(
@@ -170,7 +181,7 @@ def test_passes_are_the_rows_that_the_model_forwards(lab: Any, steering: Any, he
     found = select(lab, {"v": steering}, held, options)
     hook.remove()
     swept = 6 if places is None else 4
-    few = 0 if places is None else 2 * 24 + 4 * 2 * 3
+    few = 0 if places is None else 4 * 2 + 4 * 2 * 3
     assert found.passes == 2 * 24 * (1 + swept) + few
     backward = 0 if places is None else 4 * 2 * 2
     assert sum(rows) == found.passes - backward
