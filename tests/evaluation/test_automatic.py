@@ -11,7 +11,7 @@ from lens_steer.data.choices import ChoiceItem
 from lens_steer.data.contrast import contrast_from_choices
 from lens_steer.errors import ScoreError, SteeringError
 from lens_steer.evaluation import automatic
-from lens_steer.evaluation.automatic import Selection, SelectOptions, correct, select
+from lens_steer.evaluation.automatic import Selection, SelectOptions, correct, select, select_each
 from lens_steer.evaluation.score import ChoiceScores, GridScores, ScoringOptions
 from lens_steer.extraction import extract
 from lens_steer.hooks import Intervention, steer
