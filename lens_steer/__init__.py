@@ -12,7 +12,6 @@ from lens_steer.data.contrast import contrast_from_choices as contrast_from_choi
 from lens_steer.data.read import read as read
 from lens_steer.data.splits import split_items as split_items
 from lens_steer.errors import LensSteerError as LensSteerError
-from lens_steer.evaluation.painless import painless as painless
 from lens_steer.evaluation.score import ScoringOptions as ScoringOptions
 from lens_steer.evaluation.score import score_choices as score_choices
 from lens_steer.evaluation.sweep import SweepResult as SweepResult

@@ -17,8 +17,9 @@ selection, the option order differs from item to item, and vectors are written w
 `orders="by_run"` one letter is right in a whole run, as in the authors' code, and only that order is asked.
 
 Example:
-    >>> from lens_steer import load_model, painless
-    >>> from lens_steer.evaluation.painless import PainlessOptions
+    >>> from lens_steer import load_model
+    >>> from lens_steer.evaluation.automatic import SelectOptions
+    >>> from lens_steer.evaluation.painless import PainlessOptions, painless
     >>> from lens_steer.lab.items import open_items
     >>> model, items = load_model("lab"), open_items("sycophancy", 60, split="train")
     >>> found = painless(model, items, PainlessOptions(seeds=(0,), methods=("caa",), select=SelectOptions(places=1)))
