@@ -17,6 +17,7 @@ NAMES = (
     "method_comparison",
     "open_ended",
     "in_context",
+    "painless",
 )
 """In the order in which studies are run and reported."""
 

@@ -1,9 +1,10 @@
 """What `painless` gives: the tables of a data set's vectors, and the best vector, ready to steer with."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from warnings import warn
 
 import pandas as pd
@@ -15,6 +16,13 @@ from lens_steer.model import SteerableModel
 from lens_steer.vector import SteeringVector, load_vector
 
 VECTOR = "vector.safetensors"
+
+
+def intervention_of(vector: SteeringVector | None, point: Mapping[str, Any]) -> Intervention | None:
+    """The edit of a vector at its chosen point; None where the answer is not to steer."""
+    if vector is None:
+        return None
+    return Intervention.of(vector, point["site"], point["strength"], point["scale"], point["positions"])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,10 +50,7 @@ class Painless(Tables):
     @property
     def intervention(self) -> Intervention | None:
         """The edit of the best point of the first seed; None where the answer is not to steer."""
-        if self.vector is None:
-            return None
-        point = self.facts["point"]
-        return Intervention.of(self.vector, point["site"], point["strength"], point["scale"], point["positions"])
+        return intervention_of(self.vector, self.facts["point"])
 
     @contextmanager
     def on(self, model: SteerableModel) -> Iterator[Steering]:

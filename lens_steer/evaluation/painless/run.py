@@ -28,6 +28,7 @@ Example:
 """
 
 import json
+import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -65,9 +66,9 @@ class PainlessOptions:
     """How a data set becomes a vector.
 
     `methods` are tried; one of which a side has fewer than `fewest` texts is left out of that seed. `seeds` are of the
-    splits. `near`: items of this similarity stay together (`split_items`). `n_random` random vectors a seed are
-    chosen and tested like the others. `orders`: see `data.own_answers`. `select` says what is tried, and how items
-    are asked.
+    splits. `near`: items of this similarity stay together (`split_items`). `n_train` is the most training items, drawn
+    by the seed; all where 0. `n_random` random vectors a seed are chosen and tested like the others. `orders`: see
+    `data.own_answers`. `select` says what is tried, and how items are asked.
     """
 
     methods: tuple[OwnAnswers, ...] = ("pas_full", "ipas_all", "ipas_wrong_only", "caa")
@@ -75,6 +76,7 @@ class PainlessOptions:
     fractions: tuple[float, float, float] = (0.6, 0.2, 0.2)
     near: float | int | None = 0.8
     fewest: int = 4
+    n_train: int = 0
     n_random: int = 1
     orders: Orders = "by_item"
     select: SelectOptions = field(default_factory=SelectOptions)
@@ -225,10 +227,13 @@ def run_seed(
         ContrastError: no vector can be built of the training items.
     """
     splits = split_items(items, options.fractions, seed, options.near)
-    sizes = {f"n_{split}": len(getattr(splits, split)) for split in SPLITS}
+    train = splits.train
+    if 0 < options.n_train < len(train):
+        train = tuple(random.Random(f"train:{seed}").sample(train, options.n_train))
+    sizes = {f"n_{split}": len(getattr(splits, split)) for split in SPLITS} | {"n_train": len(train)}
     if not all(sizes.values()):
         raise DataError(f"{rows.name}: {len(items)} items make splits of {[*sizes.values()]}; give more items.")
-    vectors, why = build(rows, items, splits.train, options)
+    vectors, why = build(rows, items, train, options)
     controls = {
         f"{RANDOM} {k}": random_like(next(iter(vectors.values())), 1000 * seed + k) for k in range(options.n_random)
     }
