@@ -249,7 +249,7 @@ def run_seed(
     best = max(vectors, key=lambda name: (_gain(selections[name]), -selections[name].strength))
     table = []
     for name in (*options.methods, *controls, BEST):
-        row: dict[str, Any] = {"seed": seed, "method": name, "why": why.get(name, ""), **sizes}
+        row: dict[str, Any] = {"seed": seed, "method": name, "of": "", "site": "", "why": why.get(name, ""), **sizes}
         own = best if name == BEST else name
         if own in selections:
             row |= _tested(selections[own], tried[own], before, after.get(own, before)) | {"of": own}
