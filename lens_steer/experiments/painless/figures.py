@@ -3,6 +3,7 @@
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from lens_steer.evaluation.painless.run import RANDOM
 from lens_steer.experiments.finding import LEVEL
@@ -84,6 +85,7 @@ def tried_curves(points: pd.DataFrame) -> Figure:
                 line = _best_over(tried[is_random], over)
                 axis.plot(line.index, line, "--", color=CONTROL, lw=1, label="random vectors")
             axis.set_xlabel(over)
+            axis.xaxis.set_major_locator(MaxNLocator(integer=over == "layer"))
         figure.axes[0].set_ylabel("gain on validation items")
         add_legend(figure)
         figure.caption = tried_caption(rows)
