@@ -150,6 +150,33 @@ def lasting() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def steered_texts() -> pd.DataFrame:
+    names = ("steering", "random 0", "random 1", "shuffled labels 0")
+    rows = []
+    for name, split, strength in product(names, ("validation", "test"), STRENGTHS):
+        row = {"vector": name, "site": "resid_post@1", "strength": strength, "scale": "relative", "split": split}
+        row |= {"score": 2 * strength, "collapsed_share": abs(strength) / 2, "relative_top1": 1 - abs(strength) / 4}
+        row |= {"kl": abs(strength), "collapsed": strength == 1.0, "n": 6}
+        bounds = {"low": row["score"] - 1, "high": row["score"] + 1, "kl_low": row["kl"] / 2, "kl_high": row["kl"] * 2}
+        bounds |= {"relative_top1_low": row["relative_top1"] - 0.1, "relative_top1_high": row["relative_top1"] + 0.05}
+        rows.append(row | (bounds if name == "steering" else {}))
+    return pd.DataFrame(rows)
+
+
+def function_vectors() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    layers, chosen, accuracy = [], [], []
+    for task, name in product(("a", "b_c"), ("steering", "random 0", "random 1")):
+        layers += [{"task": task, "vector": name, "layer": k, "gain": 0.5 * k} for k in range(3)]
+        for way in ("no examples", "shuffled examples", "examples"):
+            row = {"task": task, "way": way, "vector": name}
+            chosen.append(row | {"gain": 1.0, "gain_low": 0.5, "gain_high": 1.5, "n": 9})
+            accuracy += [
+                {**row, "vector": vector, "accuracy": 0.5, "low": 0.3, "high": 0.7, "chance": 0.2}
+                for vector in (name, "unsteered")
+            ]
+    return pd.DataFrame(layers), pd.DataFrame(chosen), pd.DataFrame(accuracy).drop_duplicates()
+
+
 def projections() -> pd.DataFrame:
     pieces = ["<bos>", "A", " $cat$", " sat", ".\n", " on", "\x00"]
     rows = [
@@ -465,6 +492,8 @@ FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "pareto_front": assignments(),
     "persistence_curves": (lasting(),),
     "projection_strip": (projections(),),
+    "text_curves": (steered_texts(),),
+    "function_vector_panels": function_vectors(),
     "published_simultaneous_curve": published_simultaneous(),
     "quality_curves": quality(),
     "scheme_intervals": (joint_points(),),

@@ -11,8 +11,9 @@ scoring by the options' texts asks, with the options' own tokens where the lette
 
 import hashlib
 import json
+import random
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from lens_steer._util.shown import shown
@@ -132,6 +133,33 @@ def as_contrast(
             "Leave paired out to compare the means of two unpaired lists."
         )
     return _pairs(list(zip(*sides, strict=True)))
+
+
+def shuffled_labels(contrast: ContrastSet | TextContrast, seed: int) -> ContrastSet | TextContrast:
+    """The same texts with labels that say nothing: the control of a vector that the data, and not the labels, make.
+
+    Args:
+        contrast: pairs, of which a random half is exchanged; or two lists, whose texts are dealt out anew.
+        seed: the same seed gives the same labels.
+
+    Returns:
+        A contrast of the same sizes, named `shuffled labels SEED`.
+
+    Example:
+        >>> shuffled_labels(as_contrast(["a", "b"], ["c", "d"]), seed=1).negative
+        ('c', 'b')
+    """
+    rng, name = random.Random(seed), f"shuffled labels {seed}"
+    if isinstance(contrast, TextContrast):
+        texts, n = [*contrast.positive, *contrast.negative], len(contrast.positive)
+        rng.shuffle(texts)
+        return replace(contrast, name=name, positive=tuple(texts[:n]), negative=tuple(texts[n:]))
+    exchanged = set(rng.sample(range(contrast.n), contrast.n // 2))
+    pairs = (
+        replace(pair, positive=pair.negative, negative=pair.positive) if index in exchanged else pair
+        for index, pair in enumerate(contrast.pairs)
+    )
+    return ContrastSet(name=name, pairs=tuple(pairs))
 
 
 def _pairs(pairs: Sequence[tuple[str, str]]) -> ContrastSet:

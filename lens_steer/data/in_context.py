@@ -240,6 +240,6 @@ def _prompt(
         if not shuffled or labels != [label for _, label in shown]:
             break
     examples = "".join(task.write(given, label) for (given, _), label in zip(shown, labels, strict=True))
-    query = task.template.split("{y}")[0].replace("{x}", x)
-    space = query[len(query.rstrip(" ")) :]
-    return InContextPrompt(prompt=examples + query.rstrip(" "), answer=space + y)
+    end = task.template.split("{y}")[0].replace("{x}", x)
+    space = end[len(end.rstrip(" ")) :]
+    return InContextPrompt(prompt=examples + end.rstrip(" "), answer=space + y)

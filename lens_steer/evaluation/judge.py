@@ -6,11 +6,14 @@
     ClassifierJudge    c = 2 P(matching | words of the text)       logistic regression on tf-idf, of training texts
     LikelihoodJudge    c = 2 / (1 + exp(L- - L+))                  L+: log-likelihood of the text behind matching texts,
                                                                    L-: behind other ones, of the unsteered model
+    QuestionJudge      c = 2 / (1 + exp(-x))                       x = log p(positive | question(text))
+                                                                       - log p(negative | question(text))
 
 A judge that raises, or that returns no concept, an unknown name or a score out of range, is asked once more; a text on
 which it fails twice is kept, without scores, with what went wrong. Local judges know the concept alone: read them
-beside the repetition of the texts. Source of the three scores and their harmonic mean: Wu et al. 2025 (AxBench, arXiv
-2501.17148).
+beside the repetition of the texts. Let another model judge than the one that wrote the texts, and say how well it
+judges texts whose label is known (`judge_quality`). Source of the three scores and their harmonic mean: Wu et al. 2025
+(AxBench, arXiv 2501.17148).
 """
 
 import math
@@ -20,17 +23,23 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
 
 from lens_steer._util.progress import track
 from lens_steer._util.shown import shown
 from lens_steer.errors import DataError, ScoreError
 from lens_steer.evaluation.prompts import log_likelihoods
 from lens_steer.hooks import require_unsteered
-from lens_steer.model import SteerableModel, tokenize
+from lens_steer.metrics.statistics import Interval, share_interval
+from lens_steer.model import SteerableModel, logits_after, single_ids, tokenize
+from lens_steer.model.batching import length_buckets
 
 SCORES = ("concept", "instruct", "fluency")
 MOST = 2.0
 ATTEMPTS = 2
+TEXT = "{text}"
 
 
 @runtime_checkable
@@ -188,6 +197,113 @@ class LikelihoodJudge:
         with torch.no_grad():
             matching, other = log_likelihoods(self.model, whole, lengths, [0, 1]).tolist()
         return {"concept": MOST / (1 + math.exp(min(other - matching, 500.0)))}
+
+
+@shown()
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QuestionJudge:
+    """A model that answers a question about each text; without examples in the question small models answer by habit.
+
+    `question` holds `{text}` once, for prompt and text; `positive` and `negative` are the answers, one token each, with
+    the space in front.
+
+    Raises:
+        ScoreError: the question does not hold `{text}` once.
+
+    Example:
+        >>> from lens_steer import load_model
+        >>> judge = QuestionJudge(model=load_model("lab"), question="{text} I", positive=" want", negative=" can")
+        >>> judge.log_odds(["Give me everything today.", "Later is fine."]).shape
+        torch.Size([2])
+    """
+
+    model: SteerableModel
+    question: str
+    positive: str = " positive"
+    negative: str = " negative"
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        if self.question.count(TEXT) != 1:
+            raise ScoreError(f"the judge's question {self.question!r} must hold {TEXT} once, where the text stands.")
+
+    def __call__(self, prompt: str, text: str, behaviour: str) -> dict[str, float]:  # noqa: ARG002
+        """The concept alone."""
+        return {"concept": MOST * float(torch.sigmoid(self.log_odds([prompt + text])[0]))}
+
+    def log_odds(self, texts: Sequence[str]) -> Float[Tensor, " n"]:
+        """log p(positive) - log p(negative) of each text, nats; above 0 the positive answer is likelier.
+
+        Args:
+            texts: what is judged.
+
+        Raises:
+            ScoreError: there are no texts, or an answer is not one token.
+            SteeringError: the judge's model is being steered.
+        """
+        require_unsteered(self.model, "judging", "judge outside of the steering context")
+        if not texts:
+            raise ScoreError("no texts to judge; give at least one.")
+        rows = tokenize(self.model, [self.question.replace(TEXT, text) for text in texts])
+        answers = [self._token(answer) for answer in (self.positive, self.negative)]
+        found = torch.empty(len(rows), dtype=torch.float32, device="cpu")
+        for batch in length_buckets([len(row) for row in rows], self.batch_size):
+            both = logits_after(self.model, [rows[index] for index in batch], of=batch).read(
+                lambda chunk, _part: chunk[:, answers]
+            )
+            found[batch] = (both[:, 0] - both[:, 1]).float().cpu()
+        return found
+
+    def _token(self, answer: str) -> int:
+        """The one token of an answer."""
+        tokens = single_ids(self.model, answer)
+        if len(tokens) != 1:
+            raise ScoreError(f"the judge's answer {answer!r} is {len(tokens)} tokens; give one that is a single token.")
+        return tokens[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeQuality:
+    """How a judge does on texts whose label is known: the area under the ROC curve, and accuracy at a threshold.
+
+    `threshold` is the mean of the two labels' median scores, so that a preference of the judge for one answer cancels.
+    """
+
+    auroc: float
+    threshold: float
+    accuracy: Interval
+
+
+def judge_quality(
+    scores_of_positive: Float[Tensor, " n_pos"], scores_of_negative: Float[Tensor, " n_neg"]
+) -> JudgeQuality:
+    """Compares a judge's scores with the labels.
+
+    Args:
+        scores_of_positive: of texts that are positive.
+        scores_of_negative: of texts that are negative.
+
+    Returns:
+        AUROC, threshold and accuracy; the accuracy's interval is Agresti-Coull's. The threshold is of the same
+        texts, which flatters the accuracy a little.
+
+    Raises:
+        ScoreError: no texts of one label.
+    """
+    if not len(scores_of_positive) or not len(scores_of_negative):
+        raise ScoreError(
+            f"{len(scores_of_positive)} positive and {len(scores_of_negative)} negative texts; a judge is tested on "
+            "texts of both labels."
+        )
+    threshold = float(scores_of_positive.median() + scores_of_negative.median()) / 2
+    right = int((scores_of_positive > threshold).sum() + (scores_of_negative <= threshold).sum())
+    scores = torch.cat([scores_of_positive, scores_of_negative])
+    labels = torch.arange(len(scores), device="cpu") < len(scores_of_positive)
+    return JudgeQuality(
+        auroc=float(roc_auc_score(labels.numpy(), scores.numpy())),
+        threshold=threshold,
+        accuracy=share_interval(right, len(scores)),
+    )
 
 
 def _common(row: Sequence[int], longer: Sequence[int]) -> int:

@@ -4,17 +4,20 @@
     band(p)     = the 95th percentile of |mean over items of the effect| of the control vectors at p;  0 without any
     beyond(p)   = mean over items of effect_i(p) - band(p)
     chosen      = the point of least cost among the valid ones whose `beyond` is within one standard error of the best
-    valid       = neither +s nor -s has newly collapsed, and both keep 90 % of the unsteered answer probability
+    valid       = neither +s nor -s has newly collapsed, and letters keep 90 % of the unsteered answer probability
 
 Logit differences do not saturate as matching rates do, and a strength at which random directions go as far as the
-vector gains nothing. A vector that only prefers a letter has no effect, as both orders are averaged. Where no point is
-valid, the best one is returned with `valid=False`, and must be shown as such. Source of the rule of one standard error:
+vector gains nothing. Where options are scored by their text, steering is meant to
+change how probable they are together, so that no share of it is asked for. A vector that only prefers a letter has no
+effect, as both orders are averaged. Where no point is valid, the best one is returned with `valid=False`, and must be
+shown as such. Source of the rule of one standard error:
 Breiman, Friedman, Olshen & Stone 1984, section 3.4.3.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -53,6 +56,16 @@ class OperatingPoint:
 
 Cost = Callable[[OperatingPoint], float]
 Place = tuple[Site, str, float]
+"""Site, position rule and strength."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measured:
+    """One place of one vector: the effect on each item, and whether steering there is valid."""
+
+    effects: Float[Tensor, " item"]
+    scale: str
+    valid: bool
 
 
 def choose_operating_point(
@@ -91,7 +104,22 @@ def choose_each(results: Sequence[Sequence[SweepResult]], cost: Cost | None = No
     Raises:
         ScoreError: as `choose_operating_point`.
     """
-    measured = [{place: found for result in own for place, found in _measured(result)} for own in results]
+    return choose_measured([dict(chain.from_iterable(map(_measured, own))) for own in results], cost)
+
+
+def choose_measured(measured: Sequence[Mapping[Place, Measured]], cost: Cost | None = None) -> list[OperatingPoint]:
+    """As `choose_each`, of effects that were measured in any way, such as on generated text.
+
+    Args:
+        measured: of each vector, what was found at each place; the places are the same for all.
+        cost: what a point costs; its strength where absent.
+
+    Returns:
+        The chosen points, in the order of the vectors.
+
+    Raises:
+        ScoreError: nothing was measured, or a vector lacks a place.
+    """
     if not measured or not measured[0]:
         raise ScoreError("no sweeps to choose from; give at least one.")
     sizes = [{place: abs(float(found.effects.mean())) for place, found in own.items()} for own in measured]
@@ -102,16 +130,7 @@ def choose_each(results: Sequence[Sequence[SweepResult]], cost: Cost | None = No
     return chosen
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Measured:
-    """One point of one vector: the effect on each item, and the rest of what a point is."""
-
-    effects: Float[Tensor, " item"]
-    scale: str
-    valid: bool
-
-
-def _measured(result: SweepResult) -> list[tuple[Place, _Measured]]:
+def _measured(result: SweepResult) -> list[tuple[Place, Measured]]:
     """Every site and strength of one sweep."""
     strengths = [s for s in result.strengths if s > 0 and -s in result.strengths]
     if not strengths or 0 not in result.strengths:
@@ -125,9 +144,10 @@ def _measured(result: SweepResult) -> list[tuple[Place, _Measured]]:
             ends = rows.loc[[(str(site), s), (str(site), -s)]]
             before = rows.loc[(str(site), 0.0)]
             collapsed = bool(ends["collapsed"].any()) and not before["reason"]
-            low = bool((ends["answer_probability"] < RETAINED * before["answer_probability"]).any())
+            share = ends["answer_probability"] / before["answer_probability"]
+            low = result.scoring == "letter" and bool((share < RETAINED).any())
             place = (site, result.positions, s)
-            found.append((place, _Measured(effects=effects, scale=result.scale, valid=not collapsed and not low)))
+            found.append((place, Measured(effects=effects, scale=result.scale, valid=not collapsed and not low)))
     return found
 
 
@@ -140,7 +160,7 @@ def _band(controls: Sequence[Mapping[Place, float]], place: Place) -> float:
     return float(np.quantile([control[place] for control in controls], TAIL)) if controls else 0.0
 
 
-def _chosen(own: Mapping[Place, _Measured], band: Callable[[Place], float], cost: Cost) -> OperatingPoint:
+def _chosen(own: Mapping[Place, Measured], band: Callable[[Place], float], cost: Cost) -> OperatingPoint:
     """The least costly of the best points of one vector."""
     points = {
         place: OperatingPoint(

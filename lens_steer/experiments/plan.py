@@ -72,6 +72,7 @@ class Extent:
 
     n_layers: int
     n_heads: int
+    d_model: int = 0
     prompts: Lengths = field(default_factory=dict)
     documents: Lengths = field(default_factory=dict)
     neutral: str = "neutral"
@@ -155,7 +156,7 @@ def ladder(rule: str) -> list[Step]:
     steps: list[Step] = [
         ("sites are screened by their slopes at strength 0, from one forward and backward pass", {"ranked": True}),
         ("no map of all sites and strengths: only the screened sites are swept", {"mapped": False}),
-        ("every second strength is measured", {"coarse": True}),
+        ("every second strength is measured; in individual steering, then those next to the best", {"coarse": True}),
         (f"of the position rules only {rule!r}, the fastest here", {"rule": rule}),
     ]
     for items, documents in ((100, 40), (60, 24), (40, 16), (30, 12), (LEAST_ITEMS, LEAST_DOCUMENTS)):

@@ -8,12 +8,14 @@ from lens_steer.experiments.study import Study
 
 NAMES = (
     "individual_steering",
+    "steered_text",
     "broad_skill",
     "collapse_check",
     "joint_steering",
     "optimiser",
     "vector_analysis",
     "reliability",
+    "function_vectors",
     "method_comparison",
     "open_ended",
     "in_context",

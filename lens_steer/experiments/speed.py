@@ -73,6 +73,7 @@ def extent_of(
     return Extent(
         n_layers=int(model.cfg.n_layers),
         n_heads=int(model.cfg.n_heads),
+        d_model=int(model.cfg.d_model),
         prompts=prompts,
         documents=documents,
         neutral=neutral,

@@ -12,25 +12,21 @@ options.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from lens_steer._util.progress import track
 from lens_steer._util.shown import shown
 from lens_steer.data.in_context import InContextPrompt, InContextTask, in_context_prompts
-from lens_steer.errors import DataError
-from lens_steer.extraction.methods.head_sums import average_indirect_effects, default_head_count, head_sum, top_heads
+from lens_steer.extraction.in_context_answers import ask, head_effects
+from lens_steer.extraction.methods.head_sums import default_head_count, head_sum, top_heads
 from lens_steer.extraction.record import record
-from lens_steer.hooks import Intervention, Interventions, as_interventions, steer
-from lens_steer.hooks.operators import Replace
 from lens_steer.hooks.sites import HEADS, Site, check_site, parse_sites
-from lens_steer.model import SteerableModel, fingerprint, logits_after, output_weights, tokenize, versions
-from lens_steer.model.batching import length_buckets
+from lens_steer.model import SteerableModel, fingerprint, output_weights, versions
 from lens_steer.vector import SteeringVector
 
 
@@ -51,15 +47,31 @@ class Demonstrations:
 
 @shown()
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Asked:
-    """Tokenised prompts and the first token of each answer."""
+class TaskHeads:
+    """What heads do on a task: mean outputs on clean prompts, average indirect effects on corrupted ones.
 
-    rows: tuple[tuple[int, ...], ...]
-    answers: Int[Tensor, " n"]
+    `norms` has the median activation norm at the last token of the clean prompts, after each block.
+    """
 
+    task: InContextTask
+    demonstrations: Demonstrations
+    means: Float[Tensor, "layer head d_head"]
+    effects: Float[Tensor, "layer head"]
+    norms: tuple[float, ...]
 
-Measure = Callable[[SteerableModel, Asked, Float[Tensor, "layer head d_head"]], Float[Tensor, "layer head"]]
-"""From corrupted prompts and each head's mean output to the average indirect effect of each head."""
+    def random(self, k: int, seed: int, beside: Sequence[tuple[int, int]] = ()) -> tuple[tuple[int, int], ...]:
+        """Heads drawn at random, each once, in order of layer; the control of the heads of largest effect.
+
+        Args:
+            k: how many; all that are left where they are fewer.
+            seed: the same seed gives the same heads.
+            beside: heads that are not drawn.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        every = [divmod(index, self.effects.shape[1]) for index in range(self.effects.numel())]
+        left = [head for head in every if head not in set(beside)]
+        drawn = torch.randperm(len(left), generator=generator, device="cpu")[:k].sort().values.tolist()
+        return tuple(left[index] for index in drawn)
 
 
 def extract_function_vector(
@@ -70,9 +82,8 @@ def extract_function_vector(
     demonstrations: Demonstrations | None = None,
     batch_size: int = 32,
     progress: bool = False,
-    measure: Measure | None = None,
 ) -> SteeringVector:
-    """Makes the function vector of an in-context task.
+    """Makes the function vector of an in-context task: `measure_heads`, then `sum_heads`.
 
     Args:
         model: a loaded model.
@@ -97,115 +108,87 @@ def extract_function_vector(
     Source:
         Todd et al. 2023, "Function Vectors in Large Language Models", arXiv 2310.15213.
     """
-    shown = demonstrations or Demonstrations()
-    n_layers, width = int(model.cfg.n_layers), int(model.cfg.n_heads)
-    site = Site("resid_post", math.ceil(n_layers / 3) if layer is None else layer)
-    check_site(model, site)
-    clean, corrupted = _prompts(task, shown)
-    output = torch.stack([output_weights(model, index) for index in range(n_layers)])
-    means, norm = head_means(model, clean, site, batch_size)
-    asked = ask(model, corrupted)
-    effects = measure(model, asked, means) if measure else head_effects(model, asked, means, batch_size, progress)
-    heads = top_heads(effects, n_heads or default_head_count(n_layers, width, fingerprint(model).name))
-    found = {"heads": [list(head) for head in heads], "head_effects": [float(effects[head]) for head in heads]}
-    return SteeringVector(
-        name=task.name,
-        directions={site: head_sum(means, output, heads)},
-        method="function_vector",
-        position="last",
-        data_hash=task.hash,
-        n_positive=len(clean),
-        n_negative=len(corrupted),
-        activation_norms={site: norm},
-        fingerprint=fingerprint(model),
-        options={**found, "effects": effects.tolist(), **asdict(shown)},
-        versions=versions(),
-    )
+    layers = None if layer is None else [layer]
+    for index in layers or ():
+        check_site(model, Site("resid_post", index))
+    return sum_heads(model, measure_heads(model, task, demonstrations, batch_size, progress), n_heads, layers)
 
 
-def ask(model: SteerableModel, prompts: Sequence[InContextPrompt]) -> Asked:
-    """Tokenises prompts and finds the first token of each answer.
-
-    Args:
-        model: a loaded model with a tokenizer.
-        prompts: from `in_context_prompts`.
-
-    Returns:
-        The input of `answer_probabilities`.
-
-    Raises:
-        DataError: a prompt's tokens change when its answer is appended.
-    """
-    rows = tokenize(model, [entry.prompt for entry in prompts])
-    whole = tokenize(model, [entry.prompt + entry.answer for entry in prompts])
-    for entry, row, longer in zip(prompts, rows, whole, strict=True):
-        if longer[: len(row)] != row or len(longer) == len(row):
-            raise DataError(
-                f"answer {entry.answer!r} merges with the end of its prompt {entry.prompt[-20:]!r}, so it has no first "
-                "token; end the template's part before {y} with a space or a character that does not merge."
-            )
-    answers = torch.tensor([longer[len(row)] for row, longer in zip(rows, whole, strict=True)], device="cpu")
-    return Asked(rows=tuple(tuple(row) for row in rows), answers=answers)
-
-
-def answer_probabilities(
-    model: SteerableModel, asked: Asked, interventions: Interventions = (), batch_size: int = 32
-) -> Float[Tensor, " n"]:
-    """The probability of each answer's first token.
-
-    Args:
-        model: the model that `asked` was made for.
-        asked: from `ask`.
-        interventions: what steers the model meanwhile; none runs it unhooked.
-        batch_size: prompts in one forward pass.
-
-    Returns:
-        One probability per prompt (softmax over the whole vocabulary).
-
-    Raises:
-        SteeringError: an intervention edited nothing.
-    """
-    found = torch.empty(len(asked.rows), dtype=torch.float32, device="cpu")
-    lengths = [len(row) for row in asked.rows]
-    with steer(model, *as_interventions(interventions), prompt_lengths=lengths[:1]) as steering:
-        for batch in length_buckets(lengths, batch_size):
-            steering.set_prompt_lengths([lengths[index] for index in batch])
-            logits = logits_after(model, [asked.rows[index] for index in batch], of=batch)
-
-            def probability(chunk: Tensor, part: slice, batch: list[int] = batch) -> Tensor:
-                return chunk.softmax(dim=-1).gather(1, asked.answers[batch[part], None].to(chunk.device))[:, 0]
-
-            found[batch] = logits.read(probability).cpu()
-    return found
-
-
-def head_effects(
+def measure_heads(
     model: SteerableModel,
-    corrupted: Asked,
-    means: Float[Tensor, "layer head d_head"],
+    task: InContextTask,
+    demonstrations: Demonstrations | None = None,
     batch_size: int = 32,
     progress: bool = False,
-) -> Float[Tensor, "layer head"]:
-    """The average indirect effect of each head: the effect of its mean clean output on corrupted prompts.
+) -> TaskHeads:
+    """Measures what every head does on a task, from which the vectors of any heads are summed.
 
     Args:
         model: a loaded model.
-        corrupted: prompts that do not show the task, from `ask`.
-        means: each head's mean output at the last token of clean prompts.
+        task: the mapping; keep pairs for testing out of it.
+        demonstrations: numbers of examples and prompts, and the seed; the paper's where absent.
         batch_size: prompts in one forward pass.
         progress: draw a progress bar.
 
     Returns:
-        The mean difference of the answers' probabilities, between -1 and 1.
+        Mean outputs and effects of all heads.
+
+    Raises:
+        DataError, SiteError: as `extract_function_vector`.
     """
-    n_layers, n_heads = means.shape[:2]
-    base = answer_probabilities(model, corrupted, batch_size=batch_size)
-    patched = torch.empty(len(base), n_layers, n_heads, dtype=torch.float32, device="cpu")
-    sites = parse_sites(f"{HEADS}@*", n_layers, n_heads)
-    for site in track(sites, "patching each head", len(sites), progress):
-        plan = Intervention.at(site, means[site.layer, site.head], positions="last", operator=Replace())
-        patched[:, site.layer, site.head] = answer_probabilities(model, corrupted, [plan], batch_size)
-    return average_indirect_effects(patched, base)
+    shown = demonstrations or Demonstrations()
+    clean, corrupted = _prompts(task, shown)
+    means, norms = _means(model, clean, batch_size)
+    effects = head_effects(model, ask(model, corrupted), means, batch_size, progress)
+    return TaskHeads(task=task, demonstrations=shown, means=means, effects=effects, norms=norms)
+
+
+def sum_heads(
+    model: SteerableModel,
+    measured: TaskHeads,
+    heads: int | Sequence[tuple[int, int]] | None = None,
+    layers: Sequence[int] | None = None,
+) -> SteeringVector:
+    """Sums the mean outputs of heads to a vector.
+
+    Args:
+        model: the model that was measured.
+        measured: from `measure_heads`.
+        heads: (layer, head) of each, or how many of those of largest effect; the paper's number where absent.
+        layers: at whose `resid_post` the direction may be added; ceil(layers / 3) where absent.
+
+    Returns:
+        The same direction at each layer; as `extract_function_vector` otherwise.
+
+    Raises:
+        SiteError: the model has no such layer.
+        MethodError: more heads than there are, or none.
+    """
+    n_layers, width = measured.effects.shape
+    if heads is None or isinstance(heads, int):
+        heads = top_heads(measured.effects, heads or default_head_count(n_layers, width, fingerprint(model).name))
+    sites = [Site("resid_post", layer) for layer in ([math.ceil(n_layers / 3)] if layers is None else layers)]
+    for site in sites:
+        check_site(model, site)
+    output = torch.stack([output_weights(model, index) for index in range(n_layers)])
+    direction, shown = head_sum(measured.means, output, heads), measured.demonstrations
+    found = {
+        "heads": [list(head) for head in heads],
+        "head_effects": [float(measured.effects[layer, head]) for layer, head in heads],
+    }
+    return SteeringVector(
+        name=measured.task.name,
+        directions=dict.fromkeys(sites, direction),
+        method="function_vector",
+        position="last",
+        data_hash=measured.task.hash,
+        n_positive=shown.n_prompts,
+        n_negative=shown.n_corrupted,
+        activation_norms={site: measured.norms[site.layer] for site in sites},
+        fingerprint=fingerprint(model),
+        options={**found, "effects": measured.effects.tolist(), **asdict(shown)},
+        versions=versions(),
+    )
 
 
 def _prompts(
@@ -218,26 +201,16 @@ def _prompts(
     return clean, in_context_prompts(task, shown.n_shots, shown.n_corrupted, shown.seed, shuffled=True)
 
 
-def head_means(
-    model: SteerableModel, prompts: Sequence[InContextPrompt], site: Site, batch_size: int
-) -> tuple[Float[Tensor, "layer head d_head"], float]:
-    """Each head's mean output at the last token of some prompts, and the median norm of the stream there.
-
-    Args:
-        model: a loaded model.
-        prompts: from `in_context_prompts`.
-        site: whose activation norm is wanted.
-        batch_size: prompts in one forward pass.
-
-    Returns:
-        The mean outputs, before the output matrix; and the norm.
-    """
+def _means(
+    model: SteerableModel, prompts: Sequence[InContextPrompt], batch_size: int
+) -> tuple[Float[Tensor, "layer head d_head"], tuple[float, ...]]:
+    """Each head's mean output at the last token, and the median norm of the stream after each block."""
     n_layers, n_heads = int(model.cfg.n_layers), int(model.cfg.n_heads)
-    heads = parse_sites(f"{HEADS}@*", n_layers, n_heads)
+    heads, stream = parse_sites(f"{HEADS}@*", n_layers, n_heads), parse_sites("resid_post@*", n_layers)
     total, norms = torch.zeros(n_layers, n_heads, int(model.cfg.d_head), dtype=torch.float64, device="cpu"), []
     texts = [entry.prompt for entry in prompts]
-    for batch in record(model, texts, [*heads, site], "last", batch_size=batch_size):
-        norms.append(batch.activations[site].norm(dim=-1))
+    for batch in record(model, texts, [*heads, *stream], "last", batch_size=batch_size):
+        norms.append(torch.stack([batch.activations[site].norm(dim=-1) for site in stream]))
         for head in heads:
             total[head.layer, head.head] += batch.activations[head].double().sum(dim=0)
-    return (total / len(prompts)).float(), float(torch.cat(norms).median())
+    return (total / len(prompts)).float(), tuple(torch.cat(norms, dim=1).median(dim=1).values.tolist())

@@ -1,10 +1,11 @@
-"""Figures of steered behaviours: matching rates over strengths and layers.
+"""Figures of steered behaviours: matching rates, or effects in nats, over strengths and layers.
 
 Curves are drawn with their interval, over the range of the random directions at each strength at which these were
 measured; collapsed points are drawn as crosses, never left out.
 """
 
 from textwrap import wrap
+from typing import Any, Literal
 
 import matplotlib as mpl
 import pandas as pd
@@ -30,18 +31,24 @@ from lens_steer.figures.style import (
 
 TITLE = 30
 """Characters in one line of a panel's title."""
-CURVES = ("behaviour", "vector", "site", "positions", "strength", "scale", "matching_rate", "rate_low", "rate_high")
+CURVES = ("behaviour", "vector", "site", "positions", "strength", "scale")
 QUARTERS = (0, 0.25, 0.5, 0.75, 1)
-CONFIGURATIONS = ("behaviour", "positions", "layer", "strength", "scale", "matching_rate", "collapsed", "chosen")
+CONFIGURATIONS = ("behaviour", "positions", "layer", "strength", "scale", "collapsed", "chosen")
+BOUNDS = {"matching_rate": ("rate_low", "rate_high"), "logit_difference": ("low", "high")}
+"""The measures that can be drawn, with the columns of their intervals; rates have an axis from 0 to 1."""
+RATE = "matching_rate"
+Measure = Literal["matching_rate", "logit_difference"]
 
 
-def steering_curves(curves: Rows) -> Figure:
-    """Matching rate over strength beside random directions, one panel per behaviour (for a sweep: per site).
+def steering_curves(curves: Rows, measure: Measure = RATE) -> Figure:
+    """Matching rate, or logit difference, over strength beside random directions, one panel per behaviour.
 
     Args:
         curves: a `SweepResult`, or columns `behaviour, vector, site, positions, strength, scale, matching_rate,
             rate_low, rate_high, collapsed`; rows with `vector` equal to `steering` give the line, all others the grey
-            bars (their 2.5th to 97.5th percentile, at the strengths at which they were measured).
+            bars (their 2.5th to 97.5th percentile, at the strengths at which they were measured). A sweep has a panel
+            for each site.
+        measure: what is drawn; the logit difference, in nats, has its interval in `low, high`.
 
     Returns:
         The figure; crosses are collapsed points. A square at strength 0 marks one-sided unsteered answers, which are
@@ -54,38 +61,41 @@ def steering_curves(curves: Rows) -> Figure:
     swept, curves = not isinstance(curves, pd.DataFrame), tidy(curves, "figure_frame")
     if swept:
         curves = curves.assign(behaviour=curves["vector"] + ", " + curves["site"], vector="steering")
-    of_one(drawable(curves, (*CURVES, "collapsed")), ("scale",), "steering curves")
+    bounds = BOUNDS[measure]
+    of_one(drawable(curves, (*CURVES, measure, *bounds, "collapsed")), ("scale",), "steering curves")
+    limits = {"ylim": (-0.03, 1.03), "yticks": QUARTERS} if measure == RATE else {}
     where, same = [], len(curves[["site", "positions"]].drop_duplicates()) == 1
     with mpl.rc_context(STYLE):
         figure, axes = panels(curves["behaviour"].unique(), share_y=True)
         for axis, (name, rows) in zip(axes, curves.groupby("behaviour", sort=False), strict=True):
             line = drawable(rows[rows["vector"] == "steering"].sort_values("strength"), CURVES)
             of_one(line, ("site", "positions"), f"a steering curve of {name}")
-            control = rows[rows["vector"] != "steering"].groupby("strength")["matching_rate"]
+            control = rows[rows["vector"] != "steering"].groupby("strength")[measure]
             if len(control):
                 control_bars(axis, control.quantile(0.025), control.quantile(0.975), "random, same norm (95 %)")
-            axis.fill_between(line["strength"], line["rate_low"], line["rate_high"], color=STEERED, alpha=0.25, lw=0)
+            axis.fill_between(line["strength"], *(line[name] for name in bounds), color=STEERED, alpha=0.25, lw=0)
             look = {"color": STEERED, "lw": 1.2, "marker": "o", "ms": 2.5, "label": "steering vector"}
-            axis.plot(line["strength"], line["matching_rate"], **look)
-            mark_collapse(axis, line["strength"], line)
-            axis.axhline(0.5, color="black", lw=0.4, ls=":", zorder=0)
+            axis.plot(line["strength"], line[measure], **look)
+            mark_collapse(axis, line["strength"], line, measure)
+            axis.axhline(0.5 if measure == RATE else 0, color="black", lw=0.4, ls=":", zorder=0)
             title = str(name) if "@" in str(name) else words(str(name))
             where = [] if "@" in title else [line["site"].iloc[0]]
             where += wrap(f"positions {line['positions'].iloc[0]}", TITLE)
-            axis.set(title="\n".join([title, *([] if same else where)]), ylim=(-0.03, 1.03), yticks=QUARTERS)
+            axis.set(title="\n".join([title, *([] if same else where)]), **limits)
         strength = f"strength ({curves['scale'].iloc[0]})"
-        outer_labels(figure, ", ".join([strength, *(where if same else [])]), "matching rate")
+        outer_labels(figure, ", ".join([strength, *(where if same else [])]), _label(measure))
         add_legend(figure)
-        figure.caption = curves_caption(curves)
+        figure.caption = curves_caption(curves, words(measure))
         return figure
 
 
-def layer_strength_map(configurations: Rows) -> Figure:
-    """Heat map of the matching rate by layer and strength, one panel per behaviour.
+def layer_strength_map(configurations: Rows, measure: Measure = RATE) -> Figure:
+    """Heat map of the matching rate, or logit difference, by layer and strength, one panel per behaviour.
 
     Args:
         configurations: a `SweepResult`, or columns `behaviour, positions, layer, strength, scale, matching_rate,
             collapsed, chosen`; for each behaviour only the chosen position rule is drawn.
+        measure: what is drawn; the colours of the logit difference are centred on the mean of strength 0.
 
     Returns:
         The figure; a cross marks a collapsed configuration, a square the chosen one.
@@ -97,18 +107,18 @@ def layer_strength_map(configurations: Rows) -> Figure:
     swept, configurations = not isinstance(configurations, pd.DataFrame), tidy(configurations, "figure_frame")
     if swept:
         configurations = configurations.assign(behaviour=configurations["vector"], chosen=False)
-    of_one(drawable(configurations, CONFIGURATIONS), ("scale",), "a map of strengths")
+    of_one(drawable(configurations, (*CONFIGURATIONS, measure)), ("scale",), "a map of strengths")
     unchosen = [name for name, rows in configurations.groupby("behaviour", sort=False) if not any(rows["chosen"])]
     if unchosen and not swept:
         raise ScoreError(f"no chosen point of {', '.join(map(str, unchosen))}; mark one of each behaviour's rows.")
     with mpl.rc_context(STYLE):
         figure, axes = panels(configurations["behaviour"].unique(), share_y=True)
-        image = None
+        image, (low, high) = None, _range(configurations, measure)
         for axis, (name, rows) in zip(axes, configurations.groupby("behaviour", sort=False), strict=True):
             rule = rows.sort_values("chosen")["positions"].iloc[-1]
             rows = pd.DataFrame(rows[rows["positions"] == rule])
-            grid = rows.pivot(index="layer", columns="strength", values="matching_rate")
-            image = axis.imshow(grid, origin="lower", aspect="auto", cmap="RdBu_r", vmin=0, vmax=1)
+            grid = rows.pivot(index="layer", columns="strength", values=measure)
+            image = axis.imshow(grid, origin="lower", aspect="auto", cmap="RdBu_r", vmin=low, vmax=high)
             column, row = ({value: i for i, value in enumerate(labels)} for labels in (grid.columns, grid.index))
             fallen, chosen = (pd.DataFrame(rows[rows[name]]) for name in ("collapsed", "chosen"))
             axis.scatter(
@@ -121,6 +131,22 @@ def layer_strength_map(configurations: Rows) -> Figure:
             axis.set(title=f"{words(str(name))}\npositions {rule}")
         outer_labels(figure, f"strength ({configurations['scale'].iloc[0]})", "layer")
         if image is not None:
-            figure.colorbar(image, ax=axes, label="matching rate", ticks=QUARTERS, shrink=0.8, pad=0.01)
-        figure.caption = map_caption(configurations)
+            bar = figure.colorbar(image, ax=axes, label=_label(measure), shrink=0.8, pad=0.01)
+            if measure == RATE:
+                bar.set_ticks(QUARTERS)
+        figure.caption = map_caption(configurations, words(measure))
         return figure
+
+
+def _label(measure: str) -> str:
+    """A measure on an axis."""
+    return words(measure) + ("" if measure == RATE else " (nats)")
+
+
+def _range(configurations: Any, measure: str) -> tuple[float, float]:
+    """The ends of the colours."""
+    if measure == RATE:
+        return 0.0, 1.0
+    middle = float(configurations.loc[configurations["strength"] == 0, measure].mean())
+    reach = float((configurations[measure] - middle).abs().max())
+    return middle - reach, middle + reach

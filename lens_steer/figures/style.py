@@ -233,13 +233,14 @@ def control_bars(axis: Axes, low: pd.Series, high: pd.Series, label: str) -> Non
         axis.plot(low.index, ends, "_", color=CONTROL, ms=3, mew=1, zorder=0.5)
 
 
-def mark_collapse(axis: Axes, x: Any, rows: pd.DataFrame) -> None:
-    """Marks matching rates: a cross where answers have collapsed, a square where unsteered ones are one-sided.
+def mark_collapse(axis: Axes, x: Any, rows: pd.DataFrame, measure: str = "matching_rate") -> None:
+    """Marks points: a cross where answers have collapsed, a square where unsteered ones are one-sided.
 
     Args:
-        axis: where the rates are drawn.
+        axis: where the measure is drawn.
         x: the place of each row.
-        rows: with `strength`, `matching_rate`, `collapsed`, and `reason` where it is known.
+        rows: with `strength`, the measure, `collapsed`, and `reason` where it is known.
+        measure: the column that is drawn.
     """
     said = rows["reason"].astype(str) if "reason" in rows.columns else pd.Series("", index=rows.index)
     one_sided = rows["strength"].eq(0) & said.str.contains(r"^one |one-sided")
@@ -247,7 +248,7 @@ def mark_collapse(axis: Axes, x: Any, rows: pd.DataFrame) -> None:
     for which, marker, label in ((collapsed, "x", "collapsed"), (one_sided, "s", "one-sided unsteered")):
         if which.any():
             look = {"color": COLLAPSED, "ms": 5, "mew": 1.2, "mfc": "none", "ls": "", "zorder": 5, "label": label}
-            axis.plot(np.asarray(x)[which], rows.loc[which, "matching_rate"], marker, **look)
+            axis.plot(np.asarray(x)[which], rows.loc[which, measure], marker, **look)
 
 
 def outer_labels(figure: Figure, x: str, y: str) -> None:

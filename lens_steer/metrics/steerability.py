@@ -166,7 +166,7 @@ def anti_steerable_share(slopes: Float[Tensor, " item"]) -> float:
 
 
 def anti_steerable_interval(slopes: Float[Tensor, " item"], confidence: float = 0.95) -> Interval:
-    """The anti-steerable share with its exact interval.
+    """The anti-steerable share with its interval.
 
     Args:
         slopes: one slope per item, from `steerability`.

@@ -39,21 +39,21 @@ def whole_checkpoint(name: str) -> Iterator[None]:
             )
         return (model, report) if output_loading_info else model
 
-    PreTrainedModel.from_pretrained = classmethod(_whole)
+    setattr(PreTrainedModel, "from_pretrained", classmethod(_whole))  # noqa: B010
     try:
         yield
     finally:
-        PreTrainedModel.from_pretrained = own
+        setattr(PreTrainedModel, "from_pretrained", own)  # noqa: B010
 
 
 def unreadable_weights(folder: Path, error: BaseException) -> str:
-    """What went wrong with a folder, with the name of the safetensors file that is damaged, where one is."""
+    """What went wrong with a folder, with the name of the safetensors file that is broken, where one is."""
     from safetensors import SafetensorError, safe_open
 
     for file in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(file, framework="pt"):
                 pass
-        except SafetensorError as damage:
-            return f"{file.name}, of {file.stat().st_size} bytes, is damaged or cut off ({first_line(damage)})"
+        except SafetensorError as cause:
+            return f"{file.name}, of {file.stat().st_size} bytes, is broken or cut off ({first_line(cause)})"
     return first_line(error)

@@ -3,7 +3,8 @@
 import pytest
 
 from lens_steer.data.choices import ChoiceItem
-from lens_steer.data.contrast import ContrastPair, ContrastSet, contrast_from_choices
+from lens_steer.data.contrast import ContrastPair, ContrastSet, as_contrast, contrast_from_choices, shuffled_labels
+from lens_steer.data.corpora import TextContrast
 from lens_steer.errors import ContrastError
 
 ITEM = ChoiceItem(id="q", stem="When?", matching="now", other="later")
@@ -49,3 +50,16 @@ def test_the_hash_follows_the_texts_and_not_the_names() -> None:
     renamed = ContrastSet(name="y", pairs=(ContrastPair(id="other", prompt="Q: ", positive="yes", negative="no"),))
     changed = ContrastSet(name="x", pairs=(pair(negative="never"),))
     assert first.hash == renamed.hash != changed.hash
+
+
+def test_shuffled_labels_keep_the_texts_and_the_sizes_and_exchange_half_of_the_pairs() -> None:
+    lists = as_contrast(["a", "b", "c"], ["d", "e"])
+    found = shuffled_labels(lists, seed=4)
+    assert isinstance(found, TextContrast) and (len(found.positive), len(found.negative)) == (3, 2)
+    assert sorted([*found.positive, *found.negative]) == list("abcde") and found.name == "shuffled labels 4"
+    pairs = as_contrast([(f"+{i}", f"-{i}") for i in range(10)])
+    mixed = shuffled_labels(pairs, seed=4)
+    assert isinstance(mixed, ContrastSet) and isinstance(pairs, ContrastSet)
+    assert sum(pair.positive.startswith("-") for pair in mixed.pairs) == 5
+    assert [{p.positive, p.negative} for p in mixed.pairs] == [{p.positive, p.negative} for p in pairs.pairs]
+    assert shuffled_labels(pairs, seed=4) == mixed != shuffled_labels(pairs, seed=5)

@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from lens_steer.errors import DataError, ScoreError, SteeringError
-from lens_steer.evaluation.judge import ClassifierJudge, LikelihoodJudge, harmonic_mean, judge_texts
+from lens_steer.evaluation.judge import (
+    ClassifierJudge,
+    LikelihoodJudge,
+    QuestionJudge,
+    harmonic_mean,
+    judge_quality,
+    judge_texts,
+)
 from lens_steer.hooks import Intervention, steer
 from lens_steer.lab.items import statement_items
 from lens_steer.model import load_model, tokenize
@@ -116,3 +123,37 @@ def test_the_likelihood_judge_is_the_posterior_of_two_beginnings_and_refuses_a_s
 def test_a_judge_needs_texts_of_both_kinds() -> None:
     with pytest.raises(DataError, match="1 matching and 0 other"):
         ClassifierJudge.fit(["one"], [])
+
+
+def test_a_score_is_the_log_probability_of_one_answer_minus_that_of_the_other(llama: Any, texts: list[str]) -> None:
+    judge = QuestionJudge(model=llama, question="{text} The", positive="a", negative="b", batch_size=2)
+    ids = {letter: llama.tokenizer(letter, add_special_tokens=False).input_ids[0] for letter in "ab"}
+    for text, score in zip(texts, judge.log_odds(texts), strict=True):
+        with torch.no_grad():
+            table = llama(torch.tensor(tokenize(llama, [f"{text} The"])))[0, -1].log_softmax(-1)
+        assert float(score) == pytest.approx(float(table[ids["a"]] - table[ids["b"]]), abs=1e-5)
+        assert judge(text[:4], text[4:], "")["concept"] == pytest.approx(2 / (1 + math.exp(-float(score))))
+
+
+def test_quality_counts_ranks_and_a_preference_for_one_answer_cancels() -> None:
+    good, bad = torch.tensor([6.0, 7.0, 4.5, 8.0]), torch.tensor([3.0, 5.0, 4.0, 2.0])
+    found = judge_quality(good, bad)
+    assert found.auroc == pytest.approx(sum(float(g > b) for g in good for b in bad) / 16)
+    assert found.threshold == pytest.approx(4.5) and found.accuracy.value == pytest.approx(6 / 8)
+    assert judge_quality(good + 100, bad + 100).accuracy == found.accuracy
+
+
+def test_bad_questions_answers_and_open_contexts_are_refused(llama: Any, texts: list[str]) -> None:
+    with pytest.raises(ScoreError, match=r"must hold \{text\} once"):
+        QuestionJudge(model=llama, question="no text")
+    with pytest.raises(ScoreError, match="is 3 tokens; give one that is a single token"):
+        QuestionJudge(model=llama, question="{text}", positive="xyz", negative="b").log_odds(texts)
+    judge = QuestionJudge(model=llama, question="{text}", positive="a", negative="b")
+    with pytest.raises(ScoreError, match="no texts to judge"):
+        judge.log_odds([])
+    with steer(llama, Intervention.at("resid_post@0", torch.ones(16))):
+        with pytest.raises(SteeringError, match="judging"):
+            judge.log_odds(texts)
+        llama(torch.tensor(tokenize(llama, texts[:1])))
+    with pytest.raises(ScoreError, match="texts of both labels"):
+        judge_quality(torch.ones(2), torch.ones(0))

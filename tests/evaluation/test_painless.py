@@ -66,7 +66,7 @@ def result(lab: Any, items: Any, asked: list[list[str]]) -> Painless:
 
 
 def test_a_behaviour_gains_on_test_items_beyond_random_vectors(result: Painless) -> None:
-    tests = result.tests.set_index("method")
+    tests: Any = result.tests.set_index("method")
     assert list(tests.index) == [*OPTIONS.methods, "best", "random"]
     assert tests.loc["best", "gain"] > 0.25 and tests.loc["best", "beyond"] > 0.15
     assert tests.loc["best", "steered"] - tests.loc["best", "unsteered"] == pytest.approx(tests.loc["best", "gain"])
@@ -108,15 +108,15 @@ def test_the_answers_are_those_in_the_order_in_which_an_item_is_shown(lab: Any, 
 def test_random_vectors_go_through_the_same_selection(result: Painless) -> None:
     for _, own in result.points.groupby("seed"):
         counts = own.groupby("method").size()
-        assert (counts == counts["random 0"]).all() and counts["random 0"] == 1 + 2 * 2
-        assert own.groupby("method")["chosen"].sum().eq(1).all()
+        assert set(counts) == {1 + 2 * 2}
+        assert set(own.groupby("method")["chosen"].sum()) == {1}
     assert result.runs["passes"].nunique() == 1
 
 
 def test_tests_are_those_of_the_gains_of_each_seed(result: Painless) -> None:
     runs = result.runs[result.runs["method"] == "caa"]
     found = splits_test(torch.tensor(runs["gain"].to_numpy()), runs["n_test"].mean(), 0.8 * len(result.answers))
-    row = result.tests.set_index("method").loc["caa"]
+    row: Any = result.tests.set_index("method").loc["caa"]
     assert row["gain_low"] == pytest.approx(found.low, abs=0.02) and row["p_t"] == pytest.approx(found.p_t)
     own = result.tests[result.tests["method"] != "random"]
     assert own["p_corrected_holm"].tolist() == pytest.approx(holm(own["p_corrected"].tolist()))

@@ -120,3 +120,10 @@ def test_a_control_without_a_point_of_the_vector_is_refused() -> None:
 def test_no_sweeps_are_refused() -> None:
     with pytest.raises(ScoreError, match="no sweeps"):
         choose_operating_point()
+
+
+def test_where_texts_are_scored_their_probability_together_does_not_decide() -> None:
+    """By text, the right continuation becomes less probable where the vector is subtracted: that is the effect."""
+    swept = result({(0, 1.0): 2.0}, mass=0.1)
+    assert not choose_operating_point(swept).valid
+    assert choose_operating_point(replace(swept, scoring="option_sum")).valid

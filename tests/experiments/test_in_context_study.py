@@ -122,7 +122,7 @@ def test_strengths_are_those_at_which_validation_likelihood_is_highest_and_side_
 ) -> None:
     for (task, method), own in result.strengths.groupby(["task", "method"]):
         assert own["chosen"].sum() == 1
-        best = own.loc[own["change"].idxmax()]
+        best: Any = own.loc[own["change"] == own["change"].max()].iloc[0]
         assert bool(best["chosen"]) and own["kl"].is_monotonic_increasing, (task, method)
         used = row(result.effects, task=task, method=method, vector="steering", condition="shuffled_shot")
         assert used["strength"] == best["strength"]

@@ -11,6 +11,7 @@ from lens_steer.data.splits import Splits
 from lens_steer.errors import ScoreError
 from lens_steer.evaluation.score import score_choices
 from lens_steer.experiments.individual_steering import Individual, IndividualResult, individual_steering, p_value
+from lens_steer.experiments.individual_steering.experiment import between_strengths
 from lens_steer.hooks import Intervention
 from lens_steer.lab.items import open_items
 from lens_steer.model import load_model
@@ -126,3 +127,26 @@ def test_screening_leaves_as_many_places_as_wanted(lab: Any, screening: Any) -> 
     few = replace(SETTINGS, places=1, screening=screening, mapped=False, positions=("all",))
     found = individual_steering(lab, {"sycophancy": behaviours()["sycophancy"]}, few)
     assert set(found.validation["site"]) == {"resid_post@0"} and set(found.chosen["site"]) == {"resid_post@0"}
+
+
+def test_strengths_next_to_the_best_of_a_coarse_grid_are_swept_for_the_vector_and_its_controls_alike(lab: Any) -> None:
+    grid = tuple(sign * s for sign in (-1.0, 1.0) for s in (0.25, 0.5, 1.0, 2.0, 4.0))
+    coarse = replace(SETTINGS, strengths=grid, coarse=True, mapped=False, positions=("all",), sites="resid_post@0")
+    found = individual_steering(lab, {"sycophancy": behaviours()["sycophancy"]}, coarse)
+    sizes = {abs(strength) for strength in found.validation["strength"]} - {0.0}
+    first, more = {0.25, 1.0, 4.0}, {0.5, 2.0}
+    assert first < sizes <= first | more
+    assert not found.validation.duplicated(["site", "positions", "strength"]).any()
+    assert found.validation["chosen"].sum() == 1
+    drawn = found.curves.groupby("vector")["strength"].apply(lambda column: {abs(s) for s in column} - {0.0})
+    assert len(drawn) == 4 and all(own == sizes for own in drawn)
+    assert set(found.chosen["strength"]) <= sizes
+
+
+@pytest.mark.parametrize(
+    ("best", "between"), [(0.5, [-1.0, 1.0]), (2.0, [-1.0, -4.0, 1.0, 4.0]), (8.0, [-4.0, 4.0]), (3.0, [-4.0, 4.0])]
+)
+def test_only_strengths_of_both_signs_next_to_the_best_are_added(best: float, between: list[float]) -> None:
+    strengths = [-8.0, -4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 3.0, 4.0, 8.0]
+    known = [-8.0, -2.0, -0.5, 0.5, 2.0, 3.0, 8.0]
+    assert between_strengths(best, strengths, known) == between

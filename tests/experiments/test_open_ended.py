@@ -67,7 +67,7 @@ def row(frame: Any, **where: Any) -> Any:
 def test_a_planted_behaviour_is_promoted_and_its_opposite_suppressed_further_than_by_random_directions(
     result: OpenEndedResult,
 ) -> None:
-    points = result.points.set_index("vector")
+    points: Any = result.points.set_index("vector")
     assert (points.loc["steering", "shift"] > points["shift"].drop("steering")).all()
     assert points.loc["steering", "p_shift"] == pytest.approx(1 / 3) and points.loc["steering", "shift_low"] > 0.3
     for share in (0.25, 0.5, 0.75):

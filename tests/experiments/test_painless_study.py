@@ -54,7 +54,7 @@ def folder(result: PainlessResult, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_the_behaviour_gains_and_knowledge_does_not(result: PainlessResult) -> None:
-    best = result.gains[result.gains["method"] == "best"].set_index("task")
+    best: Any = result.gains[result.gains["method"] == "best"].set_index("task")
     assert best.loc["wealth", "gain"] > 0.25 and best.loc["wealth", "p_corrected"] < 0.05
     assert (best.loc["facts", "gain"], best.loc["facts", "steers"]) == (0, 0)
 
@@ -77,7 +77,7 @@ def test_sizes_are_the_training_items_that_were_used(result: PainlessResult, tas
 def test_the_prefix_stands_before_the_question_and_every_condition_is_on_the_same_items(
     lab: Any, result: PainlessResult, tasks: dict[str, Any]
 ) -> None:
-    rows = result.prefix[result.prefix["task"] == "wealth"].set_index("condition")
+    rows: Any = result.prefix[result.prefix["task"] == "wealth"].set_index("condition")
     assert list(rows.index) == ["unsteered", "vector", "prefix", "prefix and vector"]
     best = result.gains[(result.gains["task"] == "wealth") & (result.gains["method"] == "best")].iloc[0]
     assert rows.loc["vector", "gain"] == pytest.approx(best["gain"])

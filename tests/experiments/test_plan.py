@@ -78,6 +78,17 @@ def test_the_map_the_pool_and_the_test_of_individual_steering_are_counted_as_the
     assert found.amounts == {"read": 28 * 4, "plain": plain, "asked all": screening + mapped + swept + tested}
 
 
+def test_a_coarse_grid_is_counted_with_the_strengths_next_to_the_best_and_never_costs_more() -> None:
+    sizes = tuple(sign * s for sign in (-1.0, 1.0) for s in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0))
+    whole = Individual(strengths=sizes, positions=("all",), mapped=False, screening="first_order", places=1)
+    coarse = INDIVIDUAL.reduced(whole, Sizes(coarse=True))
+    assert coarse.coarse and coarse.strengths == sizes
+    counted = [INDIVIDUAL.work(settings, extent()).amounts["asked all"] for settings in (whole, coarse)]
+    pool, validation, test = 21, 2 * 200 * 100 * 15, 2 * 200 * 100 * 15
+    assert counted[0] == pool * (14 * validation + 16 * test)
+    assert counted[1] == pool * ((8 + 4) * validation + (8 + 4 + 2) * test)
+
+
 def test_without_a_budget_nothing_is_left_out() -> None:
     plan = make_plan(WORKS, SPEED)
     assert plan.sizes == Sizes() and not plan.left_out and [s.name for s in plan.studies] == list(WORKS)

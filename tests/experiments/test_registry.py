@@ -47,7 +47,7 @@ def test_the_figures_and_questions_of_a_folder_are_those_of_its_study(name: str)
 
 def test_no_two_studies_write_the_same_file_and_each_asks_its_own_tables() -> None:
     files = [name for study in studies() for name in study.figures]
-    assert len(files) == len(set(files)) == 35
+    assert len(files) == len(set(files)) == 37
     for study in studies():
         for question in study.questions:
             folders = {str(Path(name).parent) for name in question.needs}
@@ -66,6 +66,8 @@ def tables(model: Any, vector: SteeringVector) -> dict[str, Any]:
         | {"cosines": one["cosine_heatmap"], "lens": one["lens_bars"], "facts": {"mapped": True}},
         "broad": {"curves": one["selectivity_curves"].assign(**test), "retained": one["retained_bars"].assign(**test)}
         | {"points": FRAMES["retained_bars"][1]},
+        "steered_text": {"strengths": one["text_curves"]},
+        "function_vectors": dict(zip(("layers", "chosen", "accuracy"), FRAMES["function_vector_panels"], strict=True)),
         "collapse": dict(zip(("strengths", "thresholds"), FRAMES["collapse_diagnostics"], strict=True)),
         "joint": {"configurations": joint[0], "points": joint[1], "interference": pairs, "agreement": agreement},
         "optimiser": {**optimised, "facts": {"budget": 1.0, "settings": {"side_effect": "kl"}}},

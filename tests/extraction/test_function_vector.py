@@ -8,12 +8,8 @@ from torch import Tensor
 
 from lens_steer.data.in_context import InContextTask, in_context_prompts
 from lens_steer.errors import DataError, SiteError
-from lens_steer.extraction.function_vector import (
-    Demonstrations,
-    answer_probabilities,
-    ask,
-    extract_function_vector,
-)
+from lens_steer.extraction.function_vector import Demonstrations, extract_function_vector
+from lens_steer.extraction.in_context_answers import answer_probabilities, ask
 from lens_steer.hooks import Intervention
 from lens_steer.lab.skills import MAPPINGS
 from lens_steer.model import load_model, tokenize

@@ -24,6 +24,7 @@ from lens_steer.extraction.record import record
 from lens_steer.hooks import Intervention, Interventions, as_interventions
 from lens_steer.hooks.operators import Replace
 from lens_steer.hooks.sites import Site, site_fault
+from lens_steer.metrics.statistics import mean_interval
 from lens_steer.model import SteerableModel
 
 FOUND, INTACT = "found", "none"
@@ -62,9 +63,13 @@ class Ablation:
         return pd.DataFrame(rows)
 
     def summary(self) -> pd.DataFrame:
-        """One row a set: its heads, mean answers, mean effect and the share that it removes."""
-        means = self.to_frame().groupby(["set", "heads"], sort=False)[["steered", "unsteered", "effect"]].mean()
-        return means.reset_index().assign(removed=list(self.removed.values()))
+        """One row a set: its heads, mean answers, mean effect with its interval over items, the share it removes."""
+        frame = self.to_frame()
+        means = frame.groupby(["set", "heads"], sort=False)[["steered", "unsteered", "effect"]].mean().reset_index()
+        by_item = frame.groupby(["set", "item"], sort=False)["effect"].mean()
+        bounds = [mean_interval(torch.tensor(by_item.loc[name].to_numpy(), device="cpu")) for name in means["set"]]
+        low, high = zip(*bounds, strict=True)
+        return means.assign(effect_low=low, effect_high=high, removed=list(self.removed.values()))
 
 
 def ablate_heads(

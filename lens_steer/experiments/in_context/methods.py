@@ -12,27 +12,19 @@ Sources: Liu et al. 2023 (arXiv 2311.06668); Todd et al. 2023 (arXiv 2310.15213)
 """
 
 import math
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
-from lens_steer.data.in_context import InContextTask, contrast_from_task, in_context_prompts
-from lens_steer.evaluation.grid import GridOptions
-from lens_steer.evaluation.head_effects import reused_head_effects
+from lens_steer.data.in_context import InContextTask, contrast_from_task
 from lens_steer.experiments.in_context.settings import InContext
 from lens_steer.extraction import extract
-from lens_steer.extraction.function_vector import Demonstrations, extract_function_vector, head_means
+from lens_steer.extraction.function_vector import Demonstrations, measure_heads, sum_heads
 from lens_steer.extraction.in_context_vector import TOKENS, extract_in_context_vector
-from lens_steer.extraction.methods.head_sums import head_sum
 from lens_steer.hooks import Intervention
 from lens_steer.hooks.operators import InContextAdd
 from lens_steer.hooks.sites import Site
-from lens_steer.model import SteerableModel, output_weights
+from lens_steer.model import SteerableModel
 from lens_steer.vector import SteeringVector, random_like
 
 ANSWERING = "last_prompt | after_prompt"
@@ -86,10 +78,10 @@ def compared_methods(
                 shares=found[0].name if found else "",
             )
         )
-    vector, heads = _function_vector(model, task, layer, settings, progress)
+    vector, sums = _function_vectors(model, task, layer, settings, progress)
     difference = extract(model, contrast, sites=str(site), batch_size=settings.batch_size)
     for name, own, others in (
-        ("function_vector", vector, _head_sums(model, task, vector, heads, settings)),
+        ("function_vector", vector, sums),
         ("mean_difference", difference, _random(difference, settings)),
     ):
         found.append(
@@ -119,10 +111,10 @@ def _added(vector: SteeringVector, site: Site, strength: float) -> list[Interven
     return [Intervention.of(vector, site, strength, positions=ANSWERING)]
 
 
-def _function_vector(
+def _function_vectors(
     model: SteerableModel, task: InContextTask, layer: int, settings: InContext, progress: bool
-) -> tuple[SteeringVector, list[tuple[int, int]]]:
-    """The function vector, and the heads in it."""
+) -> tuple[SteeringVector, list[SteeringVector]]:
+    """The function vector; and sums of as many other heads, drawn at random, each of the function vector's norm."""
     shown = Demonstrations(
         n_shots=settings.demonstrations,
         n_prompts=settings.prompts,
@@ -130,36 +122,13 @@ def _function_vector(
         corrupted=settings.corrupted,
         seed=settings.seed,
     )
-    options = GridOptions(batch_size=settings.batch_size, checkpoint=settings.checkpoint, progress=progress)
-    measure = partial(reused_head_effects, options=options)
-    vector = extract_function_vector(
-        model, task, layer, settings.n_heads or None, shown, settings.batch_size, measure=measure
-    )
-    return vector, [(int(layer), int(head)) for layer, head in vector.options["heads"]]
-
-
-def _head_sums(
-    model: SteerableModel,
-    task: InContextTask,
-    vector: SteeringVector,
-    heads: Sequence[tuple[int, int]],
-    settings: InContext,
-) -> list[SteeringVector]:
-    """Sums of as many other heads, drawn at random, each of the function vector's norm."""
-    prompts = in_context_prompts(task, settings.demonstrations, settings.prompts, settings.seed)
-    (site,) = vector.sites
-    means, _ = head_means(model, prompts, site, settings.batch_size)
-    output = torch.stack([output_weights(model, layer) for layer in range(int(model.cfg.n_layers))])
-    every = [(layer, head) for layer in range(means.shape[0]) for head in range(means.shape[1])]
-    rest = [head for head in every if head not in set(heads)]
-    rng = random.Random(f"heads:{task.hash}:{settings.seed}")
-    drawn = [rng.sample(rest, min(len(heads), len(rest))) for _ in range(settings.n_random)]
-    directions = [_of_norm(head_sum(means, output, chosen), vector.norm(site)) for chosen in drawn]
-    return [
-        vector.replaced(f"random heads {k}", {site: direction}, method="random_heads", options={"heads": chosen})
-        for k, (chosen, direction) in enumerate(zip(drawn, directions, strict=True))
-    ]
-
-
-def _of_norm(direction: Float[Tensor, " d_model"], norm: float) -> Float[Tensor, " d_model"]:
-    return direction * (norm / direction.norm())
+    measured = measure_heads(model, task, shown, settings.batch_size, progress)
+    vector = sum_heads(model, measured, settings.n_heads or None, [layer])
+    heads, (site,) = [(layer, head) for layer, head in vector.options["heads"]], vector.sites
+    others = []
+    for k in range(settings.n_random):
+        drawn = measured.random(len(heads), settings.seed + k, beside=heads)
+        other = sum_heads(model, measured, drawn, [layer])
+        direction = other.at(site) * (vector.norm(site) / other.norm(site))
+        others.append(other.replaced(f"random heads {k}", {site: direction}, method="random_heads"))
+    return vector, others

@@ -4,6 +4,8 @@
       screen             every vector at every site and position rule, at one strength, on a few validation items
       choose             every vector over all strengths at the places where any of them goes furthest; each vector's
                          point is chosen beside all the others (`evaluation.select`)
+      refine             with `coarse`, every second strength is swept first; then all vectors once more, at the
+                         strengths left out next to the furthest of all points, and the choice is made anew
       test               each at its own point; and all of them over all strengths at the steering vector's place
 
     excess of a vector   mean over test items of [m(+s) - m(-s)] / 2  -  the band of the others on validation    nats
@@ -11,8 +13,8 @@
     effect_p, added_p    sign flips of the items' effects, and of the change of their matching rates at +s (at -s:
                          subtracted_p), each family corrected by Holm's method
 
-What any vector would gain by being chosen at its best point, a random direction gains too: places are a symmetric
-function of all vectors, so that p is that of a permutation test of exchangeable vectors.
+What any vector would gain by being chosen at its best point, a random direction gains too: places and strengths are a
+symmetric function of all vectors, so that p is that of a permutation test of exchangeable vectors.
 
 Source: van der Weij, Poesio & Schoots 2024 (arXiv 2403.05767), individual steering; Panickssery et al. 2023 (arXiv
 2312.06681) for the vector. Unlike the former, every item is asked in both option orders, the option letters alone are
@@ -41,6 +43,7 @@ from lens_steer.evaluation.prompts import Scoring
 from lens_steer.evaluation.select import OperatingPoint, choose_each
 from lens_steer.evaluation.sweep import SweepResult, first_order, sweep_each
 from lens_steer.experiments.evaluator import scoring_options
+from lens_steer.experiments.plan import every_second
 from lens_steer.extraction import extract
 from lens_steer.hooks import Intervention, Scale
 from lens_steer.hooks.sites import Site, sites_of
@@ -68,9 +71,10 @@ class Individual:
     are scored by their texts, and `text` where by their letters.
     `places` is how many pairs of site and rule are swept with the controls, those at which any vector goes furthest:
     at the middle strength on the first `screened` validation items (`exact`), or by the slope at strength 0 on as many
-    (`first_order`, one forward and one backward pass for all sites and vectors). `mapped` sweeps the vector alone at
-    all places too, for the map of layers and strengths. `checkpoint` is a folder in which activations and finished
-    passes are kept, so that a run that was ended goes on.
+    (`first_order`, one forward and one backward pass for all sites and vectors). `coarse` sweeps every second strength
+    first, and then those next to the best. `mapped` sweeps the vector alone at all places too, for the map of layers
+    and strengths. `checkpoint` is a folder in which activations and finished passes are kept, so that a run that was
+    ended goes on.
     """
 
     sites: str | tuple[str, ...] = "resid_post@*"
@@ -82,6 +86,7 @@ class Individual:
     places: int = 2
     screening: Literal["exact", "first_order"] = "exact"
     screened: int = 6
+    coarse: bool = False
     mapped: bool = True
     lens_tokens: int = 8
     template: ChoiceTemplate = field(default_factory=ChoiceTemplate)
@@ -94,8 +99,8 @@ class Individual:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class IndividualResult:
-    """Everything that individual steering found, as tidy frames; in all, the column `vector` is `steering` or
-    `random k`.
+    """Everything that individual steering found, as tidy frames; in all, the column `vector` is `steering`, `random k`
+    or the name of another control.
 
     `validation`: the steering vectors' sweeps, one row a behaviour, site and strength. `chosen`: one row a behaviour
     and vector: the point chosen on validation with its effect there, and its effect and excess on test items, nats.
@@ -189,6 +194,7 @@ def individual_steering(
     behaviours: Mapping[str, Splits],
     settings: Individual | None = None,
     vectors: Mapping[str, SteeringVector] | None = None,
+    controls: Mapping[str, Sequence[SteeringVector]] | None = None,
     progress: bool = False,
 ) -> IndividualResult:
     """Steers each behaviour by a vector of its own, chosen on validation and reported on test.
@@ -198,6 +204,8 @@ def individual_steering(
         behaviours: the items of each behaviour in three splits.
         settings: sites, strengths, positions, controls; the defaults where absent.
         vectors: by behaviour, such as those of another method; made of the training items where absent.
+        controls: by behaviour, vectors that go through the protocol as the random directions do, such as those of
+            shuffled labels (`data.contrast.shuffled_labels`); their names end in a number.
         progress: draw a progress bar.
 
     Returns:
@@ -213,7 +221,7 @@ def individual_steering(
     used, points, found = {}, {}, []
     for name, splits in track(behaviours.items(), "steering each behaviour", len(behaviours), progress):
         used[name] = vectors[name] if vectors else own_vector(model, name, splits, settings)
-        points[name], frames = steer_behaviour(model, used[name], splits, settings)
+        points[name], frames = steer_behaviour(model, used[name], splits, settings, (controls or {}).get(name, ()))
         found.append([_labelled(frame, name, settings.scale) for frame in frames])
     validation, chosen, curves, answers = (pd.concat(frames, ignore_index=True) for frames in zip(*found, strict=True))
     return IndividualResult(
@@ -258,28 +266,32 @@ def own_vector(model: SteerableModel, name: str, splits: Splits, settings: Indiv
 
 
 def steer_behaviour(
-    model: SteerableModel, vector: SteeringVector, splits: Splits, settings: Individual
+    model: SteerableModel,
+    vector: SteeringVector,
+    splits: Splits,
+    settings: Individual,
+    controls: Sequence[SteeringVector] = (),
 ) -> tuple[OperatingPoint, tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]]:
-    """Puts one vector and its random directions through the whole protocol.
+    """Puts one vector and its controls through the whole protocol.
 
     Args:
         model: the vector's model.
         vector: of one behaviour.
         splits: its items.
-        settings: sites, strengths, positions, controls.
+        settings: sites, strengths, positions, random directions.
+        controls: further vectors beside the random directions.
 
     Returns:
         The vector's point; and the frames `validation`, `chosen`, `curves` and `answers` of `IndividualResult`.
     """
-    pool = [vector, *(random_like(vector, settings.seed + k) for k in range(settings.n_random))]
+    pool = [vector, *(random_like(vector, settings.seed + k) for k in range(settings.n_random)), *controls]
     places = _places(model, pool, splits.validation, settings)
-    swept = _swept(model, pool, splits.validation, places, settings)
-    points = choose_each(swept, partial(_relative_norm, vector, settings.scale))
-    tested, curves = _tested(model, pool, points, splits.test, settings)
+    swept, points = _chosen(model, pool, splits.validation, places, settings)
+    tested, curves = _tested(model, pool, points, splits.test, _strengths_at(points[0], swept[0]), settings)
     mapped = swept[0]
     if settings.mapped:
         everywhere = dict.fromkeys(settings.positions, sites_of(model, settings.sites))
-        (mapped,) = _swept(model, [vector], splits.validation, everywhere, settings)
+        (mapped,) = _swept(model, [vector], splits.validation, everywhere, settings.strengths, settings)
     chosen = pd.DataFrame(
         [
             _chosen_row(STEERING if entry is vector else entry.name, point, result)
@@ -287,6 +299,7 @@ def steer_behaviour(
         ]
     )
     validation = pd.concat([result.summary().assign(positions=result.positions) for result in mapped])
+    validation = validation.drop_duplicates(["site", "positions", "strength"])
     here = validation["site"].eq(str(points[0].site)) & validation["strength"].eq(points[0].strength)
     validation = validation.assign(chosen=here & validation["positions"].eq(points[0].positions))
     curve = [curves[0].summary().assign(vector=STEERING)]
@@ -315,6 +328,23 @@ def p_value(chosen: pd.DataFrame) -> float:
     return float((1 + as_far.sum()) / (1 + len(as_far)))
 
 
+def between_strengths(best: float, strengths: Sequence[float], known: Sequence[float]) -> list[float]:
+    """The strengths next to the best of a coarse grid, which are swept after it.
+
+    Args:
+        best: the best of the known ones, above 0.
+        strengths: all that there are; those without their negative are passed over.
+        known: those that were swept.
+
+    Returns:
+        The new ones of both signs; none where the neighbours of the best are known.
+    """
+    sizes = sorted({s for s in strengths if s > 0 and -s in strengths} | {best})
+    place = sizes.index(best)
+    new = [s for s in sizes[max(place - 1, 0) : place + 2] if s not in known]
+    return [sign * s for sign in (-1, 1) for s in new]
+
+
 def _places(
     model: SteerableModel, pool: Sequence[SteeringVector], items: Sequence[ChoiceItem], settings: Individual
 ) -> Places:
@@ -340,16 +370,44 @@ def _places(
     }
 
 
-def _swept(
+def _chosen(
     model: SteerableModel,
     pool: Sequence[SteeringVector],
     items: Sequence[ChoiceItem],
     places: Places,
     settings: Individual,
+) -> tuple[list[list[SweepResult]], list[OperatingPoint]]:
+    """Of each vector, its sweeps and its point; where the strengths are coarse at first, refined once for all."""
+    cost = partial(_relative_norm, pool[0], settings.scale)
+    strengths = every_second(settings.strengths) if settings.coarse else settings.strengths
+    swept = _swept(model, pool, items, places, strengths, settings)
+    points = choose_each(swept, cost)
+    best = max(points, key=lambda point: (point.valid, point.beyond))
+    between = between_strengths(best.strength, settings.strengths, strengths)
+    if not between:
+        return swept, points
+    fine = _swept(model, pool, items, {best.positions: [best.site]}, between, settings)
+    swept = [[*own, *more] for own, more in zip(swept, fine, strict=True)]
+    return swept, choose_each(swept, cost)
+
+
+def _strengths_at(point: OperatingPoint, swept: Sequence[SweepResult]) -> list[float]:
+    """The strengths at which a vector was swept at the place of a point."""
+    here = (result for result in swept if result.positions == point.positions and point.site in result.sites)
+    return sorted({strength for result in here for strength in result.strengths})
+
+
+def _swept(
+    model: SteerableModel,
+    pool: Sequence[SteeringVector],
+    items: Sequence[ChoiceItem],
+    places: Places,
+    strengths: Sequence[float],
+    settings: Individual,
 ) -> list[list[SweepResult]]:
-    """Of each vector, its sweeps over all strengths, one a rule."""
+    """Of each vector, its sweeps over some strengths, one a rule."""
     by_rule = [
-        sweep_each(model, pool, items, sites, settings.strengths, rule, settings.scale, scoring_options(settings))
+        sweep_each(model, pool, items, sites, strengths, rule, settings.scale, scoring_options(settings))
         for rule, sites in places.items()
     ]
     return [list(own) for own in zip(*by_rule, strict=True)]
@@ -360,9 +418,10 @@ def _tested(
     pool: Sequence[SteeringVector],
     points: Sequence[OperatingPoint],
     items: Sequence[ChoiceItem],
+    drawn: Sequence[float],
     settings: Individual,
 ) -> tuple[list[SweepResult], list[SweepResult]]:
-    """Each vector on test at its own place; and all vectors over all strengths at the place of the first."""
+    """Each vector on test at its own place; and all vectors over the strengths drawn at the place of the first."""
     found: dict[int, SweepResult] = {}
     home = (points[0].positions, points[0].site)
     everyone = list(range(len(pool)))
@@ -371,7 +430,7 @@ def _tested(
         here = [number for number in everyone if (points[number].positions, points[number].site) == place]
         members = everyone if place == home else here
         needed = {sign * points[number].strength for number in here for sign in (-1, 1)}
-        strengths = settings.strengths if place == home else sorted(needed)
+        strengths = drawn if place == home else sorted(needed)
         swept = sweep_each(
             model,
             [pool[number] for number in members],

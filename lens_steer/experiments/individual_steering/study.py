@@ -15,6 +15,8 @@ from lens_steer.experiments.plan import Extent, Sizes, Work, every_second
 from lens_steer.experiments.study import Needs, Setup, Study, StudyContext
 
 LAB = Setup(settings=Individual())
+BETWEEN = 4
+"""The most strengths, of both signs, that are swept around the best of a coarse grid."""
 
 
 def run(context: StudyContext) -> IndividualResult:
@@ -25,7 +27,9 @@ def run(context: StudyContext) -> IndividualResult:
 def work(settings: Individual, extent: Extent) -> Work:
     """Extraction, screening, the sweep of all vectors at the screened places, the map, and the test."""
     pool, rules, blocks = 1 + settings.n_random, settings.positions, extent.blocks(settings.sites)
-    n, total = len(settings.strengths), extent.read(extent.tokens("train"))
+    grid = every_second(settings.strengths) if settings.coarse else settings.strengths
+    n, fine = len(grid), min(BETWEEN, len(settings.strengths) - len(grid))
+    total = extent.read(extent.tokens("train"))
     validation, test = extent.tokens("validation"), extent.tokens("test")
     most = max((len(rows["validation"]) for rows in extent.prompts.values()), default=1)
     few = validation * min(1.0, settings.screened / max(most, 1))
@@ -34,20 +38,21 @@ def work(settings: Individual, extent: Extent) -> Work:
             total += Work({"gradient": few * extent.n_layers})
         else:
             total += extent.asked(few, rule, blocks, 2 * pool)
-        total += extent.asked(validation, rule, blocks, n) if settings.mapped else Work()
+        total += extent.asked(validation, rule, blocks, len(settings.strengths)) if settings.mapped else Work()
         places = [extent.middle] * -(-settings.places // len(rules))
         total += extent.asked(validation, rule, places, n * pool)
-        total += extent.asked(test, rule, [extent.middle], (n + 2) * pool // len(rules))
+        total += extent.asked(validation, rule, [extent.middle], fine * pool // len(rules)) if fine else Work()
+        total += extent.asked(test, rule, [extent.middle], (n + fine + 2) * pool // len(rules))
     return total
 
 
 def reduced(settings: Individual, sizes: Sizes) -> Individual:
-    """Fewer sites, strengths and rules."""
+    """Fewer sites and rules, and the strengths coarse first, then fine around the best."""
     return replace(
         settings,
         screening="first_order" if sizes.ranked else settings.screening,
         mapped=settings.mapped and sizes.mapped,
-        strengths=every_second(settings.strengths) if sizes.coarse else settings.strengths,
+        coarse=settings.coarse or sizes.coarse,
         positions=(sizes.rule,) if sizes.rule in settings.positions else settings.positions,
     )
 

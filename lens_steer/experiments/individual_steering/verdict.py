@@ -66,7 +66,7 @@ def _finding(row: dict[str, Any], chosen: pd.DataFrame, curves: pd.DataFrame, re
         f"Half the change from subtracting to adding is {nats(*with_ends(row, 'effect'))} (p = "
         f"{row['effect_p_holm']:.2g} among {row['family'].partition(';')[0]})"
     )
-    control = f"p = {p:.3f} beside {len(chosen) - 1} random directions chosen in the same way"
+    control = f"p = {p:.3f} beside {controls_in_words(chosen['vector'])} chosen in the same way"
     before = f"Unsteered the matching rate is {percent(unsteered)}{_n(row, results)}."
     return Finding(
         subject=subject,
@@ -74,6 +74,17 @@ def _finding(row: dict[str, Any], chosen: pd.DataFrame, curves: pd.DataFrame, re
         words=f"At {place}, chosen on validation items. {effect}; {control}. {before} {'; '.join(said)}.",
         holds=steers and not few and not fallen,
     )
+
+
+def controls_in_words(vectors: pd.Series) -> str:
+    """How many random directions, and vectors of other kinds, went through the protocol.
+
+    Args:
+        vectors: the names of all, the steering one included; those of controls end in a number.
+    """
+    counts = vectors[vectors != STEERING].str.rsplit(" ", n=1).str[0].value_counts(sort=False).to_dict()
+    said = [f"{n} random directions" if kind == "random" else f"{n} vectors of {kind}" for kind, n in counts.items()]
+    return " and ".join(said)
 
 
 def _n(row: dict[str, Any], results: ResultFolder) -> str:

@@ -16,13 +16,8 @@ from lens_steer.data.in_context import InContextTask, in_context_prompts
 from lens_steer.data.splits import Splits
 from lens_steer.experiments.method_comparison import EqualSideEffects, Maker, compare_methods
 from lens_steer.extraction import extract
-from lens_steer.extraction.function_vector import (
-    Asked,
-    Demonstrations,
-    answer_probabilities,
-    ask,
-    extract_function_vector,
-)
+from lens_steer.extraction.function_vector import Demonstrations, extract_function_vector
+from lens_steer.extraction.in_context_answers import Asked, answer_probabilities, ask
 from lens_steer.extraction.methods import METHODS
 from lens_steer.extraction.optimise import Descent, extract_optimised
 from lens_steer.hooks import Intervention

@@ -156,7 +156,7 @@ def _points(axis: Axes, rows: Any, x: Any, column: str, colour: str, marker: str
     axis.errorbar(x, rows[column], yerr=[below.clip(lower=0), above.clip(lower=0)], label=label, zorder=3, **look)
 
 
-def _range(axis: Axes, rows: Any, over: str, column: str, times: float, side: float) -> None:
+def _range(axis: Axes, rows: Any, over: str, column: str, times: float | int, side: float | int) -> None:
     """The least to the most of random directions, as bars beside the middle."""
     others = rows[rows["vector"] != STEERING].groupby(over)[column].agg(["min", "max"])
     axis.vlines(times * others.index + side, others["min"], others["max"], color=CONTROL, lw=5, alpha=0.5, label=RANGE)

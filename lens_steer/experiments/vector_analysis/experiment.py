@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 
 from lens_steer.analysis.attribution import (
+    TokenContrast,
     ablate_heads,
     attribute_directly,
     attribute_reading,
@@ -76,7 +77,7 @@ def analyse_vector(
     model: SteerableModel,
     name: str,
     vectors: Mapping[str, SteeringVector],
-    items: Sequence[ChoiceItem],
+    items: Sequence[ChoiceItem] | TokenContrast,
     texts: Sequence[str],
     settings: VectorAnalysis,
 ) -> VectorAnalysisResult:
@@ -86,7 +87,8 @@ def analyse_vector(
         model: the vectors' model.
         name: which of the vectors is analysed; the others stand beside it in the atlas.
         vectors: of several behaviours, all with the settings' sites.
-        items: questions of that behaviour.
+        items: questions of that behaviour, asked by letter; or prompts with two tokens to compare after each
+            (`token_contrast`), which small models answer better than letters.
         texts: neutral documents, at least four: the first half are contexts, the other half the unsteered reference.
         settings: the operating point, sites, and numbers of tokens, heads and controls.
 
@@ -97,9 +99,11 @@ def analyse_vector(
         DataError: no such vector, no items, or fewer than four texts.
         SiteError, MismatchError, AttributionError: as the analyses say.
     """
-    if name not in vectors or not items or len(texts) < 4:
+    asked = items if isinstance(items, TokenContrast) else choice_contrast(model, items) if items else None
+    if name not in vectors or asked is None or len(texts) < 4:
         raise DataError(
-            f"vector {name!r} of {', '.join(vectors) or 'none'}, {len(items)} items, {len(texts)} texts; give one of "
+            f"vector {name!r} of {', '.join(vectors) or 'none'}, {0 if asked is None else len(asked.rows)} prompts, "
+            f"{len(texts)} texts; give one of "
             "the vectors, items of its behaviour, and at least four texts."
         )
     vector, half = vectors[name], len(texts) // 2
@@ -109,7 +113,6 @@ def analyse_vector(
     contexts = Contexts(texts=begun, strength=settings.text_strength, scale=settings.scale)
     lens = fit_jacobian_lens(model, texts[half : half + 1], "neutral text")
     said = read_vector(model, vector.only(*settings.sites), None, contexts, lens, settings.k, settings.n_random)
-    asked = choice_contrast(model, items)
     readers = attribute_reading(model, vector, settings.site, seed=settings.seed)
     left = ablate_heads(model, asked, [edit], readers.top(settings.n_heads), settings.n_random, settings.seed)
     controls = random_edits([push], settings.n_random, settings.seed)
@@ -126,6 +129,6 @@ def analyse_vector(
         "persistence": followed.summary(),
         "projections": spoken.to_frame(),
     }
-    facts = {"settings": asdict(settings), "vector": name, "items": len(items), "texts": len(texts)}
+    facts = {"settings": asdict(settings), "vector": name, "items": len(set(asked.items)), "texts": len(texts)}
     facts |= {"model": fingerprint(model).to_dict(), "versions": versions()}
     return VectorAnalysisResult(**frames, facts=facts)

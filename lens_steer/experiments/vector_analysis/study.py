@@ -10,12 +10,15 @@ from lens_steer import figures
 from lens_steer.experiments.plan import Extent, Work
 from lens_steer.experiments.study import Needs, Setup, Study, StudyContext
 from lens_steer.experiments.vector_analysis import VectorAnalysis, VectorAnalysisResult, analyse_vector
+from lens_steer.experiments.vector_analysis.experiment import CONTEXT_TOKENS
 from lens_steer.experiments.vector_analysis.verdict import QUESTION
 from lens_steer.figures.style import DOUBLE_COLUMN, evenly
 from lens_steer.hooks.sites import Site
 from lens_steer.vector import SteeringVector
 
 SITES = 4
+LENS_TOKENS, TOKENS_A_WORD, BACKWARD = 128, 1.5, 0.5
+"""What the Jacobian lens reads of its text, tokens of a word of a context, and the share of a backward pass."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +53,22 @@ def run(context: StudyContext) -> VectorAnalysisResult:
 
 
 def work(settings: VectorAnalysis, extent: Extent) -> Work:
-    """Answers patched component by component and without heads, lenses in contexts, and texts followed."""
+    """Answers patched component by component and without heads, lenses in contexts and one fitted, texts followed.
+
+    The Jacobian lens takes a backward pass for each entry of the stream: d_model passes over one text.
+    """
     longest = max((sum(rows["test"]) for rows in extent.prompts.values()), default=0)
-    components = (extent.n_heads + 1) * extent.middle
-    asked = extent.asked(float(longest), "all", [extent.n_layers], round(components) + 2 * settings.n_random + 4)
-    tokens = float(sum(extent.documents[extent.neutral]["test"]))
-    lens = tokens * extent.n_layers * (2 + settings.n_random)
-    return asked + Work({"read": 2 * lens, "gradient": lens})
+    components, controls = (extent.n_heads + 1) * extent.middle, 2 * (2 + settings.n_random)
+    texts = extent.documents[extent.neutral]["test"]
+    half = len(texts) // 2
+    contexts = sum(min(length, round(CONTEXT_TOKENS * TOKENS_A_WORD)) for length in texts[:half])
+    read = contexts * (len(settings.sites) or SITES + 1) * 2 * (1 + settings.n_random)
+    followed = (2 + settings.n_random) * sum(texts[:half]) + sum(texts[half:])
+    fitted = sum(min(length, LENS_TOKENS) for length in texts[half : half + 1]) * extent.d_model * BACKWARD
+    tokens = longest * (components + controls) + read
+    return (
+        Work({"plain": tokens * extent.n_layers}) + extent.read(followed) + Work({"gradient": fitted * extent.n_layers})
+    )
 
 
 def _read_at(site: Site, vector: SteeringVector) -> tuple[str, ...]:

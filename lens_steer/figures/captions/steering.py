@@ -8,12 +8,12 @@ from lens_steer.figures.style import Caption
 OVER_ITEMS = "95 % over items"
 
 
-def curves_caption(curves: pd.DataFrame) -> Caption:
+def curves_caption(curves: pd.DataFrame, measure: str) -> Caption:
     """Of `steering_curves`."""
     return Caption(
-        shown=f"Matching rate{of_model(curves)} over strength, each behaviour at one site and position rule; crosses "
-        "are collapsed points, a square marks one-sided unsteered answers, which are not counted as collapse; dotted: "
-        "half of the answers match.",
+        shown=f"{measure.capitalize()}{of_model(curves)} over strength, each behaviour at one site and position rule; "
+        "crosses are collapsed points, a square marks one-sided unsteered answers, which are not counted as collapse; "
+        f"dotted: {'half of the answers match' if measure == 'matching rate' else 'both options are as likely'}.",
         n=f"{counted(curves['behaviour'].nunique(), 'behaviour')}; {sample(curves, 'item')}",
         interval=OVER_ITEMS,
         control=steered(curves, "a grey bar is their middle 95 % at that strength"),
@@ -22,11 +22,11 @@ def curves_caption(curves: pd.DataFrame) -> Caption:
     )
 
 
-def map_caption(configurations: pd.DataFrame) -> Caption:
+def map_caption(configurations: pd.DataFrame, measure: str) -> Caption:
     """Of `layer_strength_map`."""
     return Caption(
-        shown=f"Matching rate{of_model(configurations)} at every layer and strength; a cross marks a collapsed "
-        "configuration, a square the chosen point.",
+        shown=f"{measure.capitalize()}{of_model(configurations)} at every layer and strength; a cross marks a "
+        "collapsed configuration, a square the chosen point.",
         n=f"{counted(configurations['behaviour'].nunique(), 'panel')}; {sample(configurations, 'item')}",
         interval="none drawn; in the data, 95 % over items"
         if "rate_low" in configurations.columns
