@@ -120,7 +120,7 @@ def test_tests_are_those_of_the_gains_of_each_seed(result: Painless) -> None:
     assert row["gain_low"] == pytest.approx(found.low, abs=0.02) and row["p_t"] == pytest.approx(found.p_t)
     own = result.tests[result.tests["method"] != "random"]
     assert own["p_corrected_holm"].tolist() == pytest.approx(holm(own["p_corrected"].tolist()))
-    assert result.tests.set_index("method").loc["random", ["p_t", "p_flips", "p_corrected"]].isna().all()
+    assert bool(result.tests.loc[result.tests["method"] == "random", ["p_t", "p_flips"]].isna().to_numpy().all())
 
 
 def test_the_best_vector_steers_while_it_is_on_and_not_afterwards(lab: Any, items: Any, result: Painless) -> None:
