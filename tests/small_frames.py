@@ -460,6 +460,41 @@ def in_context_strengths() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def painless_gains() -> pd.DataFrame:
+    methods = ("pas_full", "ipas_all", "ipas_wrong_only", "caa", "best", "random")
+    rows = [
+        {"task": task, "method": method, "seeds": 5, "gain": size, "gain_low": size - 0.1, "gain_high": size + 0.1}
+        | {"p_corrected_holm": float("nan") if method == "random" else 0.01 if size > 0.1 else 1.0}
+        for task in ("a", "b_c")
+        for method, size in zip(methods, (0.05, 0.2, 0.3, 0.25, 0.3, 0.0), strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def painless_points() -> pd.DataFrame:
+    rows = [
+        {"task": task, "seed": seed, "method": method, "vector": "v", "site": site, "strength": strength}
+        | {"gain": 0.3 - abs(strength - 0.4) if method == "caa" else 0.02}
+        for task in ("a", "b_c")
+        for seed in (0, 1)
+        for method in ("caa", "random 0")
+        for site in ("resid_post@0", "resid_post@3")
+        for strength in (0.2, 0.4, 0.8)
+    ]
+    return pd.DataFrame(rows)
+
+
+def painless_sizes() -> pd.DataFrame:
+    rows = [
+        {"task": task, "method": method, "n_train": n, "seeds": 5, "gain": 0.01 * n**0.5}
+        for task in ("a", "b_c")
+        for method in ("ipas_wrong_only", "caa")
+        for n in (8, 16, 60)
+    ]
+    frame = pd.DataFrame(rows)
+    return frame.assign(gain_low=frame["gain"] - 0.05, gain_high=frame["gain"] + 0.05)
+
+
 FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "attribution_bars": (contributions(),),
     "change_bars": (open_ended_changes(),),
@@ -472,6 +507,7 @@ FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "explained_bars": judged()[:1],
     "in_and_out": (shifts(),),
     "effect_strip": (in_context_effects(),),
+    "gain_bars": (painless_gains(),),
     "individual_bars": (joint_configurations(),),
     "interference_matrices": joint_pairs(),
     "judged_turns": (open_ended_judged(),),
@@ -492,9 +528,11 @@ FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "side_effect_curves": (in_context_strengths(),),
     "simultaneous_curve": (joint_configurations(), joint_points()),
     "steerability_violins": judged(),
+    "size_curves": (painless_sizes(),),
     "sorted_likelihoods": (open_ended_likelihoods(),),
     "steering_curves": (curves(),),
     "step_curves": (steps(),),
+    "tried_curves": (painless_points(),),
 }
 OPTIONS: dict[str, dict[str, float]] = {"pareto_front": {"budget": 1.0}}
 """What a figure must be told beside its frames."""

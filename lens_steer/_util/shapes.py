@@ -40,6 +40,7 @@ AXES: dict[str, str] = {
     "block": "rows in a row that stay together when data is halved",
     "shared": "attention heads that have the same keys and values",
     "resample": "bootstrap resamples of the same items",
+    "split": "random splits of the same items",
     "refit": "vectors of bootstrap resamples of the training pairs",
     "k": "tokens kept of a vocabulary, or tokens of a pass whose logits are kept",
     "number": "what is kept of a sequence's logits",

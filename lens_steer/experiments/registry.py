@@ -19,6 +19,7 @@ NAMES = (
     "method_comparison",
     "open_ended",
     "in_context",
+    "painless",
     "evaluation",
 )
 """In the order in which studies are run and reported."""

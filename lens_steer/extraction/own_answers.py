@@ -26,9 +26,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lens_steer._util.shown import shown
-from lens_steer.data.choices import ChoiceItem, ChoiceTemplate, MultipleChoiceItem
+from lens_steer.data.choices import ChoiceItem, MultipleChoiceItem
 from lens_steer.data.corpora import TextContrast
-from lens_steer.data.own_answers import OwnAnswers, own_answer_texts
+from lens_steer.data.own_answers import Listing, OwnAnswers, own_answer_texts
 from lens_steer.errors import ContrastError
 from lens_steer.extraction.activations import contrast_activations
 from lens_steer.extraction.options import ExtractOptions
@@ -103,8 +103,7 @@ def read_own_answers(
     variants: Sequence[OwnAnswers],
     name: str = "own answers",
     sites: Sites = "resid_post@*",
-    template: ChoiceTemplate | None = None,
-    seed: int = 0,
+    listing: Listing | None = None,
     batch_size: int = 32,
     cache: str | Path | None = None,
     progress: bool = False,
@@ -118,8 +117,7 @@ def read_own_answers(
         variants: of `data.own_answers`.
         name: of the data set.
         sites: where to read.
-        template: how questions are listed; the default template where absent.
-        seed: of the order in which options are listed.
+        listing: how questions are listed; the default where absent.
         batch_size: texts in one forward pass.
         cache: a folder for activations, so that a run that was ended goes on.
         progress: draw a progress bar.
@@ -135,9 +133,7 @@ def read_own_answers(
     if not items or len(items) != len(answers):
         raise ContrastError(f"{len(items)} items and {len(answers)} answers; give one answer for each item.")
     texts: dict[OwnAnswers, list[tuple[str | None, str | None]]] = {
-        variant: [
-            own_answer_texts(item, answer, variant, template, seed) for item, answer in zip(items, answers, strict=True)
-        ]
+        variant: [own_answer_texts(item, answer, variant, listing) for item, answer in zip(items, answers, strict=True)]
         for variant in variants
     }
     both = [
@@ -145,7 +141,7 @@ def read_own_answers(
     ]
     sides = [[str(text) for text in side] for side in both]
     if not all(sides):
-        which = "right" if sides[0] else "wrong"
+        which = "wrong" if all(answers) else "right"
         raise ContrastError(
             f"{name}: the model answers all {len(items)} items {which}; add 'caa', which needs neither."
         )

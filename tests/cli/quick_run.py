@@ -58,6 +58,18 @@ n_random = 1
 n_heads = 1
 items = {test = 2}
 documents = {test = 4}
+
+[painless]
+sites = ["resid_post@0:2"]
+strengths = [0.4]
+positions = "all"
+methods = ["caa"]
+sized = ["caa"]
+sizes = [4]
+seeds = 2
+n_random = 1
+shots = 1
+items = {train = 10, validation = 4, test = 6}
 """
 
 

@@ -1,0 +1,124 @@
+"""Automatically made vectors as questions: does a task gain, what does it cost, and is an answered example worth more?
+
+a task gains         the corrected p of its best method, after Holm over tasks and methods, is below 0.05
+                     and the interval of what it gains beyond random vectors is above 0
+do not steer         on at least half of the splits the choice on validation items is strength 0
+"""
+
+from typing import Any
+
+import pandas as pd
+
+from lens_steer.evaluation.painless.run import BEST, RANDOM
+from lens_steer.experiments.finding import LEVEL, Finding, Question, percent
+from lens_steer.experiments.folder import ResultFolder
+from lens_steer.figures.style import words
+
+GAINS, PREFIX, CAPABILITY = (f"painless/{name}.csv" for name in ("gains", "prefix", "capability"))
+
+
+def find_gains(results: ResultFolder) -> list[Finding]:
+    """One finding a task, then the tasks of which no vector could be built."""
+    table = results.tables[GAINS]
+    found = [
+        _gain(str(name), own, str(table.facts.get("answers", {}).get(name, "")))
+        for name, own in table.frame.groupby("task", sort=False)
+    ]
+    failed = table.facts.get("failed", {}).items()
+    return found + [Finding(subject=words(name), verdict="no vector", words=str(why)) for name, why in failed]
+
+
+def find_prefix(results: ResultFolder) -> list[Finding]:
+    """Vector, examples and both, of each task."""
+    found = []
+    for name, own in results.tables[PREFIX].frame.groupby("task", sort=False):
+        rows = own.set_index("condition")
+        parts = [
+            f"{condition} {percent(row['accuracy'])} ({_points(row, 'gain')}, p = {row['gain_p']:.3f})"
+            for condition, row in rows.iloc[1:].iterrows()
+        ]
+        both: Any = rows.loc["prefix and vector"]
+        adds = bool(both["over_prefix_low"] > 0)
+        said = f"Unsteered {percent(rows['accuracy'].iloc[0])}; {'; '.join(parts)}. The vector on top of "
+        said += f"{int(both['shots'])} examples: {_points(both, 'over_prefix')}, p = {both['over_prefix_p']:.3f}."
+        verdict = "the vector adds to the examples" if adds else "no gain over the examples shown"
+        found.append(Finding(subject=words(str(name)), verdict=verdict, words=said, holds=adds))
+    return found
+
+
+def find_capability(results: ResultFolder) -> list[Finding]:
+    """Knowledge before and after, of each task whose vector steers."""
+    found = []
+    for row in results.tables[CAPABILITY].frame.to_dict("records"):
+        said = f"Of {row['n']} questions about facts {percent(row['unsteered'])} are right unsteered and "
+        said += f"{percent(row['steered'])} with the best vector of the first seed: {_points(row, 'change')}."
+        worse = row["change_high"] < 0
+        verdict = "knowledge is lost" if worse else "no loss shown"
+        found.append(Finding(subject=words(str(row["task"])), verdict=verdict, words=said, holds=not worse))
+    return found
+
+
+def _gain(name: str, rows: pd.DataFrame, answers: str) -> Finding:
+    """The verdict on one task."""
+    table = rows.set_index("method")
+    best: Any = table.loc[BEST]
+    gains = bool(best["p_corrected_holm"] < LEVEL and best["gain"] > 0)
+    beyond = bool(best["beyond_low"] > 0)
+    verdict = "no gain shown"
+    if best["steers"] <= 0.5:
+        verdict = "do not steer"
+    elif gains:
+        verdict = "gains" if beyond else "gains, not beyond random vectors"
+    said = f"Accuracy {percent(best['unsteered'])} unsteered, {percent(best['steered'])} with the vector chosen on "
+    said += f"validation items, over {int(best['seeds'])} splits: {_points(best, 'gain')}; one-sided p = "
+    said += f"{best['p_t']:.3f} of the plain t test, {best['p_corrected']:.3f} corrected for shared items, "
+    said += f"{best['p_corrected_holm']:.3f} after Holm; two-sided {best['p_flips']:.3f} of sign flips. "
+    said += f"Steered on {percent(best['steers'])} of the splits. "
+    if RANDOM in table.index and not pd.isna(best["beyond"]):
+        said += f"Random vectors: {_points(table.loc[RANDOM], 'gain')}; beyond them: {_points(best, 'beyond')}. "
+    methods = table.drop(index=[BEST, RANDOM], errors="ignore")
+    built = methods[methods["seeds"] > 0]
+    said += f"By method: {', '.join(f'{words(str(m))} {100 * row.gain:+.0f}' for m, row in built.iterrows())}. "
+    lacking = [words(str(method)) for method in methods.index[methods["seeds"] == 0]]
+    said += f"Could not be built: {', '.join(lacking)}. " if lacking else ""
+    said += answers[:1].upper() + answers[1:]
+    return Finding(subject=words(name), verdict=verdict, words=said.strip(), holds=verdict == "gains")
+
+
+def _points(row: Any, column: str) -> str:
+    """A change of accuracy in percentage points with its interval."""
+    ends = (
+        ""
+        if pd.isna(row[f"{column}_low"])
+        else f" [{100 * row[f'{column}_low']:+.0f}, {100 * row[f'{column}_high']:+.0f}]"
+    )
+    return f"{100 * row[column]:+.0f} points{ends}"
+
+
+INTERVALS = "Brackets are 95 % intervals of the corrected resampled t over splits, which share items. "
+GAIN = Question(
+    title="Painless vectors: which tasks gain?",
+    judged=f"{INTERVALS}A task gains where the corrected p is below {LEVEL} after Holm over all tasks and methods, "
+    "and the interval of what is gained beyond random vectors, chosen in the same way, is above 0. Strength 0 is tried "
+    "too. Test items are asked once, after everything is chosen.",
+    needs={
+        GAINS: (
+            *("task", "method", "seeds", "unsteered", "steered", "gain", "gain_low", "gain_high", "steers", "beyond"),
+            *("beyond_low", "beyond_high", "p_t", "p_corrected", "p_flips", "p_corrected_holm"),
+        )
+    },
+    find=find_gains,
+)
+ON_TOP = Question(
+    title="Painless vectors: on top of examples in the prompt?",
+    judged=f"{INTERVALS}Examples are training items that the model gets wrong. The vector and its strength are those "
+    "chosen without examples. p is one-sided, corrected for shared items, not for the number of tasks.",
+    needs={PREFIX: ("task", "condition", "accuracy", "gain", "gain_p", "over_prefix", "over_prefix_p", "shots")},
+    find=find_prefix,
+)
+COST = Question(
+    title="Painless vectors: what is lost?",
+    judged="Brackets are 95 % bootstrap intervals over questions. Tasks whose vector does not steer lose nothing.",
+    needs={CAPABILITY: ("task", "n", "unsteered", "steered", "change", "change_low", "change_high")},
+    find=find_capability,
+)

@@ -1,0 +1,162 @@
+"""Automatically made vectors as a study, on a behaviour of the lab and on what it knows."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from lens_steer.data.own_answers import Listing
+from lens_steer.data.splits import split_items
+from lens_steer.errors import ContrastError
+from lens_steer.evaluation.automatic import correct
+from lens_steer.evaluation.score import ScoringOptions, score_choices
+from lens_steer.experiments.folder import read_results
+from lens_steer.experiments.painless import PainlessResult, PainlessTasks, painless_tasks
+from lens_steer.experiments.painless.experiment import prefix_of
+from lens_steer.experiments.painless.settings import options_of
+from lens_steer.experiments.painless.study import LAB, STUDY, _different, _facts
+from lens_steer.experiments.painless.verdict import COST, GAIN, ON_TOP
+from lens_steer.experiments.plan import Sizes, evenly_spaced
+from lens_steer.lab.items import open_items
+from lens_steer.metrics.repeated_splits import splits_test
+from lens_steer.metrics.significance import holm
+from lens_steer.model import load_model
+
+SETTINGS = replace(
+    LAB.settings, sites=("resid_post@0",), strengths=(0.4,), places=1, methods=("ipas_wrong_only", "caa"),
+    seeds=3, n_random=1, sizes=(8,), sized=("ipas_wrong_only", "caa"), shots=2, knowledge=24,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lab() -> Any:
+    return load_model("lab")
+
+
+@pytest.fixture(scope="module")
+def tasks() -> dict[str, Any]:
+    return {"wealth": _different(list(open_items("wealth_seeking", 70, split="train"))), "facts": _facts(24)}
+
+
+@pytest.fixture(scope="module")
+def result(lab: Any, tasks: dict[str, Any]) -> PainlessResult:
+    return painless_tasks(lab, tasks, SETTINGS, tasks["facts"])
+
+
+@pytest.fixture(scope="module")
+def folder(result: PainlessResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("results")
+    result.save(out / "painless")
+    return out
+
+
+def test_the_behaviour_gains_and_knowledge_does_not(result: PainlessResult) -> None:
+    best: Any = result.gains[result.gains["method"] == "best"].set_index("task")
+    assert best.loc["wealth", "gain"] > 0.25 and best.loc["wealth", "p_corrected"] < 0.05
+    assert (best.loc["facts", "gain"], best.loc["facts", "steers"]) == (0, 0)
+
+
+def test_p_values_are_corrected_over_all_tasks_and_methods(result: PainlessResult) -> None:
+    for p in ("p_t", "p_corrected", "p_flips"):
+        assert result.gains[f"{p}_holm"].dropna().tolist() == pytest.approx(holm(result.gains[p].dropna().tolist()))
+    assert result.gains["family"].unique().tolist() == ["5 tasks and methods"]
+
+
+def test_sizes_are_the_training_items_that_were_used(result: PainlessResult, tasks: dict[str, Any]) -> None:
+    own = result.sizes[result.sizes["task"] == "wealth"]
+    train = [len(split_items(tasks["wealth"], (0.6, 0.2, 0.2), seed, None).train) for seed in range(3)]
+    assert sorted(own["n_train"].unique()) == [8, sorted(train)[1]]
+    whole = own[own["n_train"] > 8].set_index("method")["gain"]
+    table = result.gains[result.gains["task"] == "wealth"].set_index("method")["gain"]
+    assert all(whole[method] == table[method] for method in ("ipas_wrong_only", "caa"))
+
+
+def test_the_prefix_stands_before_the_question_and_every_condition_is_on_the_same_items(
+    lab: Any, result: PainlessResult, tasks: dict[str, Any]
+) -> None:
+    rows: Any = result.prefix[result.prefix["task"] == "wealth"].set_index("condition")
+    assert list(rows.index) == ["unsteered", "vector", "prefix", "prefix and vector"]
+    best = result.gains[(result.gains["task"] == "wealth") & (result.gains["method"] == "best")].iloc[0]
+    assert rows.loc["vector", "gain"] == pytest.approx(best["gain"])
+    assert rows.loc["vector", "gain_p"] == pytest.approx(best["p_corrected"], rel=0.05)
+    assert (rows.loc["unsteered", "gain"], rows.loc["prefix", "over_prefix"]) == (0, 0)
+    difference = rows.loc["prefix and vector", "accuracy"] - rows.loc["prefix", "accuracy"]
+    assert rows.loc["prefix and vector", "over_prefix"] == pytest.approx(difference)
+    plain = [
+        float(correct(score_choices(lab, split_items(tasks["wealth"], (0.6, 0.2, 0.2), seed, None).test)).mean())
+        for seed in range(3)
+    ]
+    assert rows.loc["unsteered", "accuracy"] == pytest.approx(sum(plain) / 3)
+
+
+def test_a_prefix_is_answered_questions_as_they_are_asked(tasks: dict[str, Any]) -> None:
+    item = tasks["facts"][0]
+    listing = Listing()
+    place = listing.order(item).index(0)
+    options = [item.other, item.other]
+    options[place] = item.matching
+    expected = f"{item.stem}\n(A) {options[0]}\n(B) {options[1]}\nAnswer: ({'AB'[place]}) {item.matching}\n\n"
+    assert prefix_of([item], listing, ScoringOptions()) == expected
+    text = ScoringOptions(scoring="option_token")
+    assert prefix_of([item], listing, text) == f"{item.stem}\nAnswer: {item.matching}\n\n"
+    assert prefix_of([], listing, text) == ""
+
+
+def test_capability_is_asked_where_the_vector_steers(result: PainlessResult) -> None:
+    assert result.capability["task"].tolist() == ["wealth"]
+    row = result.capability.iloc[0]
+    assert row["n"] == 24 and row["change"] == pytest.approx(row["steered"] - row["unsteered"])
+    assert row["unsteered"] == 1
+
+
+def test_verdicts_name_the_gain_and_leave_knowledge_alone(folder: Path) -> None:
+    found = {finding.subject: finding for finding in GAIN.find(read_results(folder))}
+    assert found["facts"].verdict == "do not steer" and found["facts"].holds is False
+    assert "Could not be built: ipas wrong only" in found["facts"].words
+    assert found["wealth"].verdict in ("gains", "gains, not beyond random vectors")
+    assert "score texts instead" in found["wealth"].words
+    assert {finding.subject for finding in ON_TOP.find(read_results(folder))} == {"wealth", "facts"}
+    assert [finding.subject for finding in COST.find(read_results(folder))] == ["wealth"]
+
+
+def test_a_gain_that_random_vectors_have_too_is_not_called_one(result: PainlessResult, tmp_path: Path) -> None:
+    rows = result.gains["method"] == "best"
+    gains = result.gains.assign(
+        beyond_low=result.gains["beyond_low"].mask(rows, -0.1), p_corrected_holm=result.gains["p_corrected_holm"].mask(
+            rows & result.gains["task"].eq("wealth"), 0.001))  # fmt: skip
+    replace(result, gains=gains).save(tmp_path / "painless")
+    found = {finding.subject: finding for finding in GAIN.find(read_results(tmp_path))}
+    assert found["wealth"].verdict == "gains, not beyond random vectors" and found["wealth"].holds is False
+
+
+def test_a_result_is_read_back(result: PainlessResult, folder: Path) -> None:
+    again = PainlessResult.load(folder / "painless")
+    for name, frame in result.tables().items():
+        pd.testing.assert_frame_equal(again.tables()[name], frame, check_dtype=False)
+
+
+def test_tasks_without_a_vector_are_said_and_a_study_of_none_is_refused(lab: Any, tasks: dict[str, Any]) -> None:
+    own = replace(SETTINGS, methods=("ipas_wrong_only",), seeds=1, sizes=(), shots=0)
+    found = painless_tasks(lab, tasks, own)
+    assert "answers all 24 items right" in found.facts["failed"]["facts"]
+    assert found.gains["task"].unique().tolist() == ["wealth"] and found.capability.empty and found.prefix.empty
+    with pytest.raises(ContrastError, match=r"no task gives a vector\. facts: facts: the model answers all"):
+        painless_tasks(lab, {"facts": tasks["facts"]}, own)
+
+
+def test_the_sites_of_a_model_are_spread_over_its_layers_where_none_are_named(lab: Any) -> None:
+    options = options_of(lab, PainlessTasks(seed=3, seeds=2))
+    assert options.seeds == (3, 4) and options.select.sites == evenly_spaced(8, 6)
+    assert STUDY.reduced(PainlessTasks(), Sizes(coarse=True)).seeds == 3
+    assert STUDY.reduced(PainlessTasks(), Sizes()) == PainlessTasks()
+
+
+def test_each_gain_is_tested_against_its_own_splits(result: PainlessResult) -> None:
+    runs = result.runs[(result.runs["task"] == "wealth") & (result.runs["method"] == "best")]
+    rest = float((runs["n_train"] + runs["n_validation"]).mean())
+    found = splits_test(torch.tensor(runs["gain"].to_numpy()), float(runs["n_test"].mean()), rest)
+    row = result.gains[(result.gains["task"] == "wealth") & (result.gains["method"] == "best")].iloc[0]
+    assert row["p_corrected"] == pytest.approx(found.p_corrected) and row["gain_high"] == pytest.approx(found.high)
