@@ -520,6 +520,7 @@ FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "persistence_curves": (lasting(),),
     "projection_strip": (projections(),),
     "text_curves": (steered_texts(),),
+    "trade_off": (joint_points(),),
     "function_vector_panels": function_vectors(),
     "published_simultaneous_curve": published_simultaneous(),
     "quality_curves": quality(),

@@ -43,6 +43,8 @@ def evaluation_panels(
     drawable(curves, ("strength", "propensity", "propensity_low", "propensity_high", "valid", "scale", "n"))
     drawable(items, ("slope",))
     drawable(controls, ("vector", "effect", "strength"))
+    if len(side_effects):
+        drawable(side_effects, ("text", "strength", "measure", "value", "low", "high", "n"))
     with mpl.rc_context(STYLE):
         width = DOUBLE_COLUMN if len(side_effects) else DOUBLE_COLUMN / 2
         figure = Figure(figsize=(width, 2.3), layout="constrained")

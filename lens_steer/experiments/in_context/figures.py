@@ -60,9 +60,8 @@ def effect_strip(effects: pd.DataFrame) -> Figure:
                 axis.errorbar(
                     x[steering], point["change"], yerr=[below, above], label=words(condition), zorder=3, **look
                 )
-            axis.set_xticks(
-                range(len(methods)), [LABELS.get(method, words(method)) for method in methods], fontsize=5.5
-            )
+            labels = [LABELS.get(method, words(method)) for method in methods]
+            axis.set_xticks(range(len(methods)), labels, rotation=30, ha="right", rotation_mode="anchor")
             axis.set_title(words(str(name)))
         outer_labels(figure, "", "change (nats a token)")
         add_legend(figure)

@@ -81,7 +81,10 @@ def change_bars(changes: pd.DataFrame) -> Figure:
     Raises:
         ScoreError: the frame is empty or lacks a column.
     """
-    rows = drawable(changes, ("behaviour", "vector", "direction", "share", "normalisation", *CHANGES, "n"))
+    rows = drawable(
+        changes,
+        ("behaviour", "vector", "direction", "share", "normalisation", *_ends("promoted"), *_ends("suppressed"), "n"),
+    )
     rows = drawable(rows[rows["direction"] == "added"], ())
     with mpl.rc_context(STYLE):
         figure, axes = panels(rows["behaviour"].unique(), share_y=True)
@@ -120,7 +123,7 @@ def judged_turns(judged: pd.DataFrame) -> Figure:
     Raises:
         ScoreError: the frame is empty or lacks a column.
     """
-    rows = drawable(judged, ("behaviour", "judge", "vector", "direction", "turn", "difference", "n"))
+    rows = drawable(judged, ("behaviour", "judge", "vector", "direction", "turn", *_ends("difference"), "n"))
     judge = rows["judge"].iloc[0]
     rows = drawable(rows[(rows["judge"] == judge) & (rows["vector"] != UNSTEERED)], ())
     with mpl.rc_context(STYLE):
@@ -147,6 +150,11 @@ def judged_turns(judged: pd.DataFrame) -> Figure:
             strength_scale="as in the table of points",
         )
         return figure
+
+
+def _ends(name: str) -> tuple[str, str, str]:
+    """The columns of a number and its interval."""
+    return name, f"{name}_low", f"{name}_high"
 
 
 def _points(axis: Axes, rows: Any, x: Any, column: str, colour: str, marker: str, label: str) -> None:

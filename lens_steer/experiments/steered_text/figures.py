@@ -43,7 +43,8 @@ def text_curves(strengths: pd.DataFrame) -> Figure:
     Raises:
         ScoreError: the frame is empty, lacks a column, or has several sites or no test rows.
     """
-    drawable(strengths, ("vector", "site", "strength", "scale", "split", "collapsed", *PANELS))
+    bounds = [end for _, *ends in PANELS.values() for end in ends if end]
+    drawable(strengths, ("vector", "site", "strength", "scale", "split", "collapsed", *PANELS, *bounds))
     rows = drawable(strengths[strengths["split"] == TEST].sort_values("strength"), ("n",))
     of_one(rows, ("site", "scale"), "curves of text")
     with mpl.rc_context(STYLE):
