@@ -30,16 +30,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pandas as pd
 
 from lens_steer.cli.data import LAB_SIZES
-from lens_steer.data.contrast import contrast_from_choices
 from lens_steer.data.splits import Splits
 from lens_steer.evaluation.score import ScoringOptions
 from lens_steer.evaluation.sweep import SweepResult, sweep_each
 from lens_steer.experiments.finding import Finding
 from lens_steer.experiments.folder import read_results
-from lens_steer.experiments.individual_steering import Individual, individual_steering
+from lens_steer.experiments.individual_steering import Individual, individual_steering, own_vector
 from lens_steer.experiments.individual_steering import experiment as protocol
 from lens_steer.experiments.individual_steering.verdict import NOT_SHOWN, QUESTION, VERDICTS
-from lens_steer.extraction import extract
 from lens_steer.lab.items import open_items
 from lens_steer.lab.truth import BEHAVIOURS, TRUTHS
 from lens_steer.metrics.statistics import share_interval
@@ -89,12 +87,6 @@ def kept() -> Sweep:
 def splits_of(behaviour: str) -> Splits:
     """The items with which `lens-steer reproduce` asks a behaviour of the lab."""
     return Splits(**{split: open_items(behaviour, n, split=split) for split, n in LAB_SIZES.items()})  # type: ignore[arg-type]
-
-
-def own_vector(model: SteerableModel, behaviour: str, splits: Splits, settings: Individual) -> SteeringVector:
-    """The vector of a behaviour, as individual steering makes it."""
-    contrast = contrast_from_choices(behaviour, splits.train, settings.template, settings.answer)
-    return extract(model, contrast, sites=settings.sites, batch_size=settings.batch_size)
 
 
 def judged(

@@ -63,7 +63,7 @@ def of(frame: pd.DataFrame, name: str = NAME) -> pd.DataFrame:
 def agresti_coull_high(k: int, n: int) -> float:
     z = norm.ppf(0.975)
     middle = (k + z**2 / 2) / (n + z**2)
-    return min(1.0, middle + z * np.sqrt(middle * (1 - middle) / (n + z**2)))
+    return float(min(1.0, middle + z * np.sqrt(middle * (1 - middle) / (n + z**2))))
 
 
 def test_slopes_shares_and_fits_are_those_of_an_ordinary_sweep(lab: Any, result: ReliabilityResult) -> None:

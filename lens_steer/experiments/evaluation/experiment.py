@@ -38,6 +38,7 @@ from lens_steer.model import SteerableModel, fingerprint, versions
 from lens_steer.vector import SteeringVector
 
 NEUTRAL, RELATED = "neutral", "related"
+COSTS = ("usable_strength", "effect_size", "effect_size_r2", "entanglement")
 MOST_TOKENS = 128
 """Tokens of each text, BOS included, on which side effects are measured."""
 
@@ -227,7 +228,7 @@ def _costs(
     judged: Judged, side_effects: pd.DataFrame, capability: pd.DataFrame, others: pd.DataFrame
 ) -> dict[str, float]:
     """Usable strength, effect size and entanglement; NaN where nothing was given to measure them on."""
-    row = dict.fromkeys(("usable_strength", "effect_size", "effect_size_r2", "entanglement"), float("nan"))
+    row: dict[str, float] = dict.fromkeys(COSTS, float("nan"))
     spoilt = side_effects[side_effects["text"].eq(NEUTRAL) & side_effects["measure"].eq("relative_perplexity")]
     if len(spoilt):
         ratios = spoilt.set_index("strength")["value"]
