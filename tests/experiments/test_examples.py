@@ -46,7 +46,7 @@ def test_the_data_of_the_examples_are_read_and_nothing_is_in_two_places(data: An
     assert len(sentences.texts("positive")) == len(sentences.texts("negative")) == 40
     known = data.judged()
     assert not {*known.positive, *known.negative} & {*sentences.texts()}
-    assert len(data.continuations().test) == 28 and len(set(data.lines("prompts.txt"))) == 12
+    assert len(data.continuations().test) == 28 and len(set(data.lines("prompts.txt"))) == 24
     for name in ("antonyms", "capitals", "sentiment_labels"):
         assert len(read(EXAMPLES / "function_vectors" / "data" / f"{name}.csv").task().pairs) >= 60
 
