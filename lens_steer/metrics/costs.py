@@ -65,7 +65,7 @@ def mcnemar(before: Bool[Tensor, " item"], after: Bool[Tensor, " item"]) -> McNe
     return McNemar(lost=lost, gained=gained, n=len(before), p=p)
 
 
-def entanglement(steered: Float[Tensor, " steered"], unsteered: Float[Tensor, " unsteered"]) -> float:
+def entanglement(steered: Float[Tensor, " n"], unsteered: Float[Tensor, " k"]) -> float:
     """How far untargeted behaviours move: the root mean square of the changes of their rates.
 
     Args:
@@ -83,7 +83,7 @@ def entanglement(steered: Float[Tensor, " steered"], unsteered: Float[Tensor, " 
     return float((_rates(steered, unsteered)).square().mean().sqrt())
 
 
-def effectiveness(steered: Float[Tensor, " steered"], unsteered: Float[Tensor, " unsteered"]) -> float:
+def effectiveness(steered: Float[Tensor, " n"], unsteered: Float[Tensor, " k"]) -> float:
     """The mean share of what could be gained that is gained, over targeted behaviours; at most 1.
 
     Args:

@@ -112,7 +112,7 @@ def run_pass(
     tokens: Int[Tensor, "batch new"],
     mask: Int[Tensor, "batch pos"],
     further: Mapping[str, Any] | None = None,
-) -> Float[Tensor, "batch k d_vocab"]:
+) -> Float[Tensor, "n k d_vocab"]:
     """One forward pass as the bridge makes it; every pass over padded batches is made here, or by `FastForward`.
 
     Args:
@@ -122,7 +122,7 @@ def run_pass(
         further: arguments of the Hugging Face module, by name.
 
     Returns:
-        Logits in the model's dtype; of every token, unless these keep fewer.
+        Logits in the model's dtype; of every token and sequence, unless these, or what is hooked in, keep fewer.
     """
     with finite_masks(model):
         return model(tokens, attention_mask=mask, **(further or {}))

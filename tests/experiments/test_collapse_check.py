@@ -156,6 +156,7 @@ def test_a_grid_without_0_too_few_items_or_a_prompt_twice_is_refused(
 def test_the_text_of_a_real_model_collapses_between_two_strengths_and_not_without_steering(smollm2: Any) -> None:
     vector = extract(smollm2, list(GOOD), list(BAD), paired=True, sites="resid_post@15")
     asked = ("What is a good breakfast?", "How do birds fly?", "Describe a small town.", "How was the film?")
+    asked += ("What does a baker do?", "Why is the sea salt?", "How does one make tea?", "Tell me about the moon.")
     chats = [[{"role": "user", "content": question}] for question in asked]
     settings = CollapseCheck(
         site="resid_post@15", strengths=(0, 0.5, 2), scale="relative", new_tokens=24, n_random=0, resamples=99
