@@ -256,7 +256,7 @@ def test_a_document_that_one_corpus_trains_on_and_another_tests_on_is_refused(
 
 
 def passages(name: str, texts: Sequence[str]) -> Corpus:
-    return split_documents(name, [text for text in texts if len(text) > 2000], (20, 2, 6), characters=300)
+    return split_documents(name, [text for text in texts if len(text) > 2000], (20, 2, 8), characters=300)
 
 
 @pytest.mark.real

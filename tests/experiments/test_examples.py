@@ -102,7 +102,7 @@ def test_what_smollm2_writes_is_judged_more_positive_by_another_model_and_a_stro
 def test_the_sentiment_vector_reads_as_sentiment_and_its_edit_lasts_longer_than_random_ones(
     smollm2: Any, data: Any, vector: SteeringVector
 ) -> None:
-    asked = token_contrast(smollm2, [item.stem for item in data.continuations().test[:6]], " wonderful", " terrible")
+    asked = token_contrast(smollm2, [item.stem for item in data.continuations().test[:8]], " wonderful", " terrible")
     settings = VectorAnalysis(
         site=SITE,
         strength=0.2,
