@@ -233,6 +233,23 @@ def control_bars(axis: Axes, low: pd.Series, high: pd.Series, label: str) -> Non
         axis.plot(low.index, ends, "_", color=CONTROL, ms=3, mew=1, zorder=0.5)
 
 
+def interval_points(axis: Axes, rows: Any, x: Any, column: str, colour: str, marker: str, label: str) -> None:
+    """Draws values with their intervals, from the columns `<column>`, `<column>_low` and `<column>_high`.
+
+    Args:
+        axis: where they are drawn.
+        rows: one a point.
+        x: the place of each.
+        column: of the values.
+        colour: of points and bars.
+        marker: of the points.
+        label: in the legend.
+    """
+    below, above = rows[column] - rows[f"{column}_low"], rows[f"{column}_high"] - rows[column]
+    look = {"color": colour, "marker": marker, "ms": 3.5, "lw": 0, "elinewidth": 1, "capsize": 1.5}
+    axis.errorbar(x, rows[column], yerr=[below.clip(lower=0), above.clip(lower=0)], label=label, zorder=3, **look)
+
+
 def mark_collapse(axis: Axes, x: Any, rows: pd.DataFrame, measure: str = "matching_rate") -> None:
     """Marks points: a cross where answers have collapsed, a square where unsteered ones are one-sided.
 

@@ -13,6 +13,7 @@ from lens_steer.figures.style import (
     Figure,
     add_legend,
     drawable,
+    interval_points,
     outer_labels,
     panels,
     words,
@@ -54,12 +55,7 @@ def effect_strip(effects: pd.DataFrame) -> Figure:
                 at = [methods.index(method) + side for method in spread.index]
                 axis.vlines(at, spread["min"], spread["max"], color=CONTROL, lw=5, alpha=0.5, label="controls")
                 steering = here["vector"] == STEERING
-                point = here[steering]
-                below, above = point["change"] - point["change_low"], point["change_high"] - point["change"]
-                look = {"color": colour, "marker": marker, "ms": 3.5, "lw": 0, "elinewidth": 1, "capsize": 1.5}
-                axis.errorbar(
-                    x[steering], point["change"], yerr=[below, above], label=words(condition), zorder=3, **look
-                )
+                interval_points(axis, here[steering], x[steering], "change", colour, marker, words(condition))
             labels = [LABELS.get(method, words(method)) for method in methods]
             axis.set_xticks(range(len(methods)), labels, rotation=30, ha="right", rotation_mode="anchor")
             axis.set_title(words(str(name)))

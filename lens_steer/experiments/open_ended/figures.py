@@ -19,6 +19,7 @@ from lens_steer.figures.style import (
     Figure,
     add_legend,
     drawable,
+    interval_points,
     outer_labels,
     panels,
     words,
@@ -93,7 +94,7 @@ def change_bars(changes: pd.DataFrame) -> Figure:
             for column, (label, colour, marker, side) in CHANGES.items():
                 _range(axis, own, "share", column, 100, 3.5 * side)
                 steering = own[own["vector"] == STEERING]
-                _points(axis, steering, 100 * steering["share"] + 3.5 * side, column, colour, marker, label)
+                interval_points(axis, steering, 100 * steering["share"] + 3.5 * side, column, colour, marker, label)
             axis.set_xticks([25, 50, 75])
             axis.set_title(words(str(name)))
         unit = "log-likelihood (nats)" if (rows["normalisation"] == "subtract").all() else "normalised log-likelihood"
@@ -134,7 +135,9 @@ def judged_turns(judged: pd.DataFrame) -> Figure:
                 here = own[own["direction"] == direction]
                 _range(axis, here, "turn", "difference", 1, place)
                 steering = here[here["vector"] == STEERING]
-                _points(axis, steering, steering["turn"] + place, "difference", colour, marker, f"vector {direction}")
+                interval_points(
+                    axis, steering, steering["turn"] + place, "difference", colour, marker, f"vector {direction}"
+                )
             axis.set_xticks(sorted(own["turn"].unique()))
             axis.margins(x=0.25)
             axis.set_title(words(str(name)))
@@ -155,13 +158,6 @@ def judged_turns(judged: pd.DataFrame) -> Figure:
 def _ends(name: str) -> tuple[str, str, str]:
     """The columns of a number and its interval."""
     return name, f"{name}_low", f"{name}_high"
-
-
-def _points(axis: Axes, rows: Any, x: Any, column: str, colour: str, marker: str, label: str) -> None:
-    """Values with their intervals."""
-    below, above = rows[column] - rows[f"{column}_low"], rows[f"{column}_high"] - rows[column]
-    look = {"color": colour, "marker": marker, "ms": 3.5, "lw": 0, "elinewidth": 1, "capsize": 1.5}
-    axis.errorbar(x, rows[column], yerr=[below.clip(lower=0), above.clip(lower=0)], label=label, zorder=3, **look)
 
 
 def _range(axis: Axes, rows: Any, over: str, column: str, times: float | int, side: float | int) -> None:
