@@ -364,7 +364,8 @@ def _agreed(planned: "RunPlan", left_out: Mapping[str, str], dry_run: bool, yes:
     ]
     title = f"Plan: about {clock(plan.seconds)}, {planned.memory / 1e9:.1f} GB"
     show(pd.DataFrame(rows), title, err=not dry_run)
-    said = [f"reduced: {words}" for words in plan.left_out] + [f"left out: {n} {why}" for n, why in left_out.items()]
+    said = [planned.replaces] if planned.replaces else []
+    said += [f"reduced: {words}" for words in plan.left_out] + [f"left out: {n} {why}" for n, why in left_out.items()]
     if plan.seconds > ASKED and not (yes or dry_run) and not sys.stdin.isatty():
         said.append("more than an hour, and nobody to ask: going on; --budget shortens it")
     for line in said:

@@ -59,6 +59,38 @@ n_heads = 1
 items = {test = 2}
 documents = {test = 4}
 
+[reliability]
+sites = ["resid_post@1"]
+strengths = [-1, 1]
+n_random = 19
+shifted = 4
+varied = 0
+resamples = 9
+items = {train = 8, validation = 4, test = 8}
+
+[open_ended]
+sites = ["resid_post@1"]
+strengths = [0.4]
+n_random = 2
+n_written = 1
+conversations = 2
+turns = 1
+new_tokens = 4
+items = {train = 8, validation = 4, test = 4}
+
+[in_context]
+tasks = ["antonym"]
+in_context_strengths = [0.2]
+raw_strengths = [1]
+prompts = 2
+corrupted_prompts = 2
+n_random = 2
+most_validation = 4
+most_test = 8
+new_tokens = 2
+max_tokens = 16
+documents = {test = 2}
+
 [painless]
 sites = ["resid_post@0:2"]
 strengths = [0.4]

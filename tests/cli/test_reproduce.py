@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from written_items import write_items
 
 from lens_steer.cli import app as cli
 from lens_steer.cli import data
+from lens_steer.cli.reproduce import run
 from lens_steer.errors import BudgetError, BusyError, DataError, OptionTokenError, ScoreError, SettingsError
 from lens_steer.evaluation.score import ScoringOptions
 from lens_steer.experiments import registry
@@ -120,6 +122,33 @@ def test_a_run_again_in_its_folder_measures_nothing_and_one_of_other_settings_is
     monkeypatch.undo()
     assert invoke(*small, "--out", tmp_path, "--seed", 1, "--fresh").exit_code == 0
     assert contents(tmp_path) != before
+
+
+@pytest.mark.slow
+def test_a_finished_run_of_other_code_or_without_its_checkpoint_is_made_anew_and_an_unfinished_one_refused(
+    small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def record() -> dict[str, Any]:
+        return json.loads((tmp_path / "run.json").read_text())
+
+    assert invoke(*small, "--out", tmp_path).exit_code == 0
+    before, asked = contents(tmp_path), list[Any]()
+    measured = run.measure_speed
+    monkeypatch.setattr(run, "measure_speed", lambda *given: asked.append(given) or measured(*given))
+    shutil.rmtree(tmp_path / "checkpoint")
+    (tmp_path / "summary.csv").write_text("of another version")
+    done = invoke(*small, "--out", tmp_path)
+    assert done.exit_code == 0 and "is made anew (it has no checkpoint/)" in done.stderr and len(asked) == 1
+    assert contents(tmp_path) == before
+    monkeypatch.setattr("lens_steer.cli.reproduce.record.code_hash", lambda: "other code")
+    stored = tmp_path / "checkpoint" / "of the earlier code"
+    stored.touch()
+    assert "is made anew (code was " in invoke(*small, "--out", tmp_path).stderr and len(asked) == 2
+    assert not stored.exists() and record()["code"] == "other code" and record()["finished"]
+    monkeypatch.undo()
+    (tmp_path / "run.json").write_text(json.dumps(record() | {"finished": False}))
+    with pytest.raises(SettingsError, match=r"its unfinished run cannot be gone on with \(code was .*--fresh"):
+        invoke(*small, "--out", tmp_path)
 
 
 @pytest.mark.slow

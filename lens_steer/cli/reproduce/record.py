@@ -1,16 +1,25 @@
 """`run.json`: what a run was given, how it was planned, how far it has come, and the sha256 of every file it wrote.
 
-It is written whole at the start, marked unfinished, and after each study. A run that finds the record of another one
-with the same settings, data, model and libraries goes on after what that one finished; with any difference it refuses.
+It is written whole at the start, marked unfinished, and after each study. What a run does that finds another's record:
+
+    settings, data and model differ                  it refuses
+    code and libraries are the same                  it goes on after what was finished; `checkpoint/` holds the rest
+    they differ, or the folder has no checkpoint     a finished run is made anew, an unfinished one is refused
+
+So no record mixes the numbers of two versions, and a folder that came without its checkpoint (with a clone of a
+repository, say) is computed in full.
 """
 
 import hashlib
 import json
 import platform
+import shutil
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import lens_steer
 from lens_steer._util.files import write_whole
 from lens_steer.cli.reproduce.settings import RunSettings
 from lens_steer.data.splits import SPLITS
@@ -19,19 +28,25 @@ from lens_steer.experiments.folder import RECORD, read_record
 from lens_steer.experiments.study import Study
 from lens_steer.model import fingerprint, versions
 
-SAME = ("run", "model", "data", "corpora", "files", "versions")
-"""What two runs must share for the second to go on with the first."""
+SAME = ("run", "model", "data", "corpora", "files")
+"""What two runs in one folder share."""
+COMPUTED_BY = ("code", "versions")
+"""What two runs must share, too, for the second to go on with the first."""
+CHECKPOINT = "checkpoint"
 
 
 class Record:
-    """The record of one run; `content` is what `run.json` holds."""
+    """The record of one run; `content` is what `run.json` holds.
 
-    def __init__(self, folder: Path, content: dict[str, Any]) -> None:
-        self.folder, self.content = folder, content
+    `resumed` is whether it is an earlier run's; `replaces` says in words which finished run is made anew.
+    """
+
+    def __init__(self, folder: Path, content: dict[str, Any], *, resumed: bool = False, replaces: str = "") -> None:
+        self.folder, self.content, self.resumed, self.replaces = folder, content, resumed, replaces
 
     @classmethod
     def open(cls, folder: Path, begun: dict[str, Any], fresh: bool) -> "Record":
-        """The record of a folder where it is of the same run, or a new one; version 0.1.0's is written over.
+        """The record of a folder where this run goes on with it, or a new one; version 0.1.0's is written over.
 
         Args:
             folder: of the results.
@@ -39,7 +54,7 @@ class Record:
             fresh: begin anew, whatever the folder holds.
 
         Raises:
-            SettingsError: the folder holds another run.
+            SettingsError: the folder holds another run, or an unfinished one that this one cannot go on with.
         """
         path = folder / RECORD
         begun = json.loads(json.dumps(begun))
@@ -48,13 +63,22 @@ class Record:
         earlier: Any = read_record(path)
         if "done" not in earlier:
             return cls(folder, begun)
-        differing = list(_differing({k: earlier.get(k) for k in SAME}, {k: begun.get(k) for k in SAME}))
-        if differing:
-            said = "; ".join(differing[:4]) + (f"; and {len(differing) - 4} more" if len(differing) > 4 else "")
-            raise SettingsError(
-                f"{folder}: holds the results of another run ({said}). Give another --out, or --fresh to write over it."
-            )
-        return cls(folder, earlier)
+        if differing := _differing_in(SAME, earlier, begun):
+            raise SettingsError(f"{folder}: holds the results of another run ({differing}). {_INSTEAD}")
+        obstacle = _differing_in(COMPUTED_BY, earlier, begun)
+        if not obstacle and not (folder / CHECKPOINT).is_dir():
+            obstacle = f"it has no {CHECKPOINT}/"
+        if not obstacle:
+            return cls(folder, earlier, resumed=True)
+        if not earlier["finished"]:
+            raise SettingsError(f"{folder}: its unfinished run cannot be gone on with ({obstacle}). {_INSTEAD}")
+        return cls(folder, begun, replaces=f"the finished run in {folder} is made anew ({obstacle})")
+
+    def begin(self) -> None:
+        """Makes the folder ready; a new run's holds nothing that was stored for another."""
+        if not self.resumed:
+            shutil.rmtree(self.folder / CHECKPOINT, ignore_errors=True)
+        (self.folder / CHECKPOINT).mkdir(exist_ok=True)
 
     def write(self) -> None:
         """Writes `run.json` whole."""
@@ -101,12 +125,22 @@ def begin(settings: RunSettings, loaded: Any, command: list[str]) -> dict[str, A
         "data": {name: {"splits": splits.hash, **_sizes(splits)} for name, splits in behaviours.items()},
         "corpora": {name: {"hash": corpus.hash, **_sizes(corpus)} for name, corpus in corpora.items()},
         "files": {Path(path).name: sha256(Path(path)) for path in settings.data.values()},
+        "code": code_hash(),
         "versions": versions() | {"python": platform.python_version(), "platform": platform.platform()},
         "left_out": dict(loaded.left_out),
         "failed": {},
         "done": {},
         "written": {},
     }
+
+
+@cache
+def code_hash() -> str:
+    """The sha256 of the package's source: every module's path and content."""
+    root, found = Path(lens_steer.__file__).parent, hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        found.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return found.hexdigest()
 
 
 def sha256(path: Path) -> str:
@@ -116,6 +150,15 @@ def sha256(path: Path) -> str:
 
 def _sizes(splits: Any) -> dict[str, int]:
     return {split: len(getattr(splits, split)) for split in SPLITS}
+
+
+_INSTEAD = "Give another --out, or --fresh to write over it."
+
+
+def _differing_in(names: tuple[str, ...], earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The first four differences of two records in some entries, in words; "" where there is none."""
+    differing = list(_differing({name: earlier.get(name) for name in names}, {name: now.get(name) for name in names}))
+    return "; ".join(differing[:4]) + (f"; and {len(differing) - 4} more" if len(differing) > 4 else "")
 
 
 def _differing(earlier: Any, now: Any, name: str = "") -> Iterator[str]:

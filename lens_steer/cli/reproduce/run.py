@@ -23,7 +23,7 @@ from lens_steer import figures
 from lens_steer._util.files import write_whole
 from lens_steer.cli.data import file_behaviours, file_corpora, lab_behaviours, lab_corpora
 from lens_steer.cli.reproduce.lock import sole
-from lens_steer.cli.reproduce.record import Record, begin
+from lens_steer.cli.reproduce.record import CHECKPOINT, Record, begin
 from lens_steer.cli.reproduce.settings import RunSettings, budget_seconds
 from lens_steer.cli.source import ModelSource
 from lens_steer.data.corpora import Corpus
@@ -56,11 +56,12 @@ class Loaded:
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
-    """A plan, the speed it is made of, and the memory that the run takes, in bytes."""
+    """A plan, the speed it is made of, the memory that the run takes, in bytes, and which finished run it replaces."""
 
     plan: Plan
     speed: Mapping[str, float]
     memory: int
+    replaces: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +107,12 @@ def reproduce(
     earlier = Record.open(out, given, fresh)
     known = earlier.content.get("plan")
     planned = _planned_again(settings, loaded, known) if known else make_run_plan(settings, loaded, began)
+    planned = replace(planned, replaces=earlier.replaces)
     if not agree(planned, loaded.left_out):
         return RunOutcome(out=out, planned=planned, left_out=loaded.left_out, failed={}, ran=False)
     with sole(out):
         record = Record.open(out, given, fresh)
+        record.begin()
         plan = planned.plan
         record.content["plan"] = {"sizes": asdict(plan.sizes), "left_out": list(plan.left_out)}
         record.content["plan"] |= {"seconds": round(plan.seconds, 1), "memory": planned.memory}
@@ -260,7 +263,7 @@ def _result(
     progress: bool,
 ) -> Any:
     """What one study finds."""
-    setup, checkpoint = settings.setup(study), out / "checkpoint"
+    setup, checkpoint = settings.setup(study), out / CHECKPOINT
     own = study.reduced(setup.settings, sizes)
     if "checkpoint" in {entry.name for entry in fields(own)}:
         own = replace(own, checkpoint=str(checkpoint))
