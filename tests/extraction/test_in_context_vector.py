@@ -1,5 +1,6 @@
 """In-context vectors: both readings against a transcription, one text at a time."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -55,8 +56,9 @@ def test_the_last_token_alone_is_what_extract_makes(llama: Any) -> None:
         assert one.activation_norm(site) == pytest.approx(other.activation_norm(site), rel=1e-4)
 
 
-def test_the_two_readings_differ_and_a_third_is_refused(llama: Any) -> None:
+def test_the_two_readings_differ_and_a_third_is_refused(llama: Any, unchecked: Callable[[], None]) -> None:
+    unchecked()
     one, four = (extract_in_context_vector(llama, CONTRAST, reading=reading) for reading in ("last", "last_four"))
     assert any(not torch.allclose(one.at(site), four.at(site), atol=1e-2) for site in one.sites)
     with pytest.raises(MethodError, match="give one of last, last_four"):
-        extract_in_context_vector.__wrapped__(llama, CONTRAST, reading="first")  # type: ignore[attr-defined]
+        extract_in_context_vector(llama, CONTRAST, reading="first")  # type: ignore[arg-type]

@@ -19,7 +19,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import lens_steer
 from lens_steer._util.files import write_whole
 from lens_steer.cli.reproduce.settings import RunSettings
 from lens_steer.data.splits import SPLITS
@@ -137,7 +136,7 @@ def begin(settings: RunSettings, loaded: Any, command: list[str]) -> dict[str, A
 @cache
 def code_hash() -> str:
     """The sha256 of the package's source: every module's path and content."""
-    root, found = Path(lens_steer.__file__).parent, hashlib.sha256()
+    root, found = Path(__file__).parents[2], hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         found.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return found.hexdigest()
