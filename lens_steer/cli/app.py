@@ -1,4 +1,4 @@
-"""The command line: `lens-steer extract`, `sweep`, `reproduce`, `report`, `gallery`, `preflight`, `lab check`, ...
+"""The command line: `lens-steer extract`, `sweep`, `painless`, `reproduce`, `report`, `preflight`, `lab check`, ...
 
 Commands read their arguments, call the package, print a table and write files; they hold no science. Tables go to
 standard output, progress and errors to standard error.
@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -168,6 +169,62 @@ def sweep(
     said = f"{best}: strength {chosen.strength:g} at {chosen.site}\n"
     said += f"{len(result.sites)} sites ({result.path}), figures and tables in {out}/  ({_seconds(began)})"
     say(said)
+
+
+@app.command()
+def painless(
+    data: Annotated[str, typer.Option(help=DATA + "Two or more options; all items are used.")],
+    out: Annotated[Path, typer.Option(help="Folder of the vector and of the tables.", file_okay=False)],
+    model: Model = "lab",
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    device_map: DeviceMap = "",
+    prepend_bos: PrependBos = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(help="pas_full, ipas_all, ipas_wrong_only or caa; may be repeated. Default: all."),
+    ] = None,
+    sites: Annotated[
+        list[str] | None, typer.Option(help="Where vectors are tried; may be repeated. Default: resid_post@*.")
+    ] = None,
+    strengths: Annotated[
+        str, typer.Option(help="Numbers separated by commas, in median activation norms; 0 is always tried.")
+    ] = "0.05,0.1,0.2,0.4,0.8",
+    positions: Annotated[str, typer.Option(help="The tokens of the prompt that are edited.")] = "last",
+    seeds: Annotated[int, typer.Option(help="Splits on which everything is repeated.", min=1)] = 5,
+    scoring: Scoring = "letter",
+    chat: Chat = False,
+) -> None:
+    """Turn a labelled data set into a tested vector, or into the answer not to steer.
+
+    Vectors are made of the model's own right and wrong answers; layer, strength and method are chosen on validation
+    items beside random vectors. `reproduce --only painless` does it for several data sets with plan, budget and report.
+    """
+    began, grid = time.monotonic(), tuple(_numbers(strengths))
+    with working("making a vector"):
+        from lens_steer.cli.runs import painless_to_folder
+        from lens_steer.cli.source import ModelSource
+        from lens_steer.evaluation.automatic import SelectOptions
+        from lens_steer.evaluation.painless import PainlessOptions
+        from lens_steer.evaluation.score import ScoringOptions
+
+        select = SelectOptions(
+            sites=sites or "resid_post@*",
+            strengths=grid,
+            positions=positions,
+            scoring=ScoringOptions(scoring=scoring, chat=chat),
+        )
+        options = PainlessOptions(seeds=tuple(range(seeds)), select=select)
+        options = replace(options, methods=tuple(methods)) if methods else options  # type: ignore[arg-type]
+        source = ModelSource(model, device, dtype, device_map, prepend_bos)
+        found = painless_to_folder(source, data, out, options)
+    columns = ["method", "seeds", "unsteered", "steered", "gain", "gain_low", "gain_high", "p_corrected_holm", "beyond"]
+    show(pd.DataFrame(found.tests[columns]), f"{found.facts['name']}: accuracy on test items, mean of {seeds} splits")
+    if found.facts["answers"]:
+        say(found.facts["answers"])
+    point = found.facts["point"]
+    advice = f"steer at {point['site']}, strength {point['strength']:g} ({point['method']})" if found.vector else ""
+    say(f"{advice or 'do not steer'}; of the first split, saved in {out}/  ({_seconds(began)})")
 
 
 @app.command()

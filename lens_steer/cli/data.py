@@ -144,6 +144,22 @@ def read_items(data: str, split: str) -> tuple[str, tuple[ChoiceItem, ...]]:
     return name, _taken(data, splits, split)
 
 
+def read_questions(data: str) -> tuple[str, tuple[MultipleChoiceItem, ...] | tuple[ChoiceItem, ...]]:
+    """All questions that an argument of the command line names, with all their options, and their name.
+
+    Args:
+        data: `lab:<behaviour>` or a file of questions.
+
+    Raises:
+        DataError: no such behaviour or file; or a split is named.
+    """
+    if "#" in data:
+        raise DataError(f"{data!r}: all questions are used, and split here for every seed; leave out the '#'.")
+    if data.startswith("lab:"):
+        return read_items(data, "all")
+    return _name(Path(data)), read_file(data).items
+
+
 def read_to_choose(data: str) -> tuple[str, tuple[ChoiceItem, ...], tuple[ChoiceItem, ...]]:
     """The items on which something is chosen, and the test items on which what was chosen is reported.
 

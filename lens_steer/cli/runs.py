@@ -1,4 +1,4 @@
-"""What the commands `lens-steer extract` and `lens-steer sweep` do, as functions: data and model in, files out.
+"""What the commands `lens-steer extract`, `sweep` and `painless` do, as functions: data and model in, files out.
 
 Where no split is named, vectors are extracted from the training items and swept on the validation items, so that no
 item serves both and the test items stay unseen. Data and vector are read before the model is loaded.
@@ -14,10 +14,11 @@ import pandas as pd
 
 from lens_steer import figures
 from lens_steer._util.files import write_whole
-from lens_steer.cli.data import read_items, read_to_choose
+from lens_steer.cli.data import read_items, read_questions, read_to_choose
 from lens_steer.cli.source import ModelSource
 from lens_steer.data.balance import balanced, option_contrast
 from lens_steer.data.contrast import contrast_from_choices
+from lens_steer.evaluation.painless import Painless, PainlessOptions, painless
 from lens_steer.evaluation.score import ScoringOptions
 from lens_steer.evaluation.select import OperatingPoint, choose_operating_point
 from lens_steer.evaluation.sweep import SweepResult, sweep
@@ -145,6 +146,25 @@ def sweep_to_folder(
     }
     write_whole(out / "run.json", (json.dumps(record, indent=1, default=str) + "\n").encode())
     return result, chosen, tested
+
+
+def painless_to_folder(source: ModelSource, data: str, out: Path, options: PainlessOptions) -> Painless:
+    """Makes, chooses and tests a vector of a labelled data set, and saves it with the tables of how it was found.
+
+    Args:
+        source: the model.
+        data: as `read_questions` reads it.
+        out: folder of `runs.csv`, `points.csv`, `tests.csv`, `answers.csv`, and `vector.safetensors` where the answer
+            is to steer.
+        options: methods, seeds, what is tried, and how items are asked.
+
+    Returns:
+        What was saved, which `Painless.load` reads.
+    """
+    name, items = read_questions(data)
+    found = painless(source.load(), items, options, name, progress=True)
+    found.save(out)
+    return found
 
 
 def _by_panel(name: str, result: SweepResult, summary: pd.DataFrame) -> pd.DataFrame:

@@ -57,6 +57,11 @@ def of_many(shown: int, tried: int) -> str:
     return f"{shown} of {tried} (as many by chance: p = {p:.2g})"
 
 
+def p_words(p: float) -> str:
+    """A p-value as it is printed: `p = 0.031`, and `p < 0.001` below."""
+    return "p < 0.001" if p < 0.0005 else f"p = {p:.3f}"
+
+
 def percent(value: float, low: float | None = None, high: float | None = None, why: object = "") -> str:
     """A share as a reader wants it: `87 % [80, 92]`, `87 % [no interval: few]`, or without an interval `87 %`.
 

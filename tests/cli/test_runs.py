@@ -1,4 +1,4 @@
-"""The commands `extract` and `sweep`: data in, files out, and on again where they were ended."""
+"""The commands `extract`, `sweep` and `painless`: data in, files out, and on again where they were ended."""
 
 import json
 from pathlib import Path
@@ -16,9 +16,14 @@ from lens_steer.cli.data import read_items
 from lens_steer.cli.source import ModelSource
 from lens_steer.data.balance import option_contrast
 from lens_steer.data.splits import SPLITS
-from lens_steer.errors import DataError, LensSteerError, MismatchError, ScoreError
+from lens_steer.errors import ContrastError, DataError, LensSteerError, MismatchError, ScoreError
+from lens_steer.evaluation.automatic import correct
+from lens_steer.evaluation.painless import Painless
+from lens_steer.evaluation.score import score_choices
 from lens_steer.evaluation.sweep import SweepResult
 from lens_steer.extraction import extract
+from lens_steer.lab.items import fact_items
+from lens_steer.model import load_model
 from lens_steer.vector import load_vector
 
 SWEPT = {"sweep.csv", "summary.csv", "run.json"}
@@ -214,3 +219,35 @@ def test_every_command_with_a_model_takes_device_dtype_device_map_and_bos(
     for command in commands:
         options = {option.name for option in command.params}
         assert "model" not in options or {"device", "dtype", "device_map", "prepend_bos"} <= options, command.name
+
+
+def test_a_labelled_data_set_becomes_a_vector_that_steers_as_its_table_says_and_facts_do_not(tmp_path: Path) -> None:
+    lab = load_model("lab")
+    options = ["--sites", "resid_post@0", "--strengths", "0.4,0.8", "--positions", "all", "--seeds", 1]
+    done = invoke("painless", "--data", "lab:sycophancy", *options, "--methods", "caa", "--out", tmp_path / "a")
+    assert done.exit_code == 0 and "steer at resid_post@0, strength 0." in done.output
+    found = Painless.load(tmp_path / "a", lab)
+    row = found.tests.set_index("method").loc["best"]
+    assert row["steered"] - row["unsteered"] == pytest.approx(row["gain"]) and row["gain"] > 0.1
+    items = read_items("lab:sycophancy", "test")[1]
+    unsteered = correct(score_choices(lab, items)).mean()
+    with found.on(lab):
+        assert correct(score_choices(lab, items)).mean() > unsteered + 0.1
+
+    known = [
+        {"question": item.stem, "choices": [item.matching, item.other], "answer": 0}
+        for item in fact_items(60, split="train")
+    ]
+    (tmp_path / "facts.jsonl").write_text("\n".join(map(json.dumps, known)), encoding="utf-8")
+    done = invoke("painless", "--data", tmp_path / "facts.jsonl", *options, "--methods", "caa", "--out", tmp_path / "b")
+    assert (
+        done.exit_code == 0 and "do not steer" in done.output and not (tmp_path / "b" / "vector.safetensors").exists()
+    )
+
+
+def test_a_labelled_data_set_is_used_whole_and_bad_options_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="leave out the '#'"):
+        invoke("painless", "--data", "lab:sycophancy#train", "--out", tmp_path)
+    with pytest.raises(ContrastError, match="give one of pas_full, ipas_all"):
+        invoke("painless", "--data", "lab:sycophancy", "--methods", "pasf", "--out", tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from lens_steer.experiments.evaluation.experiment import NEUTRAL
-from lens_steer.experiments.finding import LEVEL, Finding, Question, percent
+from lens_steer.experiments.finding import LEVEL, Finding, Question, p_words, percent
 from lens_steer.experiments.folder import ResultFolder
 from lens_steer.experiments.reliability.verdict import judged
 from lens_steer.figures.style import words
@@ -52,7 +52,7 @@ def _capability(row: dict[str, Any], frame: pd.DataFrame) -> Finding:
     said = (
         f"At strength {row['reference']:g} {percent(at['before'])} of {at['n']} items are right without steering and "
     )
-    said += f"{percent(at['after'])} with it ({at['lost']} lost, {at['gained']} gained, p = {at['p']:.3f}, "
+    said += f"{percent(at['after'])} with it ({at['lost']} lost, {at['gained']} gained, {p_words(at['p'])}, "
     said += f"{at['p_holm']:.3f} corrected over {at['family']})."
     verdict = f"lost at {len(lost)} of {len(frame)} strengths" if len(lost) else "no loss shown"
     return Finding(subject="capability", verdict=verdict, words=said)

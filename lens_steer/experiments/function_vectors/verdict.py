@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from lens_steer.experiments.finding import LEVEL, TOO_FEW, Finding, Question, nats, percent
+from lens_steer.experiments.finding import LEVEL, TOO_FEW, Finding, Question, nats, p_words, percent
 from lens_steer.experiments.folder import ResultFolder
 from lens_steer.experiments.function_vectors.experiment import SHOWN, ZERO
 from lens_steer.experiments.individual_steering.experiment import STEERING
@@ -43,7 +43,7 @@ def _finding(task: str, chosen: pd.DataFrame, rates: pd.DataFrame, foreign: pd.S
     said = [
         f"Added at layer {own['layer']}, strength {own['strength']:g}, chosen on validation, it changes the "
         f"log-likelihood of the answer by {nats(own['gain'], own['gain_low'], own['gain_high'])} on {own['n']} queries "
-        f"without examples; p = {p:.3f} beside {len(random)} sums of as many random heads of the same norm, "
+        f"without examples; {p_words(p)} beside {len(random)} sums of as many random heads of the same norm, "
         f"which change it by {random.min():+.2f} to {random.max():+.2f}.",
         f"The answer is likeliest for {plain} of them without it, for {steered} with it, and for {shown} behind "
         f"examples; the commonest answer is right for {percent(float(answered['chance']))}.",

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from lens_steer.experiments.finding import LEVEL, TOO_FEW, Finding, Question, nats, of_many, percent
+from lens_steer.experiments.finding import LEVEL, TOO_FEW, Finding, Question, nats, of_many, p_words, percent
 from lens_steer.experiments.folder import ResultFolder
 from lens_steer.experiments.in_context.experiment import FEW_SHOT, STEERING, UNSTEERED
 from lens_steer.figures.style import words
@@ -83,7 +83,7 @@ def _task(name: str, effects: pd.DataFrame, strengths: pd.DataFrame, answers: pd
 
 def _change(row: Any) -> str:
     """A change with its interval, and p where it has one."""
-    p = "" if pd.isna(row["p"]) else f" (p = {row['p']:.3f})"
+    p = "" if pd.isna(row["p"]) else f" ({p_words(row['p'])})"
     return nats(row["change"], row["change_low"], row["change_high"]) + p
 
 

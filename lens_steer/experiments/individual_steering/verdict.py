@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from lens_steer.experiments.finding import LEVEL, TOO_FEW, Finding, Question, nats, percent, span, with_ends
+from lens_steer.experiments.finding import LEVEL, TOO_FEW, Finding, Question, nats, p_words, percent, span, with_ends
 from lens_steer.experiments.folder import ResultFolder
 from lens_steer.experiments.individual_steering.experiment import STEERING
 from lens_steer.figures.style import words
@@ -66,7 +66,7 @@ def _finding(row: dict[str, Any], chosen: pd.DataFrame, curves: pd.DataFrame, re
         f"Half the change from subtracting to adding is {nats(*with_ends(row, 'effect'))} (p = "
         f"{row['effect_p_holm']:.2g} among {row['family'].partition(';')[0]})"
     )
-    control = f"p = {p:.3f} beside {controls_in_words(chosen['vector'])} chosen in the same way"
+    control = f"{p_words(p)} beside {controls_in_words(chosen['vector'])} chosen in the same way"
     before = f"Unsteered the matching rate is {percent(unsteered)}{_n(row, results)}."
     return Finding(
         subject=subject,

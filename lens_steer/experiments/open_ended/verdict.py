@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from lens_steer.experiments.finding import LEVEL, TOO_FEW, Finding, Question, nats, of_many
+from lens_steer.experiments.finding import LEVEL, TOO_FEW, Finding, Question, nats, of_many, p_words
 from lens_steer.experiments.folder import ResultFolder
 from lens_steer.experiments.open_ended.experiment import STEERING
 from lens_steer.experiments.open_ended.texts import UNSTEERED
@@ -54,9 +54,9 @@ def _finding(row: dict[str, Any], changes: pd.DataFrame, judged: pd.DataFrame, l
     )
     said += f"validation prompts: matching continuations {_three(change, 'drift_matching')} a token, other ones "
     said += f"{_three(change, 'drift_other')}, shift {_three(row, 'shift')} on {int(change['n'])} test prompts; "
-    said += f"p = {row['p_shift']:.3f} beside {round(1 / least) - 1} random directions. "
-    said += f"Pos at 50 % is {_three(change, 'promoted')} (p = {row['p_promoted']:.3f}), Neg "
-    said += f"{_three(change, 'suppressed')} (p = {row['p_suppressed']:.3f}), by {change['normalisation']}. "
+    said += f"{p_words(row['p_shift'])} beside {round(1 / least) - 1} random directions. "
+    said += f"Pos at 50 % is {_three(change, 'promoted')} ({p_words(row['p_promoted'])}), Neg "
+    said += f"{_three(change, 'suppressed')} ({p_words(row['p_suppressed'])}), by {change['normalisation']}. "
     return Finding(
         subject=words(str(row["behaviour"])), verdict=verdict, words=said + _texts(judged), holds=holds and not few
     )

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from lens_steer.evaluation.painless.run import BEST, RANDOM
-from lens_steer.experiments.finding import LEVEL, Finding, Question, percent
+from lens_steer.experiments.finding import LEVEL, Finding, Question, p_words, percent
 from lens_steer.experiments.folder import ResultFolder
 from lens_steer.figures.style import words
 
@@ -34,13 +34,13 @@ def find_prefix(results: ResultFolder) -> list[Finding]:
     for name, own in results.tables[PREFIX].frame.groupby("task", sort=False):
         rows = own.set_index("condition")
         parts = [
-            f"{condition} {percent(row['accuracy'])} ({_points(row, 'gain')}, p = {row['gain_p']:.3f})"
+            f"{condition} {percent(row['accuracy'])} ({_points(row, 'gain')}, {p_words(row['gain_p'])})"
             for condition, row in rows.iloc[1:].iterrows()
         ]
         both: Any = rows.loc["prefix and vector"]
         adds = bool(both["over_prefix_low"] > 0)
         said = f"Unsteered {percent(rows['accuracy'].iloc[0])}; {'; '.join(parts)}. The vector on top of "
-        said += f"{int(both['shots'])} examples: {_points(both, 'over_prefix')}, p = {both['over_prefix_p']:.3f}."
+        said += f"{int(both['shots'])} examples: {_points(both, 'over_prefix')}, {p_words(both['over_prefix_p'])}."
         verdict = "the vector adds to the examples" if adds else "no gain over the examples shown"
         found.append(Finding(subject=words(str(name)), verdict=verdict, words=said, holds=adds))
     return found
@@ -70,9 +70,9 @@ def _gain(name: str, rows: pd.DataFrame, answers: str) -> Finding:
     elif gains:
         verdict = "gains" if beyond else "gains, not beyond random vectors"
     said = f"Accuracy {percent(best['unsteered'])} unsteered, {percent(best['steered'])} with the vector chosen on "
-    said += f"validation items, over {int(best['seeds'])} splits: {_points(best, 'gain')}; one-sided p = "
-    said += f"{best['p_t']:.3f} of the plain t test, {best['p_corrected']:.3f} corrected for shared items, "
-    said += f"{best['p_corrected_holm']:.3f} after Holm; two-sided {best['p_flips']:.3f} of sign flips. "
+    said += f"validation items, over {int(best['seeds'])} splits: {_points(best, 'gain')}; one-sided "
+    said += f"{p_words(best['p_t'])} by the plain t test, {p_words(best['p_corrected'])} corrected for shared items, "
+    said += f"{p_words(best['p_corrected_holm'])} after Holm; two-sided {p_words(best['p_flips'])} by sign flips. "
     said += f"Steered on {percent(best['steers'])} of the splits. "
     if RANDOM in table.index and not pd.isna(best["beyond"]):
         said += f"Random vectors: {_points(table.loc[RANDOM], 'gain')}; beyond them: {_points(best, 'beyond')}. "

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from lens_steer.experiments.finding import Finding, Question, percent
+from lens_steer.experiments.finding import Finding, Question, p_words, percent
 from lens_steer.experiments.folder import ResultFolder
 from lens_steer.experiments.reliability.predictors import IN_AND_OUT, RELATIVE
 from lens_steer.experiments.reliability.rules import STEERABLE, VERDICTS
@@ -66,7 +66,7 @@ def judged(row: dict[str, Any]) -> Finding:
     said = (
         f"At {row['site']}, tokens {row['positions']}, chosen on validation items, the mean slope of {row['n']} test "
     )
-    said += f"items is {slope} nats a unit of strength ({row['scale']}), p = {row['p']:.3f} beside random directions; "
+    said += f"items is {slope} nats a unit of strength ({row['scale']}), {p_words(row['p'])} beside random directions; "
     said += f"{percent(row['anti_share'], row['anti_low'], row['anti_high'])} of the items are anti-steerable, "
     said += f"{percent(row['flat_share'])} flat."
     parts = {"the letter": row["explained_letter"], "Yes and No": row["explained_yes"]}

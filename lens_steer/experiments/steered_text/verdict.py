@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from lens_steer.experiments.finding import LEVEL, TOO_FEW, Finding, Question, nats, percent
+from lens_steer.experiments.finding import LEVEL, TOO_FEW, Finding, Question, nats, p_words, percent
 from lens_steer.experiments.folder import ResultFolder
 from lens_steer.experiments.individual_steering.experiment import STEERING, p_value
 from lens_steer.experiments.individual_steering.verdict import controls_in_words
@@ -28,7 +28,7 @@ def find(results: ResultFolder) -> list[Finding]:
     said = [
         f"At {own['site']}, strength {size:g} ({own['scale']}), chosen on other prompts, half the change of the "
         f"judge's score from subtracting to adding is {nats(own['effect'], own['effect_low'], own['effect_high'])} on "
-        f"{own['n']} test prompts; p = {p:.3f} beside {controls_in_words(chosen['vector'])} chosen in the same way.",
+        f"{own['n']} test prompts; {p_words(p)} beside {controls_in_words(chosen['vector'])} chosen in the same way.",
         f"Judged positive: {_rate(here, -size)} subtracted, {_rate(here, 0.0)} unsteered, {_rate(here, size)} added.",
         _collapse(here),
         f"On neutral text adding costs a KL of {here.loc[size, 'kl']:.2f} and subtracting {here.loc[-size, 'kl']:.2f} "
