@@ -227,7 +227,7 @@ def test_a_labelled_data_set_becomes_a_vector_that_steers_as_its_table_says_and_
     done = invoke("painless", "--data", "lab:sycophancy", *options, "--methods", "caa", "--out", tmp_path / "a")
     assert done.exit_code == 0 and "steer at resid_post@0, strength 0." in done.output
     found = Painless.load(tmp_path / "a", lab)
-    row = found.tests.set_index("method").loc["best"]
+    row: Any = found.tests.set_index("method").loc["best"]
     assert row["steered"] - row["unsteered"] == pytest.approx(row["gain"]) and row["gain"] > 0.1
     items = read_items("lab:sycophancy", "test")[1]
     unsteered = correct(score_choices(lab, items)).mean()
