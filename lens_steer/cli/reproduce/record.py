@@ -32,6 +32,7 @@ SAME = ("run", "model", "data", "corpora", "files")
 COMPUTED_BY = ("code", "versions")
 """What two runs must share, too, for the second to go on with the first."""
 CHECKPOINT = "checkpoint"
+_INSTEAD = "Give another --out, or --fresh to write over it."
 
 
 class Record:
@@ -149,9 +150,6 @@ def sha256(path: Path) -> str:
 
 def _sizes(splits: Any) -> dict[str, int]:
     return {split: len(getattr(splits, split)) for split in SPLITS}
-
-
-_INSTEAD = "Give another --out, or --fresh to write over it."
 
 
 def _differing_in(names: tuple[str, ...], earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
