@@ -17,7 +17,18 @@ from lens_steer.cli.terminal import table_of
 from lens_steer.errors import DataError
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("extract", "sweep", "reproduce", "report", "gallery", "fetch", "preflight", "lab check", "lab methods")
+COMMANDS = (
+    "extract",
+    "sweep",
+    "painless",
+    "reproduce",
+    "report",
+    "gallery",
+    "fetch",
+    "preflight",
+    "lab check",
+    "lab methods",
+)
 
 
 def lens_steer(*arguments: object) -> subprocess.CompletedProcess[str]:

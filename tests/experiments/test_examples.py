@@ -13,8 +13,10 @@ from lens_steer.analysis.attribution import token_contrast
 from lens_steer.data.contrast import as_contrast, shuffled_labels
 from lens_steer.evaluation.judge import QuestionJudge
 from lens_steer.evaluation.side_effects import measure_side_effects
+from lens_steer.experiments.evaluation import evaluate
 from lens_steer.experiments.function_vectors import FunctionVectors, compare_function_vectors
 from lens_steer.experiments.individual_steering import Individual, individual_steering
+from lens_steer.experiments.reliability.settings import Reliability
 from lens_steer.experiments.steered_text import SteeredText, steer_text
 from lens_steer.experiments.vector_analysis import VectorAnalysis, analyse_vector
 from lens_steer.extraction.function_vector import Demonstrations
@@ -77,6 +79,22 @@ def test_a_sentiment_vector_moves_the_likelihood_of_continuations_beyond_random_
     assert (chosen.drop(index="steering")["effect"].abs() < chosen.loc["steering", "effect"] / 2).all()
     edit = Intervention.of(vector, SITE, 0.2, "relative")
     assert 0.05 < measure_side_effects(smollm2, data.lines("neutral.txt"), edit).kl < 5
+
+
+@pytest.mark.real
+def test_one_call_finds_the_sentiment_vector_steerable_on_a_real_model_and_a_random_direction_not(
+    smollm2: Any, data: Any, vector: SteeringVector
+) -> None:
+    settings = Reliability(
+        sites=(SITE,), strengths=(-0.2, 0.2), reference=0.2, scale="relative", n_random=19, shifted=0, varied=0,
+        template=data.TEMPLATE, scoring="option_token",
+    )  # fmt: skip
+    found = evaluate(smollm2, vector, data.continuations(), neutral=data.lines("neutral.txt"), settings=settings)
+    assert found.verdict == "steerable" and found.summary["effect_low"].item() > 0.5
+    kl = found.side_effects.query("measure == 'kl'")
+    assert len(kl) == 2 and kl["value"].between(0.01, 1).all()
+    other = evaluate(smollm2, random_like(vector, 5), data.continuations(), settings=settings)
+    assert other.verdict == "not steerable"
 
 
 @pytest.mark.real
