@@ -1,6 +1,7 @@
 """The examples, shortened, on real models: what `examples/` shows is found again through the public API."""
 
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import torch
 
 from lens_steer import Intervention, extract, generate, read
 from lens_steer.analysis.attribution import token_contrast
+from lens_steer.data.choices import ChoiceItem
 from lens_steer.data.contrast import as_contrast, shuffled_labels
+from lens_steer.data.splits import Splits
 from lens_steer.evaluation.judge import QuestionJudge
 from lens_steer.evaluation.side_effects import measure_side_effects
 from lens_steer.experiments.evaluation import evaluate
@@ -89,11 +92,13 @@ def test_one_call_finds_the_sentiment_vector_steerable_on_a_real_model_and_a_ran
         sites=(SITE,), strengths=(-0.2, 0.2), reference=0.2, scale="relative", n_random=19, shifted=0, varied=0,
         template=data.TEMPLATE, scoring="option_token",
     )  # fmt: skip
-    found = evaluate(smollm2, vector, data.continuations(), neutral=data.lines("neutral.txt"), settings=settings)
+    given: Splits[ChoiceItem] = data.continuations()
+    items = replace(given, validation=given.validation[:8], test=given.test[:12])
+    found = evaluate(smollm2, vector, items, neutral=data.lines("neutral.txt"), settings=settings)
     assert found.verdict == "steerable" and found.summary["effect_low"].item() > 0.5
     kl = found.side_effects.query("measure == 'kl'")
     assert len(kl) == 2 and kl["value"].between(0.01, 1).all()
-    other = evaluate(smollm2, random_like(vector, 5), data.continuations(), settings=settings)
+    other = evaluate(smollm2, random_like(vector, 5), items, settings=settings)
     assert other.verdict == "not steerable"
 
 
