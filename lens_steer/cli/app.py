@@ -173,7 +173,7 @@ def sweep(
 
 @app.command()
 def painless(
-    data: Annotated[str, typer.Option(help=DATA + "Two or more options; all items are used.")],
+    data: Annotated[str, typer.Option(help=DATA + "Two or more options; its own splits are not used.")],
     out: Annotated[Path, typer.Option(help="Folder of the vector and of the tables.", file_okay=False)],
     model: Model = "lab",
     device: Device = "cpu",
@@ -192,6 +192,7 @@ def painless(
     ] = "0.05,0.1,0.2,0.4,0.8",
     positions: Annotated[str, typer.Option(help="The tokens of the prompt that are edited.")] = "last",
     seeds: Annotated[int, typer.Option(help="Splits on which everything is repeated.", min=1)] = 5,
+    limit: Annotated[int, typer.Option(help="The most items; of more, that many are drawn.", min=1)] = 300,
     scoring: Scoring = "letter",
     chat: Chat = False,
 ) -> None:
@@ -217,7 +218,7 @@ def painless(
         options = PainlessOptions(seeds=tuple(range(seeds)), select=select)
         options = replace(options, methods=tuple(methods)) if methods else options  # type: ignore[arg-type]
         source = ModelSource(model, device, dtype, device_map, prepend_bos)
-        found = painless_to_folder(source, data, out, options)
+        found = painless_to_folder(source, data, out, options, limit)
     columns = ["method", "seeds", "unsteered", "steered", "gain", "gain_low", "gain_high", "p_corrected_holm", "beyond"]
     show(pd.DataFrame(found.tests[columns]), f"{found.facts['name']}: accuracy on test items, mean of {seeds} splits")
     if found.facts["answers"]:

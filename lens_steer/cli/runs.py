@@ -5,6 +5,7 @@ item serves both and the test items stay unseen. Data and vector are read before
 """
 
 import json
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,8 @@ from lens_steer.model import fingerprint, versions
 from lens_steer.vector import SteeringVector, load_vector
 
 Balance = Literal["none", "subset", "residual"]
+MOST_ITEMS = 300
+"""The most items of a labelled data set."""
 
 
 def extract_to_file(
@@ -148,7 +151,9 @@ def sweep_to_folder(
     return result, chosen, tested
 
 
-def painless_to_folder(source: ModelSource, data: str, out: Path, options: PainlessOptions) -> Painless:
+def painless_to_folder(
+    source: ModelSource, data: str, out: Path, options: PainlessOptions, limit: int = MOST_ITEMS
+) -> Painless:
     """Makes, chooses and tests a vector of a labelled data set, and saves it with the tables of how it was found.
 
     Args:
@@ -157,11 +162,14 @@ def painless_to_folder(source: ModelSource, data: str, out: Path, options: Painl
         out: folder of `runs.csv`, `points.csv`, `tests.csv`, `answers.csv`, and `vector.safetensors` where the answer
             is to steer.
         options: methods, seeds, what is tried, and how items are asked.
+        limit: the most items; of more, that many are drawn.
 
     Returns:
         What was saved, which `Painless.load` reads.
     """
     name, items = read_questions(data)
+    if len(items) > limit:
+        items = tuple(random.Random(f"{name}:{limit}").sample(items, limit))
     found = painless(source.load(), items, options, name, progress=True)
     found.save(out)
     return found

@@ -239,10 +239,11 @@ def test_a_labelled_data_set_becomes_a_vector_that_steers_as_its_table_says_and_
         for item in fact_items(60, split="train")
     ]
     (tmp_path / "facts.jsonl").write_text("\n".join(map(json.dumps, known)), encoding="utf-8")
-    done = invoke("painless", "--data", tmp_path / "facts.jsonl", *options, "--methods", "caa", "--out", tmp_path / "b")
-    assert (
-        done.exit_code == 0 and "do not steer" in done.output and not (tmp_path / "b" / "vector.safetensors").exists()
-    )
+    more = ["--methods", "caa", "--limit", 48, "--out", tmp_path / "b"]
+    done = invoke("painless", "--data", tmp_path / "facts.jsonl", *options, *more)
+    assert done.exit_code == 0 and "do not steer" in done.output
+    assert not (tmp_path / "b" / "vector.safetensors").exists()
+    assert len(Painless.load(tmp_path / "b").answers) == 48
 
 
 def test_a_labelled_data_set_is_used_whole_and_bad_options_are_refused(tmp_path: Path) -> None:
