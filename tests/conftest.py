@@ -317,7 +317,7 @@ def read_lab() -> Lab:
 
 @pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Switches off the shape checks that only tests have, so that what a user meets is tested."""
+    """Switches off the checks of types and shapes, where a run has them, so that what a user meets is tested."""
     return lambda: monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 

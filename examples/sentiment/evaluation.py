@@ -5,7 +5,7 @@ from data import RESULTS, TEMPLATE, continuations, lines, vectors
 from lens_steer import load_model
 from lens_steer.experiments.evaluation import evaluate
 from lens_steer.experiments.reliability.settings import Reliability
-from lens_steer.figures import evaluation_panels, save_figure
+from lens_steer.figures import save_figure
 from lens_steer.vector import random_like
 
 SETTINGS = Reliability(
@@ -27,8 +27,7 @@ def main() -> None:
         found.save(RESULTS / name)
         print(name, found.verdict, found.summary["why"].item())
         if own is vector:
-            panels = evaluation_panels(found.curves, found.items, found.controls, found.side_effects)
-            save_figure(panels, found.curves, RESULTS, name)
+            save_figure(found.plot(), found.curves, RESULTS, name)
 
 
 if __name__ == "__main__":

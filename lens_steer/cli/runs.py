@@ -30,8 +30,6 @@ from lens_steer.model import fingerprint, versions
 from lens_steer.vector import SteeringVector, load_vector
 
 Balance = Literal["none", "subset", "residual"]
-MOST_ITEMS = 300
-"""The most items of a labelled data set."""
 
 
 def extract_to_file(
@@ -151,9 +149,7 @@ def sweep_to_folder(
     return result, chosen, tested
 
 
-def painless_to_folder(
-    source: ModelSource, data: str, out: Path, options: PainlessOptions, limit: int = MOST_ITEMS
-) -> Painless:
+def painless_to_folder(source: ModelSource, data: str, out: Path, options: PainlessOptions, limit: int) -> Painless:
     """Makes, chooses and tests a vector of a labelled data set, and saves it with the tables of how it was found.
 
     Args:

@@ -74,7 +74,7 @@ class Record:
             raise SettingsError(f"{folder}: its unfinished run cannot be gone on with ({obstacle}). {_INSTEAD}")
         return cls(folder, begun, replaces=f"the finished run in {folder} is made anew ({obstacle})")
 
-    def begin(self) -> None:
+    def prepare(self) -> None:
         """Makes the folder ready; a new run's holds nothing that was stored for another."""
         if not self.resumed:
             shutil.rmtree(self.folder / CHECKPOINT, ignore_errors=True)

@@ -112,7 +112,7 @@ def reproduce(
         return RunOutcome(out=out, planned=planned, left_out=loaded.left_out, failed={}, ran=False)
     with sole(out):
         record = Record.open(out, given, fresh)
-        record.begin()
+        record.prepare()
         plan = planned.plan
         record.content["plan"] = {"sizes": asdict(plan.sizes), "left_out": list(plan.left_out)}
         record.content["plan"] |= {"seconds": round(plan.seconds, 1), "memory": planned.memory}

@@ -53,7 +53,7 @@ def _capability(row: dict[str, Any], frame: pd.DataFrame) -> Finding:
         f"At strength {row['reference']:g} {percent(at['before'])} of {at['n']} items are right without steering and "
     )
     said += f"{percent(at['after'])} with it ({at['lost']} lost, {at['gained']} gained, {p_words(at['p'])}, "
-    said += f"{at['p_holm']:.3f} corrected over {at['family']})."
+    said += f"{p_words(at['p_holm'])} corrected over {at['family']})."
     verdict = f"lost at {len(lost)} of {len(frame)} strengths" if len(lost) else "no loss shown"
     return Finding(subject="capability", verdict=verdict, words=said)
 
