@@ -484,6 +484,12 @@ def painless_points() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def painless_grid() -> pd.DataFrame:
+    points = painless_points()
+    grid = points[points["method"] == "caa"].drop(columns="method")
+    return grid.assign(chosen=(grid["site"] == "resid_post@3") & (grid["strength"] == 0.4))
+
+
 def painless_sizes() -> pd.DataFrame:
     rows = [
         {"task": task, "method": method, "n_train": n, "seeds": 5, "gain": 0.01 * n**0.5}
@@ -534,6 +540,7 @@ FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "steering_curves": (curves(),),
     "step_curves": (steps(),),
     "tried_curves": (painless_points(),),
+    "grid_maps": (painless_grid(),),
 }
 OPTIONS: dict[str, dict[str, float]] = {"pareto_front": {"budget": 1.0}}
 """What a figure must be told beside its frames."""

@@ -16,9 +16,10 @@ from lens_steer.evaluation.score import ScoringOptions, score_choices
 from lens_steer.experiments.folder import read_results
 from lens_steer.experiments.painless import PainlessResult, PainlessTasks, painless_tasks
 from lens_steer.experiments.painless.experiment import prefix_of
+from lens_steer.experiments.painless.full_grid import STRENGTHS, published_choice
 from lens_steer.experiments.painless.settings import options_of
 from lens_steer.experiments.painless.study import LAB, STUDY, _different, _facts
-from lens_steer.experiments.painless.verdict import COST, GAIN, ON_TOP
+from lens_steer.experiments.painless.verdict import CHOICE, COST, GAIN, ON_TOP
 from lens_steer.experiments.plan import Sizes, evenly_spaced
 from lens_steer.lab.items import open_items
 from lens_steer.metrics.repeated_splits import splits_test
@@ -27,7 +28,7 @@ from lens_steer.model import load_model
 
 SETTINGS = replace(
     LAB.settings, sites=("resid_post@0",), strengths=(0.4,), places=1, methods=("ipas_wrong_only", "caa"),
-    seeds=3, n_random=1, sizes=(8,), sized=("ipas_wrong_only", "caa"), shots=2, knowledge=24,
+    seeds=3, n_random=1, sizes=(8,), sized=("ipas_wrong_only", "caa"), shots=2, full_grid=1, knowledge=24,
 )  # fmt: skip
 
 
@@ -72,6 +73,40 @@ def test_sizes_are_the_training_items_that_were_used(result: PainlessResult, tas
     whole = own[own["n_train"] > 8].set_index("method")["gain"]
     table = result.gains[result.gains["task"] == "wealth"].set_index("method")["gain"]
     assert all(whole[method] == table[method] for method in ("ipas_wrong_only", "caa"))
+
+
+def test_the_full_grid_tries_every_point_and_ends_where_the_paper_does(result: PainlessResult) -> None:
+    grid = result.grid[result.grid["task"] == "wealth"]
+    assert result.grid["task"].unique().tolist() == ["wealth", "facts"] and len(grid) == 2 * len(STRENGTHS)
+    (chosen,) = grid[grid["chosen"]].to_dict("records")
+    ties = grid[grid["objective"] == grid["objective"].max()]
+    assert chosen["objective"] == ties["objective"].iloc[0]
+    assert chosen["strength"] == ties["strength"].min()
+
+
+def test_of_equal_points_the_paper_takes_the_highest_layer_then_the_least_strength() -> None:
+    rows = [
+        ("resid_post@2", 1.0, 0.5),
+        ("resid_post@10", 4.0, 0.8),
+        ("resid_post@10", 2.0, 0.8),
+        ("mlp_out@9", 1.0, 0.8),
+    ]
+    assert published_choice(pd.DataFrame(rows, columns=["site", "strength", "objective"])) == 2
+
+
+def test_both_choices_are_tested_on_the_same_items_and_cost_what_was_forwarded(
+    result: PainlessResult, tasks: dict[str, Any]
+) -> None:
+    row: Any = result.choices.set_index("task").loc["wealth"]
+    runs = result.runs[(result.runs["task"] == "wealth") & (result.runs["seed"] == 0)].set_index("method")
+    assert row["automatic"] == pytest.approx(runs.loc["best", "gain"])
+    assert row["automatic_passes"] == runs.loc[["ipas_wrong_only", "caa"], "passes"].sum()
+    splits = split_items(tasks["wealth"], (0.6, 0.2, 0.2), 0, None)
+    assert row["full_grid_passes"] == 2 * len(splits.validation) * (1 + 2 * len(STRENGTHS))
+    assert row["fewer_passes"] == pytest.approx(row["full_grid_passes"] / row["automatic_passes"])
+    assert row["difference"] == pytest.approx(row["automatic"] - row["full_grid"])
+    grid = result.grid[result.grid["task"] == "wealth"]
+    assert row["full_grid"] > 0.1 and grid["gain"].max() > 0.1 > grid["gain"].min()
 
 
 def test_the_prefix_stands_before_the_question_and_every_condition_is_on_the_same_items(
@@ -119,6 +154,8 @@ def test_verdicts_name_the_gain_and_leave_knowledge_alone(folder: Path) -> None:
     assert found["wealth"].verdict in ("gains", "gains, not beyond random vectors")
     assert "score texts instead" in found["wealth"].words
     assert {finding.subject for finding in ON_TOP.find(read_results(folder))} == {"wealth", "facts"}
+    whole, *each = CHOICE.find(read_results(folder))
+    assert whole.subject == "all tasks" and "times fewer passes" in whole.words and len(each) == 2
     assert [finding.subject for finding in COST.find(read_results(folder))] == ["wealth"]
 
 

@@ -12,12 +12,14 @@ from scipy.stats import norm
 
 from lens_steer.data.splits import Splits
 from lens_steer.errors import ScoreError
-from lens_steer.evaluation.score import ScoringOptions
+from lens_steer.evaluation.prompts import prepare_choices
+from lens_steer.evaluation.score import ScoringOptions, score_choices
 from lens_steer.evaluation.sweep import sweep
 from lens_steer.experiments.folder import read_results
-from lens_steer.experiments.reliability import Reliability, ReliabilityResult, judge_vector, reliability
+from lens_steer.experiments.reliability import Reliability, ReliabilityResult, judge, judge_vector, reliability
 from lens_steer.experiments.reliability.experiment import behaviour_vector
 from lens_steer.experiments.reliability.judge import STEERING
+from lens_steer.experiments.reliability.measure import Asked
 from lens_steer.experiments.reliability.study import LAB, lab_persona, run, work
 from lens_steer.experiments.reliability.verdict import find_predictors, find_verdicts
 from lens_steer.experiments.speed import extent_of
@@ -130,6 +132,23 @@ def test_neither_the_decoy_nor_a_vector_of_noise_is_called_steerable_and_too_few
         judge_vector(lab, vector, splits, replace(few, reference=3.0))
     with pytest.raises(ScoreError, match="give at least one"):
         reliability(lab, {}, few)
+
+
+def test_a_reference_above_a_strength_that_is_not_valid_does_not_count_and_says_which(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = items_of(NAME)
+    vector = behaviour_vector(lab, NAME, splits, SETTINGS)
+    unsteered = score_choices(lab, splits.test)
+    broken = replace(unsteered, log_probs=unsteered.log_probs - 1)
+    scores = {-1.0: unsteered, -0.5: broken, 0.0: unsteered, 0.5: unsteered, 1.0: unsteered}
+    asked = Asked(prompts=prepare_choices(lab, splits.test), scores=scores)
+    assert asked.valid() == (0.0,)
+    assert "answer probability 0.368" in asked.reason(-0.5) and asked.reason(1).endswith("at strength -0.5")
+    monkeypatch.setattr(judge, "ask", lambda _, __, vectors, *___: [asked] * len(vectors))
+    found = judge_vector(lab, vector, splits, SETTINGS)
+    assert found.verdict == "collapsed before effect" and "at strength -0.5" in found.row["why"]
+    assert found.curves["valid"].tolist() == [False] * 5 and all(found.curves["reason"][found.curves["strength"] != 0])
 
 
 def test_a_strength_at_which_no_letter_is_answered_is_collapse_before_any_effect(lab: Any) -> None:

@@ -44,3 +44,16 @@ def sizes_caption(sizes: pd.DataFrame) -> Caption:
         control="none drawn; random vectors are beside the gains of all items",
         strength_scale="chosen on validation items, 0 among the strengths",
     )
+
+
+def grid_caption(grid: pd.DataFrame) -> Caption:
+    """Of `grid_maps`."""
+    return Caption(
+        shown="Gain of accuracy on validation items at every layer and strength of the paper's full grid, mean over "
+        "splits, of the method that gains most at the point. Squares: where the paper's search ends, one a split.",
+        n=f"{counted(grid['task'].nunique(), 'task')}, {counted(grid['seed'].nunique(), 'split')} each; "
+        f"methods: {names(grid['vector'])}",
+        interval="none: points are chosen here, and the chosen ones tested on other items",
+        control="none drawn; random vectors are beside the gains of the automatic choice",
+        strength_scale="raw",
+    )

@@ -2,6 +2,7 @@
 
     for each task and seed    `evaluation.painless`: split, build, choose, test, random vectors beside
       sizes         again with fewer training items; the number that was used stands in the table
+      full grid     the paper's search of every site and strength, on the splits of the first seeds   (`full_grid`)
       prefix        the best vector, examples before the question, and both, on the same test items
       capability    questions about facts, without and with the best vector of the first seed
 
@@ -41,6 +42,7 @@ from lens_steer.evaluation.painless.run import (
 )
 from lens_steer.evaluation.prompts import Item
 from lens_steer.evaluation.score import ScoringOptions, score_grid
+from lens_steer.experiments.painless.full_grid import beside_the_full_grid
 from lens_steer.experiments.painless.settings import PainlessTasks, at_size, options_of
 from lens_steer.hooks import Intervention
 from lens_steer.metrics.repeated_splits import splits_test
@@ -58,7 +60,8 @@ class PainlessResult(Tables):
 
     `gains`: one row a task and method, with tests. `runs`: one row a task, seed and method. `points`: one row a task,
     seed, method and point that was tried on validation items. `sizes`: one row a task, number of training items and
-    method. `prefix`: one row a task and condition. `capability`: one row a task whose vector steers.
+    method. `choices`: one row a task whose full grid was searched. `grid`: one row a task, seed and point of it.
+    `prefix`: one row a task and condition. `capability`: one row a task whose vector steers.
     """
 
     kind = "painless_tasks"
@@ -66,6 +69,8 @@ class PainlessResult(Tables):
     runs: pd.DataFrame
     points: pd.DataFrame
     sizes: pd.DataFrame
+    choices: pd.DataFrame
+    grid: pd.DataFrame
     prefix: pd.DataFrame
     capability: pd.DataFrame
 
@@ -147,11 +152,15 @@ def _task(
     smaller.append(summarise(runs).assign(n_train=int(runs["n_train"].median())))
     sizes = pd.concat(smaller, ignore_index=True)
     sizes = sizes[sizes["method"].isin(settings.sized) & sizes["seeds"].gt(0)]
+    searched = whole[: settings.full_grid]
+    choices, grid = beside_the_full_grid(model, items, reading.rows, searched, options, progress)
     tables = {
         "gains": summarise(runs),
         "runs": runs,
         "points": pd.concat([one.points for one in whole], ignore_index=True),
         "sizes": sizes[["method", "n_train", "seeds", "unsteered", "gain", "gain_low", "gain_high", "p_corrected"]],
+        "choices": choices,
+        "grid": grid,
         "prefix": _prefixed(model, items, reading, whole, options, settings),
         "capability": _capability(model, knowledge, whole[0], options.select.scoring),
     }

@@ -1,4 +1,4 @@
-"""Figures of automatically made vectors: gains by task and method, what was tried, and the number of training items."""
+"""Figures of automatically made vectors: gains by task and method, what was tried, sizes, and the full grid."""
 
 import matplotlib as mpl
 import numpy as np
@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lens_steer.evaluation.painless.run import RANDOM
 from lens_steer.experiments.finding import LEVEL
-from lens_steer.experiments.painless.captions import gains_caption, sizes_caption, tried_caption
+from lens_steer.experiments.painless.captions import gains_caption, grid_caption, sizes_caption, tried_caption
 from lens_steer.figures.style import (
     CONTROL,
     DOUBLE_COLUMN,
@@ -18,6 +18,7 @@ from lens_steer.figures.style import (
     drawable,
     outer_labels,
     panels,
+    ticks,
     words,
 )
 from lens_steer.hooks.sites import Site
@@ -119,6 +120,42 @@ def size_curves(sizes: pd.DataFrame) -> Figure:
         outer_labels(figure, "training items", "gain of accuracy")
         add_legend(figure)
         figure.caption = sizes_caption(rows)
+        return figure
+
+
+def grid_maps(grid: pd.DataFrame) -> Figure:
+    """The gain on validation items at every site and strength of the full grid.
+
+    Args:
+        grid: from `painless_tasks`, one row a task, seed, vector, site and strength.
+
+    Returns:
+        The figure: a heat map a task; a square marks a point that the paper's search ends at.
+
+    Raises:
+        ScoreError: the frame is empty or lacks a column.
+    """
+    rows = drawable(grid, ("task", "seed", "vector", "site", "strength", "gain", "chosen"))
+    rows = rows.assign(layer=[Site.parse(str(site)).layer for site in rows["site"]])
+    means = rows.groupby(["task", "vector", "layer", "strength"], sort=False)["gain"].mean()
+    best = means.groupby(["task", "layer", "strength"]).max()
+    reach = float(best.abs().max()) or 1.0
+    with mpl.rc_context(STYLE):
+        figure, axes = panels(rows["task"].unique(), share_y=True)
+        image = None
+        for axis, (task, own) in zip(axes, rows.groupby("task", sort=False), strict=True):
+            table = best.loc[task].unstack("strength")
+            image = axis.imshow(table, origin="lower", aspect="auto", cmap="RdBu_r", vmin=-reach, vmax=reach)
+            ends = own[own["chosen"]]
+            x, y = table.columns.get_indexer(ends["strength"]), table.index.get_indexer(ends["layer"])
+            axis.scatter(x, y, marker="s", s=30, lw=1, facecolors="none", edgecolors="black")
+            axis.set_xticks(*ticks(table.columns, 5))
+            axis.set_yticks(*ticks(table.index, 8))
+            axis.set_title(words(str(task)))
+        outer_labels(figure, "strength (raw)", "layer")
+        if image is not None:
+            figure.colorbar(image, ax=axes, label="gain of accuracy", shrink=0.8, pad=0.01)
+        figure.caption = grid_caption(rows)
         return figure
 
 

@@ -19,7 +19,8 @@ class PainlessTasks:
     `sites`, `strengths`, `positions`, `places`: what is tried, as in `evaluation.automatic.SelectOptions`; where there
     are no sites, six are spread evenly over the layers. `seeds`: how many splits. `n_random`: random vectors a seed.
     `sizes`: numbers of training items at which `sized` methods are made again. `shots`: examples of a prefix, of items
-    that the model gets wrong; none where 0. `knowledge`: how many questions about facts of the lab's world are a task
+    that the model gets wrong; none where 0. `full_grid`: on how many of the seeds the paper's full grid is searched
+    beside, at all of `sites`; none where 0. `knowledge`: how many questions about facts of the lab's world are a task
     of their own, and are asked before and after steering.
     """
 
@@ -36,6 +37,7 @@ class PainlessTasks:
     sizes: tuple[int, ...] = (8, 16, 32)
     sized: tuple[OwnAnswers, ...] = ("ipas_wrong_only", "caa")
     shots: int = 4
+    full_grid: int = 0
     knowledge: int = 0
     scoring: Scoring = "letter"
     chat: bool = False

@@ -5,9 +5,10 @@ from dataclasses import replace
 from lens_steer.data.choices import ChoiceItem
 from lens_steer.data.splits import SPLITS
 from lens_steer.experiments.painless import PainlessResult, PainlessTasks, painless_tasks
-from lens_steer.experiments.painless.figures import gain_bars, size_curves, tried_curves
+from lens_steer.experiments.painless.figures import gain_bars, grid_maps, size_curves, tried_curves
+from lens_steer.experiments.painless.full_grid import STRENGTHS
 from lens_steer.experiments.painless.settings import N_SITES
-from lens_steer.experiments.painless.verdict import COST, GAIN, ON_TOP
+from lens_steer.experiments.painless.verdict import CHOICE, COST, GAIN, ON_TOP
 from lens_steer.experiments.plan import Extent, Sizes, Work, evenly_spaced, every_second
 from lens_steer.experiments.study import Needs, Setup, Study, StudyContext
 from lens_steer.lab.items import fact_items
@@ -55,15 +56,17 @@ def work(settings: PainlessTasks, extent: Extent) -> Work:
     held = tokens * settings.seeds / 5
     total = extent.read(2 * tokens) + Work({"gradient": held * extent.n_layers * (1 + len(settings.sizes))})
     total += extent.asked(held, settings.positions, middle, vectors * points)
+    searched = held * min(1.0, settings.full_grid / settings.seeds)
+    total += extent.asked(searched, settings.positions, extent.blocks(sites), len(settings.methods) * len(STRENGTHS))
     return total + extent.asked(held * (2 + settings.shots), settings.positions, middle, vectors)
 
 
 def reduced(settings: PainlessTasks, sizes: Sizes) -> PainlessTasks:
-    """Fewer strengths and seeds, and no curve over the number of training items."""
+    """Fewer strengths and seeds, no curve over the number of training items, no full grid."""
     if not sizes.coarse:
         return settings
     strengths = tuple(map(float, every_second(settings.strengths)))
-    return replace(settings, strengths=strengths, seeds=min(settings.seeds, 3), sizes=())
+    return replace(settings, strengths=strengths, seeds=min(settings.seeds, 3), sizes=(), full_grid=0)
 
 
 def _different(items: list[ChoiceItem]) -> tuple[ChoiceItem, ...]:
@@ -90,6 +93,7 @@ STUDY = Study(
         "painless_gains": (gain_bars, lambda result: (result.gains,)),
         "painless_points": (tried_curves, lambda result: (result.points,)),
         "painless_sizes": (size_curves, lambda result: (result.sizes,) if len(result.sizes) else None),
+        "painless_grid": (grid_maps, lambda result: (result.grid,) if len(result.grid) else None),
     },
-    questions=(GAIN, ON_TOP, COST),
+    questions=(GAIN, CHOICE, ON_TOP, COST),
 )

@@ -1,4 +1,4 @@
-"""Automatically made vectors as questions: does a task gain, what does it cost, and is an answered example worth more?
+"""Automatically made vectors as questions: does a task gain, is the choice good, what is lost, are examples better?
 
 a task gains         the corrected p of its best method, after Holm over tasks and methods, is below 0.05
                      and the interval of what it gains beyond random vectors is above 0
@@ -12,9 +12,10 @@ import pandas as pd
 from lens_steer.evaluation.painless.run import BEST, RANDOM
 from lens_steer.experiments.finding import LEVEL, Finding, Question, p_words, percent
 from lens_steer.experiments.folder import ResultFolder
+from lens_steer.figures.captions.common import counted
 from lens_steer.figures.style import words
 
-GAINS, PREFIX, CAPABILITY = (f"painless/{name}.csv" for name in ("gains", "prefix", "capability"))
+GAINS, CHOICES, PREFIX, CAPABILITY = (f"painless/{name}.csv" for name in ("gains", "choices", "prefix", "capability"))
 
 
 def find_gains(results: ResultFolder) -> list[Finding]:
@@ -26,6 +27,30 @@ def find_gains(results: ResultFolder) -> list[Finding]:
     ]
     failed = table.facts.get("failed", {}).items()
     return found + [Finding(subject=words(name), verdict="no vector", words=str(why)) for name, why in failed]
+
+
+def find_choices(results: ResultFolder) -> list[Finding]:
+    """The automatic choice against the full grid, by task and over all of them."""
+    rows = results.tables[CHOICES].frame
+    found = [
+        Finding(
+            subject=words(str(row["task"])),
+            verdict=f"{row['fewer_passes']:.0f} times fewer passes",
+            words=f"Gain on test items {100 * row['automatic']:+.0f} points by the automatic choice, "
+            f"{100 * row['full_grid']:+.0f} by the full grid, over {counted(int(row['seeds']), 'split')}; difference "
+            f"{_points(row, 'difference')}.",
+        )
+        for row in rows.to_dict("records")
+    ]
+    differences, fewer = rows["difference"], float(rows["fewer_passes"].min())
+    same = bool(differences.mean() >= 0)
+    said = f"Mean difference of {counted(len(rows), 'task')}: {100 * differences.mean():+.1f} points "
+    said += (
+        f"({100 * differences.min():+.0f} to {100 * differences.max():+.0f}), with at least {fewer:.0f} times fewer "
+    )
+    said += "passes."
+    verdict = "the same or better" if same else "less than the full grid"
+    return [Finding(subject="all tasks", verdict=verdict, words=said, holds=same), *found]
 
 
 def find_prefix(results: ResultFolder) -> list[Finding]:
@@ -108,6 +133,13 @@ GAIN = Question(
         )
     },
     find=find_gains,
+)
+CHOICE = Question(
+    title="Painless vectors: is the automatic choice as good as the full grid?",
+    judged=f"{INTERVALS}The full grid is the paper's: every site, 14 raw strengths, every method, largest accuracy on "
+    "validation items, without strength 0. Both choices are tested on the same test items.",
+    needs={CHOICES: ("task", "seeds", "automatic", "full_grid", "difference", "fewer_passes")},
+    find=find_choices,
 )
 ON_TOP = Question(
     title="Painless vectors: on top of examples in the prompt?",

@@ -112,12 +112,12 @@ def judge_vector(
                 "positions": chosen[k].positions,
                 "effect": float(found.effects(s).mean()),
                 "spread": float(found.effects(s).square().mean().sqrt()),
-                "valid": not any(found.reason(sign * s) for sign in (-1, 1)),
+                "valid": not found.reason(s),
             }
             for k, found in enumerate([asked, *others])
         ]
     )
-    reason = next(filter(None, (asked.reason(sign * s) for sign in (-1, 1))), "")
+    reason = asked.reason(s)
     kept = asked.only(asked.valid()) if not reason else asked
     return _judged(chosen[0], kept, asked, splits.test, controls, reason, settings, rounding_of(model))
 
@@ -164,7 +164,7 @@ def _judged(
             **interval_of("propensity", scores.item_differences, settings, seed),
             "rate": float(scores.matches.double().mean()),
         }
-        | {"valid": s in kept.scores and not reason, "reason": asked.reason(s) if s else ""}
+        | {"valid": s in kept.scores and not reason, "reason": asked.reason(s)}
         for s, scores in asked.scores.items()
     ]
     return Judged(

@@ -75,17 +75,16 @@ class Asked:
         return (self.scores[strength].item_differences - self.scores[-strength].item_differences).double() / 2
 
     def reason(self, strength: float) -> str:
-        """Why a strength is not valid; empty where it is."""
-        return _reason(self.prompts, self.scores[strength], self.scores[0.0])
+        """Why a strength does not count; empty where it, its negative and all smaller ones are valid."""
+        smaller = [s for s in self.strengths if 0 < abs(s) <= abs(strength)]
+        for s in sorted(smaller, key=lambda other: (other != strength, abs(other))):
+            if why := _reason(self.prompts, self.scores[s], self.scores[0.0]):
+                return why if s == strength else f"{why} at strength {s:g}"
+        return ""
 
     def valid(self) -> tuple[float, ...]:
-        """The strengths, 0 among them, that are valid together with their negatives and all smaller ones."""
-        kept = [0.0]
-        for size in sorted({abs(s) for s in self.strengths} - {0.0}):
-            if any(self.reason(sign * size) for sign in (-1, 1)):
-                break
-            kept += [-size, size]
-        return tuple(sorted(kept))
+        """The strengths that count, 0 among them."""
+        return tuple(s for s in self.strengths if not self.reason(s))
 
     def only(self, strengths: Sequence[float]) -> "Asked":
         """The answers at some strengths."""
