@@ -17,6 +17,7 @@ import pandas as pd
 from lens_steer import figures
 from lens_steer._util.files import write_whole
 from lens_steer.cli.data import file_corpora, read_items, read_questions, read_texts, read_to_choose
+from lens_steer.cli.reproduce.lock import NAME as LOCK
 from lens_steer.cli.reproduce.lock import sole
 from lens_steer.cli.reproduce.record import Record, begun, sha256
 from lens_steer.cli.reproduce.run import write_figures, write_tables
@@ -253,7 +254,8 @@ def _require_own(out: Path, fresh: bool) -> None:
     Raises:
         SettingsError: it does.
     """
-    if not fresh and out.is_dir() and any(out.iterdir()) and not (out / RECORD).is_file():
+    held = {path.name for path in out.iterdir()} - {LOCK} if out.is_dir() else set[str]()
+    if held and not fresh and RECORD not in held:
         raise SettingsError(f"{out}: is not empty and holds no run; give another --out, or --fresh to write into it.")
 
 

@@ -126,8 +126,9 @@ def text_slopes(
     require_unsteered(model, "text_slopes", "call it without steering")
     if not vectors:
         raise ScoreError("no vectors; give at least one.")
+    known = fingerprint(model)
     for vector in vectors:
-        require_same_model(vector.fingerprint, fingerprint(model), f"vector {vector.name!r} and the model")
+        require_same_model(vector.fingerprint, known, f"vector {vector.name!r} and the model")
     rows = text_rows(model, texts, max_tokens)
     wanted = sites_of(model, vectors[0].sites if sites is None else sites)
     edits = [Intervention.of(vector, site, 1.0, scale, positions) for vector in vectors for site in wanted]

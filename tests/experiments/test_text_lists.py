@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from lens_steer.data.read import read
 from lens_steer.data.splits import SPLITS
 from lens_steer.errors import DataError, ScoreError
 from lens_steer.evaluation.likelihood import text_likelihoods, text_slopes
@@ -65,7 +66,7 @@ def test_the_effect_is_that_of_the_likelihood_of_each_test_text(lab: Any, found:
             edit = Intervention.of(found.vector, row["site"], sign * row["strength"], "relative")
             each.append(likelihood(lab, rows, edit))
         means.append((each[0] - each[1]) / 2)
-    positive = found.texts["list"].eq("positive").to_numpy()
+    positive = torch.tensor(found.texts["list"].eq("positive").tolist())
     halves = torch.tensor(means)
     assert row["effect"] == pytest.approx(float(halves[positive].mean() - halves[~positive].mean()), abs=1e-4)
     assert found.texts["effect"].tolist() == pytest.approx(means, abs=1e-4)
@@ -151,3 +152,12 @@ def test_bad_lists_are_refused_before_anything_is_run(lab: Any) -> None:
         study_texts(lab, good, other, neutral=NEUTRAL[:3], prompts=PROMPTS)
     with pytest.raises(ScoreError, match="5 random directions; give strengths above 0"):
         study(lab, good, other, replace(SETTINGS, n_random=5))
+
+
+@pytest.mark.real
+def test_sentiment_is_steerable_on_a_real_model_and_two_halves_of_positive_sentences_are_not() -> None:
+    model, data = load_model("smollm2"), Path(__file__).parents[2] / "examples" / "sentiment" / "data"
+    sentences, settings = read(data / "sentences.csv"), TextLists(sites=("resid_post@17",), strengths=(0.1,))
+    positive, negative = sentences.texts("positive"), sentences.texts("negative")
+    assert study_texts(model, positive[:20], negative[:20], settings=settings).verdict == "steerable"
+    assert study_texts(model, positive[::2], positive[1::2], settings=settings).verdict == "not steerable"

@@ -57,7 +57,7 @@ from lens_steer.hooks.sites import Site, sites_of
 from lens_steer.metrics.collapse import generation_collapse
 from lens_steer.metrics.costs import usable_strength
 from lens_steer.metrics.statistics import Interval, difference_interval, mean_interval
-from lens_steer.model import SteerableModel, fingerprint, require_model, versions
+from lens_steer.model import SteerableModel, fingerprint, held, require_model, versions
 from lens_steer.vector import SteeringVector, load_vector, random_like
 
 VECTOR = "vector.safetensors"
@@ -186,6 +186,20 @@ def study_texts(
     require_unsteered(model, "study_texts", "call it without steering")
     lists = split_lists(positive, negative, settings)
     _require(model, lists, neutral, prompts, settings)
+    with held(model):
+        return _studied(model, name, lists, neutral, prompts, settings, progress)
+
+
+def _studied(
+    model: SteerableModel,
+    name: str,
+    lists: tuple[Corpus, Corpus],
+    neutral: Sequence[str],
+    prompts: Sequence[str],
+    settings: TextLists,
+    progress: bool,
+) -> TextListsResult:
+    """The study of lists that may be studied."""
     pool, layers = _candidates(model, name, lists, settings, progress)
     pool = _with_strengths(model, pool, neutral[:LIMITING], settings, progress)
     steering, size = pool[STEERING], pool[STEERING].strength or min(settings.strengths)
@@ -196,7 +210,6 @@ def study_texts(
     facts: dict[str, Any] = {"settings": asdict(settings), "versions": versions(), "vector": name}
     facts |= {"model": fingerprint(model).to_dict(), "neutral": len(neutral), "prompts": list(prompts)}
     facts["texts"] = {corpus.name: {split: len(getattr(corpus, split)) for split in SPLITS} for corpus in lists}
-    facts["lists"] = {"positive": len(positive), "negative": len(negative)}
     return TextListsResult(
         summary=summary,
         vectors=vectors,
@@ -396,7 +409,7 @@ def _summary(
     spoilt = side_effects[side_effects["strength"].eq(size)].set_index("measure")
     for measure in ("kl", "relative_perplexity"):
         row |= {f"{measure}{end}": spoilt.loc[measure, column] for end, column in ENDS.items()}
-    fallen = generations.drop_duplicates("strength").set_index("strength")
+    fallen: Any = generations.drop_duplicates("strength").set_index("strength")
     reasons = [fallen.loc[s, "reason"] for s in (size, -size)] if not fallen.loc[0.0, "collapsed"] else []
     row["collapsed"] = "; ".join(filter(None, reasons))
     verdict, why = verdict_of(row)

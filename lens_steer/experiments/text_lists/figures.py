@@ -89,7 +89,7 @@ def _effects(axis: Axes, rows: pd.DataFrame) -> None:
     axis.set_title("effect (nats a token)")
 
 
-def _line(axis: Axes, rows: pd.DataFrame, columns: tuple[str, str, str], look: dict[str, str]) -> None:
+def _line(axis: Axes, rows: pd.DataFrame, columns: tuple[str, str, str], look: dict[str, Any]) -> None:
     """A measure over strength with its interval."""
     value, low, high = (rows[column] for column in columns)
     axis.fill_between(rows["strength"], low, high, color=look["color"], alpha=0.25, lw=0)
@@ -102,8 +102,8 @@ def _caption(layers: pd.DataFrame, vectors: pd.DataFrame, curves: pd.DataFrame, 
     texts = sample(curves, "test text")
     return Caption(
         shown=f"The vector between two lists of texts{of_model(curves)}: how fast adding it makes the one list "
-        "likelier than the other on validation texts, by layer; its effect on test texts; the change of the likelihood of test "
-        "texts of each list over strength; the KL from the unsteered model on neutral texts.",
+        "likelier than the other on validation texts, by layer; its effect on test texts; the change of the likelihood "
+        "of test texts of each list over strength; the KL from the unsteered model on neutral texts.",
         n=f"{counted(int(layers['n'].iloc[0]), 'validation text')}; {texts} a list; "
         + sample(side_effects, "neutral text"),
         interval="95 % over texts",

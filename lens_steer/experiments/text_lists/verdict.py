@@ -42,11 +42,9 @@ def _side_effects(row: dict[str, Any]) -> Finding:
     """What the strength that is shown costs on neutral text."""
     measures = [with_ends(row, name)[:3] for name in ("kl", "relative_perplexity")]
     kl, perplexity = (f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, low, high in measures)
-    said = (
-        f"Added at {row['shown']:g}: on neutral texts a KL of {kl} nats a token and {perplexity} times the unsteered "
-    )
+    said = f"Added at {row['shown']:g}: on neutral texts KL is {kl} nats a token, perplexity {perplexity} times the "
     verdict = f"usable up to strength {row['strength']:g}" if row["strength"] else "no strength is used"
-    return Finding(subject="side effects", verdict=verdict, words=f"{said}perplexity.")
+    return Finding(subject="side effects", verdict=verdict, words=f"{said}unsteered.")
 
 
 QUESTION = Question(
