@@ -501,6 +501,27 @@ def painless_sizes() -> pd.DataFrame:
     return frame.assign(gain_low=frame["gain"] - 0.05, gain_high=frame["gain"] + 0.05)
 
 
+def two_lists() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Slopes by layer, the effects of a vector and its controls, likelihoods of both lists, and side effects."""
+    layers = pd.DataFrame({"layer": range(4), "slope": [0.1, 0.3, 0.5, 0.2], "chosen": [False, False, True, False]})
+    layers = layers.assign(site=[f"resid_post@{k}" for k in range(4)], control_low=-0.2, control_high=0.2, n=8)
+    names = ["steering", *(f"{kind} {k}" for kind in ("shuffled", "random") for k in range(3))]
+    vectors = pd.DataFrame({"vector": names, "effect": [0.4, 0.1, -0.1, 0.05, 0.0, 0.02, -0.03]})
+    rows = [
+        {"strength": s, "list": name, "change": sign * s - s**2, "n": 8, "scale": "relative"}
+        for s in (-0.2, 0.0, 0.2)
+        for name, sign in (("positive", 1), ("negative", -1))
+    ]
+    curves = pd.DataFrame(rows)
+    spoilt = pd.DataFrame({"strength": [-0.2, 0.2], "measure": "kl", "value": [0.05, 0.04], "n": 8})
+    return (
+        layers,
+        vectors.assign(strength=0.2, site="resid_post@2"),
+        curves.assign(change_low=curves["change"] - 0.05, change_high=curves["change"] + 0.05),
+        spoilt.assign(low=0.02, high=0.07),
+    )
+
+
 FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "attribution_bars": (contributions(),),
     "change_bars": (open_ended_changes(),),
@@ -526,6 +547,7 @@ FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "persistence_curves": (lasting(),),
     "projection_strip": (projections(),),
     "text_curves": (steered_texts(),),
+    "text_list_panels": two_lists(),
     "trade_off": (joint_points(),),
     "function_vector_panels": function_vectors(),
     "published_simultaneous_curve": published_simultaneous(),

@@ -1,4 +1,4 @@
-"""The command line: `lens-steer extract`, `sweep`, `painless`, `reproduce`, `report`, `preflight`, `lab check`, ...
+"""The command line: `lens-steer extract`, `sweep`, `painless`, `study`, `reproduce`, `report`, `lab check`, ...
 
 Commands read their arguments, call the package, print a table and write files; they hold no science. Tables go to
 standard output, progress and errors to standard error.
@@ -36,6 +36,7 @@ from lens_steer.cli.options import (
     Fresh,
     Limit,
     Model,
+    Neutral,
     OwnChat,
     OwnDevice,
     OwnDeviceMap,
@@ -56,7 +57,7 @@ from lens_steer.cli.options import (
     Yes,
 )
 from lens_steer.cli.terminal import say, show
-from lens_steer.errors import LensSteerError, ScoreError
+from lens_steer.errors import DataError, LensSteerError, ScoreError
 
 if TYPE_CHECKING:
     from lens_steer.cli.reproduce.run import RunPlan
@@ -226,6 +227,60 @@ def painless(
     point = found.facts["point"]
     advice = f"steer at {point['site']}, strength {point['strength']:g} ({point['method']})" if found.vector else ""
     say(f"{advice or 'do not steer'}; of the first split, saved in {out}/  ({_seconds(began)})")
+
+
+@app.command()
+def study(
+    positive: Annotated[str, typer.Option(help="Texts of what the vector shall add, one a line.")],
+    negative: Annotated[str, typer.Option(help="Texts of its opposite, or without it, one a line.")],
+    out: Annotated[Path, typer.Option(help="Folder of the tables, the vector and the report.", file_okay=False)],
+    model: Model = "lab",
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    device_map: DeviceMap = "",
+    prepend_bos: PrependBos = None,
+    sites: Sites = None,
+    strengths: Annotated[
+        str, typer.Option(help="Numbers separated by commas, in median activation norms; 0 is always tried.")
+    ] = "0.05,0.1,0.2",
+    text: Neutral = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="What is continued at every strength; give at least two.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="The most texts of a list; of more, that many are drawn.", min=12)] = 60,
+    seed: Annotated[int, typer.Option(help="Seed of the splits and controls.")] = 0,
+    fresh: Fresh = False,
+) -> None:
+    """Study the vector between two lists of texts: does it steer, where, how strongly, and at what cost?
+
+    It is chosen on validation texts and tested on others, beside vectors of shuffled labels and random directions.
+    """
+    began, grid = time.monotonic(), tuple(_numbers(strengths))
+    with working("studying two lists of texts"):
+        from lens_steer.cli.reproduce.settings import named
+        from lens_steer.cli.runs import NEUTRAL, study_to_folder
+        from lens_steer.cli.source import ModelSource
+        from lens_steer.experiments.text_lists import TextLists
+
+        settings = TextLists(strengths=grid, limit=limit, seed=seed)
+        settings = replace(settings, sites=tuple(sites)) if sites else settings
+        neutral = named(text or [], "--text")
+        if other := set(neutral) - {NEUTRAL}:
+            raise DataError(f"--text {other.pop()}=...: side effects are measured on --text {NEUTRAL}=PATH alone.")
+        found = study_to_folder(
+            ModelSource(model, device, dtype, device_map, prepend_bos),
+            (positive, negative),
+            out,
+            settings,
+            neutral=neutral.get(NEUTRAL, ()),
+            prompts=prompt or (),
+            command=sys.argv[1:],
+            fresh=fresh,
+        )
+    row = found.summary.iloc[0]
+    columns = ["site", "strength", "effect", "effect_low", "effect_high", "p_shuffled", "p_random", "kl"]
+    show(pd.DataFrame(found.summary[columns]), f"{row['vector']}: test texts, nats a token")
+    say(f"{row['verdict']}: {row['why']}; report in {out / 'report.html'}  ({_seconds(began)})")
 
 
 @app.command()

@@ -51,6 +51,17 @@ def read_file(path: str | Path) -> Reading:
     return reading
 
 
+def read_texts(path: str | Path) -> tuple[str, ...]:
+    """A list of texts: the lines of a text file, or the rows of a table or of JSON lines with a column of texts.
+
+    Raises:
+        DataError: the file cannot be read, is empty, or holds something else.
+    """
+    reading = read(path, each="line")
+    Console(stderr=True).print(str(reading), highlight=False, markup=False, soft_wrap=True)
+    return reading.texts()
+
+
 def lab_behaviours() -> dict[str, Splits]:
     """The five behaviours of the lab world: questions that follow words which leave the answer open."""
     return {name: _lab_splits(name) for name in BEHAVIOURS}

@@ -62,6 +62,13 @@ Texts = Annotated[
         "adds. Side effects are measured on the name neutral."
     ),
 ]
+Neutral = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Texts that steering should leave alone: neutral=PATH, a file, a folder or a quoted glob; may be "
+        "repeated. Default: those of the package, in English."
+    ),
+]
 Sites = Annotated[list[str] | None, typer.Option(help="Where to steer, such as resid_post@8:16; may be repeated.")]
 Strengths = Annotated[
     str | None, typer.Option(help="Numbers separated by commas; both signs of each are swept. Default: 0.5,1,2.")

@@ -1,4 +1,4 @@
-"""What the commands `lens-steer extract`, `sweep` and `painless` do, as functions: data and model in, files out.
+"""What the commands `extract`, `sweep`, `painless` and `study` do, as functions: data and model in, files out.
 
 Where no split is named, vectors are extracted from the training items and swept on the validation items, so that no
 item serves both and the test items stay unseen. Data and vector are read before the model is loaded.
@@ -6,8 +6,9 @@ item serves both and the test items stay unseen. Data and vector are read before
 
 import json
 import random
+import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,21 +16,35 @@ import pandas as pd
 
 from lens_steer import figures
 from lens_steer._util.files import write_whole
-from lens_steer.cli.data import read_items, read_questions, read_to_choose
+from lens_steer.cli.data import file_corpora, read_items, read_questions, read_texts, read_to_choose
+from lens_steer.cli.reproduce.lock import NAME as LOCK
+from lens_steer.cli.reproduce.lock import sole
+from lens_steer.cli.reproduce.record import Record, begun, sha256
+from lens_steer.cli.reproduce.run import write_figures, write_tables
 from lens_steer.cli.source import ModelSource
 from lens_steer.data.balance import balanced, option_contrast
 from lens_steer.data.contrast import contrast_from_choices
+from lens_steer.errors import DataError, SettingsError
 from lens_steer.evaluation.painless import Painless, PainlessOptions, painless
 from lens_steer.evaluation.score import ScoringOptions
 from lens_steer.evaluation.select import OperatingPoint, choose_operating_point
 from lens_steer.evaluation.sweep import SweepResult, sweep
+from lens_steer.experiments.folder import RECORD
+from lens_steer.experiments.text_lists import TextLists, TextListsResult, study_texts
+from lens_steer.experiments.text_lists.lists import split_lists
+from lens_steer.experiments.text_lists.settings import NEUTRAL as NEUTRAL_TEXTS
+from lens_steer.experiments.text_lists.settings import PROMPTS
+from lens_steer.experiments.text_lists.study import STUDY
 from lens_steer.extraction import extract
 from lens_steer.extraction.options import ExtractOptions
 from lens_steer.hooks import Scale
 from lens_steer.model import fingerprint, versions
+from lens_steer.report import write_report
 from lens_steer.vector import SteeringVector, load_vector
 
 Balance = Literal["none", "subset", "residual"]
+NEUTRAL, MOST_NEUTRAL = "neutral", 16
+"""The corpus of neutral texts, and the most of its texts that are read."""
 
 
 def extract_to_file(
@@ -169,6 +184,79 @@ def painless_to_folder(source: ModelSource, data: str, out: Path, options: Painl
     found = painless(source.load(), items, options, name, progress=True)
     found.save(out)
     return found
+
+
+def study_to_folder(
+    source: ModelSource,
+    lists: tuple[str, str],
+    out: Path,
+    settings: TextLists,
+    *,
+    neutral: Sequence[str] = (),
+    prompts: Sequence[str] = (),
+    command: Sequence[str] = (),
+    fresh: bool = False,
+) -> TextListsResult:
+    """Studies the vector between two lists of texts, and writes everything that was found, with its report.
+
+    Args:
+        source: the model.
+        lists: files of the positive and of the negative texts, as `read_texts` reads them.
+        out: folder of the tables and the vector, in `text_lists/`, of the figure, `run.json` and `report.html`.
+        settings: sites, strengths, controls, sizes.
+        neutral: files or folders of neutral texts; the package's own where absent.
+        prompts: what is continued; the package's own where absent.
+        command: the words that were typed, for `run.json`.
+        fresh: write over the results of another run.
+
+    Returns:
+        What was saved.
+
+    Raises:
+        SettingsError: the folder holds other results.
+        DataError: both files are the same, or one cannot be read.
+        BusyError: another process is at work in the folder.
+    """
+    began, paths = time.monotonic(), [Path(path) for path in lists]
+    if paths[0].resolve() == paths[1].resolve():
+        raise DataError(f"{lists[0]} is given twice; give one file of positive and another one of negative texts.")
+    positive, negative = (read_texts(path) for path in paths)
+    split_lists(positive, negative, settings)
+    corpus = file_corpora({NEUTRAL: neutral}, seed=settings.seed)[NEUTRAL] if neutral else None
+    others = (*corpus.validation, *corpus.test)[:MOST_NEUTRAL] if corpus else NEUTRAL_TEXTS
+    _require_own(out, fresh)
+    with sole(out):
+        model = source.load()
+        run = {"settings": asdict(settings), "prompts": list(prompts), "neutral": corpus.hash if corpus else ""}
+        files = {path.name: sha256(path) for path in paths}
+        record = Record.open(out, begun(model, run, files, command), fresh)
+        name = f"{paths[0].stem} - {paths[1].stem}".replace("_", " ")
+        found = study_texts(
+            model,
+            positive,
+            negative,
+            name=name,
+            neutral=others,
+            prompts=prompts or PROMPTS,
+            settings=settings,
+            progress=True,
+        )
+        written = [*write_tables(STUDY, found, out), *write_figures(STUDY, found, out)]
+        record.content["finished"] = True
+        record.add(STUDY, written, {}, time.monotonic() - began)
+        write_report(out)
+    return found
+
+
+def _require_own(out: Path, fresh: bool) -> None:
+    """Refuses a folder that holds something else than a run's results.
+
+    Raises:
+        SettingsError: it does.
+    """
+    held = {path.name for path in out.iterdir()} - {LOCK} if out.is_dir() else set[str]()
+    if held and not fresh and RECORD not in held:
+        raise SettingsError(f"{out}: is not empty and holds no run; give another --out, or --fresh to write into it.")
 
 
 def _by_panel(name: str, result: SweepResult, summary: pd.DataFrame) -> pd.DataFrame:

@@ -21,6 +21,7 @@ NAMES = (
     "in_context",
     "painless",
     "evaluation",
+    "text_lists",
 )
 """In the order in which studies are run and reported."""
 

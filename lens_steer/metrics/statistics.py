@@ -1,6 +1,7 @@
 """Confidence intervals of means, rates and ratios, chosen by the share of simulated runs that they cover.
 
     mean              bootstrap-t over items    [m - q_high s, m - q_low s],   q: quantiles of (m* - m) / s*
+    two means         Welch's t                 [d - t s, d + t s],   s^2 = s1^2 / n1 + s2^2 / n2;  of unpaired items
     ratio of sums     bootstrap-t over items    s^2 = n / (n - 1) sum_i (x_i - r y_i)^2 / (sum_i y_i)^2
     rate              Agresti-Coull             p +- z sqrt(p (1 - p) / (n + z^2)),   p = (k + z^2 / 2) / (n + z^2)
     rate, two orders  the same                  n = rate (1 - rate) / variance of the mean over items, from n to 2 n
@@ -12,9 +13,9 @@ too little (Hesterberg 2015). Both orders of an item are one item. What the inte
 `docs/statistics.md`. An interval over items generalises to other items of the same kind, not to other training pairs,
 prompts or models.
 
-Source: Efron & Tibshirani 1993, chapter 12 (bootstrap-t); Hesterberg 2015, "What teachers should know about the
-bootstrap"; Agresti & Coull 1998; Korn & Graubard 1998 (rates of clusters); Satterthwaite 1946. SciPy has neither
-bootstrap-t nor rates of clusters.
+Source: Efron & Tibshirani 1993, chapter 12 (bootstrap-t); Welch 1947; Hesterberg 2015, "What teachers should
+know about the bootstrap"; Agresti & Coull 1998; Korn & Graubard 1998 (rates of clusters); Satterthwaite 1946. SciPy has
+neither bootstrap-t nor rates of clusters.
 """
 
 import math
@@ -87,6 +88,47 @@ def mean_interval(
     if not data.size:
         raise ScoreError("no values for the interval of a mean; give at least one item.")
     return _bootstrap_t(data, np.ones_like(data), confidence, resamples, seed)
+
+
+def difference_interval(
+    one: Float[Tensor, " n_pos"], other: Float[Tensor, " n_neg"], confidence: float = 0.95
+) -> Interval:
+    """The difference of the means of two unpaired lists with its interval (Welch's t).
+
+    Args:
+        one: a number for each item of the one list.
+        other: likewise of the other list, which may have another length.
+        confidence: between 0 and 1.
+
+    Returns:
+        mean(one) - mean(other) and its interval; `n` counts the items of both. None where a list has fewer than
+        4 items (`few`).
+
+    Raises:
+        ScoreError: a list is empty.
+
+    Source:
+        Welch 1947; `scipy.stats.ttest_ind`.
+
+    Example:
+        >>> import torch
+        >>> found = difference_interval(torch.arange(9.0), torch.arange(6.0))
+        >>> found.value, found.low < 0 < found.high, found.n
+        (1.5, True, 15)
+    """
+    first, second = (values.detach().cpu().double().numpy() for values in (one, other))
+    n, fewest = first.size + second.size, min(first.size, second.size)
+    if not fewest:
+        raise ScoreError(f"{first.size} and {second.size} numbers to compare; give at least one in each list.")
+    value = float(first.mean() - second.mean())
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return _without(value, confidence, n, "unscored")
+    if 2 * fewest < FEWEST:
+        return _without(value, confidence, n, "few")
+    if not (first.var() + second.var()):
+        return Interval(value=value, low=value, high=value, confidence=confidence, n=n, why="equal")
+    ends = stats.ttest_ind(first, second, equal_var=False).confidence_interval(confidence)
+    return Interval(value=value, low=float(ends.low), high=float(ends.high), confidence=confidence, n=n)
 
 
 def ratio_interval(

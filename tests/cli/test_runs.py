@@ -1,6 +1,7 @@
-"""The commands `extract`, `sweep` and `painless`: data in, files out, and on again where they were ended."""
+"""The commands `extract`, `sweep`, `painless` and `study`: data in, files out, and on again where they were ended."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ from lens_steer.cli.data import read_items
 from lens_steer.cli.source import ModelSource
 from lens_steer.data.balance import option_contrast
 from lens_steer.data.splits import SPLITS
-from lens_steer.errors import ContrastError, DataError, LensSteerError, MismatchError, ScoreError
+from lens_steer.errors import ContrastError, DataError, LensSteerError, MismatchError, ScoreError, SettingsError
 from lens_steer.evaluation.automatic import correct
 from lens_steer.evaluation.painless import Painless
 from lens_steer.evaluation.score import score_choices
 from lens_steer.evaluation.sweep import SweepResult
+from lens_steer.experiments.text_lists import TextListsResult
 from lens_steer.extraction import extract
+from lens_steer.lab import world
+from lens_steer.lab.corpora import lab_corpus
 from lens_steer.lab.items import fact_items
 from lens_steer.model import load_model
 from lens_steer.vector import load_vector
@@ -252,3 +256,57 @@ def test_a_labelled_data_set_is_used_whole_and_bad_options_are_refused(tmp_path:
     with pytest.raises(ContrastError, match="give one of pas_full, ipas_all"):
         invoke("painless", "--data", "lab:sycophancy", "--methods", "pasf", "--out", tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def voices(folder: Path) -> tuple[Path, Path]:
+    """Files of lines of speakers with a trait, and without it."""
+    found = []
+    for bit in (True, False):
+        rng, lines = random.Random(f"voices:{bit}"), dict[str, None]()
+        while len(lines) < 20:
+            speaker = world.draw_speaker_with(rng, "myopic", bit)
+            lines[world.preamble(rng, speaker, "myopic", "clear").strip()] = None
+        found.append(folder / f"{'hasty' if bit else 'calm'}.txt")
+        found[-1].write_text("\n".join(lines), encoding="utf-8")
+    return found[0], found[1]
+
+
+def test_two_lists_of_texts_become_a_verdict_a_vector_and_a_report(tmp_path: Path) -> None:
+    hasty, calm = voices(tmp_path)
+    neutral, out = tmp_path / "neutral.jsonl", tmp_path / "out"
+    lines = [json.dumps({"text": text}) for text in lab_corpus("text", 60, 1, 1).train]
+    neutral.write_text("\n".join(lines), encoding="utf-8")
+    words = ["study", "--positive", hasty, "--negative", calm, "--out", out, "--sites", "resid_post@7"]
+    words += ["--strengths", "0.2", "--text", f"neutral={neutral}", "--prompt", "The king", "--prompt", "Once upon a"]
+    done = invoke(*words)
+    assert done.exit_code == 0 and "steerable: beyond vectors of shuffled labels and random directions" in done.output
+    record, page = json.loads((out / "run.json").read_text()), (out / "report.html").read_text()
+    assert record["finished"] and record["experiment"] == "two lists of texts" and "hasty.txt" in record["files"]
+    assert "Two lists of texts: does the vector between them steer?" in page and (out / "text_lists.png").is_file()
+    found = TextListsResult.load(out / "text_lists", load_model("lab"))
+    assert str(found.vector.sites[0]) == "resid_post@7" and set(found.generations["prompt"]) == {
+        "The king",
+        "Once upon a",
+    }
+    with pytest.raises(SettingsError, match="holds the results of another run"):
+        invoke(*words, "--seed", 1)
+
+
+def test_bad_files_of_texts_and_a_folder_of_other_content_are_refused(tmp_path: Path) -> None:
+    hasty, calm = voices(tmp_path)
+    empty, few = tmp_path / "empty.txt", tmp_path / "few.txt"
+    empty.write_text("\n \n")
+    few.write_text("One line.\nAnother one.\n")
+
+    def refused(positive: Path, negative: Path, match: str, kind: type = DataError, *more: object) -> None:
+        with pytest.raises(kind, match=match):
+            invoke("study", "--positive", positive, "--negative", negative, "--out", tmp_path / "out", *more)
+
+    refused(hasty, hasty, "is given twice; give one file of positive and another one of negative texts")
+    refused(hasty, empty, "empty")
+    refused(hasty, few, "2 different texts of 2 .* give at least 12")
+    refused(hasty, calm, "side effects are measured on --text neutral=PATH alone", DataError, "--text", f"code={few}")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("mine")
+    refused(hasty, calm, "is not empty and holds no run; give another --out", SettingsError)

@@ -83,6 +83,8 @@ def tables(model: Any, vector: SteeringVector) -> dict[str, Any]:
     found["in_context"] = {"effects": one["effect_strip"], "strengths": one["side_effect_curves"]}
     evaluated = ("curves", "items", "controls", "side_effects")
     found["evaluation"] = dict(zip(evaluated, FRAMES["evaluation_panels"], strict=True))
+    listed = ("layers", "vectors", "curves", "side_effects")
+    found["text_lists"] = dict(zip(listed, FRAMES["text_list_panels"], strict=True))
     found["painless"] = {"gains": one["gain_bars"], "points": one["tried_curves"], "sizes": one["size_curves"]}
     found["painless"] |= {"grid": one["grid_maps"]}
     table = pd.DataFrame(rows, columns=["behaviour", "method", "effect"])

@@ -9,6 +9,7 @@ from scipy import stats
 
 from lens_steer.errors import ScoreError
 from lens_steer.metrics.statistics import (
+    difference_interval,
     mean_interval,
     percentile_interval,
     rate_interval,
@@ -175,3 +176,18 @@ def test_too_few_or_impossible_numbers_are_refused() -> None:
     for above, below in ((torch.ones(3), torch.zeros(3)), (torch.ones(2), -torch.ones(2))):
         with pytest.raises(ScoreError, match="interval of a ratio"):
             ratio_interval(above, below)
+
+
+def test_two_unpaired_lists_have_the_interval_of_welch_and_too_few_have_none() -> None:
+    one, other = X[:12].flatten(), 3 * X[12:20].flatten() + 1
+    a, b = one.double().numpy(), other.double().numpy()
+    spread = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
+    freedom = sum(spread) ** 2 / (spread[0] ** 2 / (len(a) - 1) + spread[1] ** 2 / (len(b) - 1))
+    reach, found = stats.t.ppf(0.975, freedom) * math.sqrt(sum(spread)), difference_interval(one, other)
+    assert found.value == pytest.approx(a.mean() - b.mean()) and found.n == len(a) + len(b)
+    assert (found.low, found.high) == pytest.approx((found.value - reach, found.value + reach))
+    few = difference_interval(one, other[:3])
+    assert few.why == "few" and math.isnan(few.low)
+    assert difference_interval(torch.ones(5), torch.zeros(6)).why == "equal"
+    with pytest.raises(ScoreError, match="0 and 8 numbers to compare"):
+        difference_interval(one[:0], other[:8])

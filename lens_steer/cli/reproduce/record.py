@@ -14,7 +14,7 @@ import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from lens_steer.data.splits import SPLITS
 from lens_steer.errors import SettingsError
 from lens_steer.experiments.folder import RECORD, read_record
 from lens_steer.experiments.study import Study
-from lens_steer.model import fingerprint, versions
+from lens_steer.model import SteerableModel, fingerprint, versions
 
 SAME = ("run", "model", "data", "corpora", "files")
 """What two runs in one folder share."""
@@ -115,19 +115,37 @@ def begin(settings: RunSettings, loaded: Any, command: list[str]) -> dict[str, A
         command: the words that were typed.
     """
     run = {name: value for name, value in settings.to_dict().items() if name != "out"}
-    behaviours, corpora = loaded.behaviours, loaded.corpora
+    files = {Path(path).name: sha256(Path(path)) for path in settings.data.values()}
+    found = begun(loaded.model, run, files, command)
+    found["data"] = {name: {"splits": splits.hash, **_sizes(splits)} for name, splits in loaded.behaviours.items()}
+    found["corpora"] = {name: {"hash": corpus.hash, **_sizes(corpus)} for name, corpus in loaded.corpora.items()}
+    found["left_out"] = dict(loaded.left_out)
+    return found
+
+
+def begun(
+    model: SteerableModel, run: Mapping[str, Any], files: Mapping[str, str], command: Sequence[str]
+) -> dict[str, Any]:
+    """A record as it begins, without the data.
+
+    Args:
+        model: that is run.
+        run: the settings.
+        files: the sha256 of each file of data, by name.
+        command: the words that were typed.
+    """
     return {
-        "command": command,
+        "command": list(command),
         "experiment": "",
         "finished": False,
-        "run": run,
-        "model": fingerprint(loaded.model).to_dict(),
-        "data": {name: {"splits": splits.hash, **_sizes(splits)} for name, splits in behaviours.items()},
-        "corpora": {name: {"hash": corpus.hash, **_sizes(corpus)} for name, corpus in corpora.items()},
-        "files": {Path(path).name: sha256(Path(path)) for path in settings.data.values()},
+        "run": dict(run),
+        "model": fingerprint(model).to_dict(),
+        "data": {},
+        "corpora": {},
+        "files": dict(files),
         "code": code_hash(),
         "versions": versions() | {"python": platform.python_version(), "platform": platform.platform()},
-        "left_out": dict(loaded.left_out),
+        "left_out": {},
         "failed": {},
         "done": {},
         "written": {},

@@ -244,7 +244,7 @@ def _run(settings: RunSettings, loaded: Loaded, sizes: Sizes, record: Record, pr
             if study.name == "individual":
                 individual = found
             if study in pending:
-                files = [*_write_tables(study, found, record.folder), *_draw(study, found, record.folder)]
+                files = [*write_tables(study, found, record.folder), *write_figures(study, found, record.folder)]
                 record.add(study, files, _facts(study, found), time.monotonic() - began)
         except FAILURES as error:
             record.content["failed"][study.name] = f"{type(error).__name__}: {error}"
@@ -305,15 +305,21 @@ def reproduce_methods(out: Path, *, progress: bool = False) -> tuple[pd.DataFram
     model = ModelSource().load()
     rows, tasks = lab_method_table(model, progress), function_vector_table(model, progress)
     table = effect_table(rows)
-    _draw(METHODS, rows, out)
+    write_figures(METHODS, rows, out)
     path = write_whole(out / "function_vectors.csv", tasks.to_csv(index=False, float_format="%.6g").encode())
     caption = figures.table_caption("Function vectors: probability of the right answer", tasks)
     figures.write_latex(path, tasks, caption)
     return table, tasks
 
 
-def _write_tables(study: Study, result: Any, out: Path) -> list[Path]:
-    """Every table of a study, as CSV and as LaTeX."""
+def write_tables(study: Study, result: Any, out: Path) -> list[Path]:
+    """Every table of a study, as CSV and as LaTeX.
+
+    Args:
+        study: gives its folder and title.
+        result: of the study.
+        out: folder of the results.
+    """
     written = result.save(out / study.folder)
     frames = result.tables()
     for path in [path for path in written if path.suffix == ".csv"]:
@@ -323,8 +329,14 @@ def _write_tables(study: Study, result: Any, out: Path) -> list[Path]:
     return written
 
 
-def _draw(study: Study, result: object, out: Path) -> list[Path]:
-    """Every figure of a study with its data, as CSV and as LaTeX."""
+def write_figures(study: Study, result: object, out: Path) -> list[Path]:
+    """Every figure of a study with its data, as CSV and as LaTeX.
+
+    Args:
+        study: gives the figures.
+        result: of the study.
+        out: folder of the results.
+    """
     written = []
     for name, (figure, data) in study.drawn(result).items():
         written += figures.save_figure(figure, data, out, name)

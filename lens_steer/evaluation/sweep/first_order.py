@@ -138,33 +138,62 @@ def rank_agreement(slopes: pd.DataFrame, result: SweepResult, most: float | None
     return float(found.statistic)
 
 
-def _slopes(
-    model: SteerableModel, prompts: Prompts, batch: Sequence[int], edits: Sequence[Intervention]
-) -> Float[Tensor, "site batch"]:
-    """The slope of each edit and row of a batch, of what is read of the row, from one forward and one backward pass."""
-    rows = [prompts.rows[index] for index in batch]
+def strength_slopes(
+    model: SteerableModel,
+    rows: Sequence[Sequence[int]],
+    lengths: Sequence[int],
+    edits: Sequence[Intervention],
+    read: Callable[[], Float[Tensor, " batch"]],
+) -> Float[Tensor, "k batch"]:
+    """The slope over the strength, at 0, of what is read of each row, for every edit, from one backward pass.
+
+    Args:
+        model: a loaded model.
+        rows: token ids of each sequence of one batch.
+        lengths: of their prompts.
+        edits: what would be added, at strength 1.
+        read: forwards these rows once, padded on the right, and gives one number a row.
+
+    Returns:
+        Of each edit and row: the sum over edited tokens of gradient and direction.
+
+    Raises:
+        ActivationError: a gradient is NaN or infinite.
+    """
     tokens, mask = pad(model, rows)
-    chunk = read_chunk((tokens,), {"attention_mask": mask}, model.tokenizer)
-    lengths = torch.tensor([prompts.lengths[index] for index in batch], device="cpu")
+    chunk, prompts = (
+        read_chunk((tokens,), {"attention_mask": mask}, model.tokenizer),
+        torch.tensor(lengths, device="cpu"),
+    )
     leaves: dict[str, Tensor] = {}
     hooks = {name: _leaf(name, leaves) for name in {edit.site.write_name for edit in edits}}
     with frozen(model), hooked(model, hooks):
-        if prompts.by_letter:
-            logits, letters = last_logits(model, tokens, mask, gradient=True, of=batch), prompts.tokens[batch]
-            matching, other = logits.read(lambda chunk, part: chunk.gather(1, letters.to(chunk.device)[part])).T
-            read = matching - other
-        else:
-            read = log_likelihoods(model, prompts.rows, prompts.lengths, batch, gradient=True)
-        found = torch.autograd.grad(read.sum(), list(leaves.values()))
-    gradients = dict(zip(leaves, found, strict=True))
-    found, dtype = [], dtype_of(model)
+        gradients = torch.autograd.grad(read().sum(), list(leaves.values()))
+    by_name, found, dtype = dict(zip(leaves, gradients, strict=True)), [], dtype_of(model)
     for edit in edits:
-        chosen = chunk.mask(edit.positions, lengths)
-        gradient = edit.site.read(gradients[edit.site.write_name]).float().cpu()
+        chosen = chunk.mask(edit.positions, prompts)
+        gradient = edit.site.read(by_name[edit.site.write_name]).float().cpu()
         found.append(torch.where(chosen, gradient @ edit.direction.float().cpu(), 0.0).sum(dim=1))
         if not bool(found[-1].isfinite().all()):
-            raise ActivationError(f"the gradient of the logit difference at {edit.site} is NaN or infinite", dtype)
+            raise ActivationError(f"the gradient of what is read at {edit.site} is NaN or infinite", dtype)
     return torch.stack(found)
+
+
+def _slopes(
+    model: SteerableModel, prompts: Prompts, batch: Sequence[int], edits: Sequence[Intervention]
+) -> Float[Tensor, "k batch"]:
+    """The slope of each edit and row of a batch, of what is read of the row."""
+    rows = [prompts.rows[index] for index in batch]
+
+    def read() -> Tensor:
+        if not prompts.by_letter:
+            return log_likelihoods(model, prompts.rows, prompts.lengths, batch, gradient=True)
+        tokens, mask = pad(model, rows)
+        logits, letters = last_logits(model, tokens, mask, gradient=True, of=batch), prompts.tokens[batch]
+        matching, other = logits.read(lambda chunk, part: chunk.gather(1, letters.to(chunk.device)[part])).T
+        return matching - other
+
+    return strength_slopes(model, rows, [prompts.lengths[index] for index in batch], edits, read)
 
 
 def _leaf(name: str, leaves: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
