@@ -45,7 +45,7 @@ def grouped_attention() -> Iterator[None]:
 
 def _same(one: Any, other: Any) -> bool:
     """Whether two functions do the same, by their code and that of `repeat_kv`, the one function they call."""
-    return one is other or None not in (code := _code(one)) and code == _code(other)
+    return one is other or (None not in (code := _code(one)) and code == _code(other))
 
 
 def _code(function: Any) -> list[Any]:

@@ -139,9 +139,7 @@ def reused_passes(
                 steer(model, *edits, prompt_lengths=list(wanted.prompts)),
             ):
                 rows = (tokens.repeat(n, 1), whole_mask.repeat(n, 1))
-                logits = _logits(
-                    model, *rows, wanted, list(batch.rows) * n, cache, unsteered.fast and cache is not None
-                )
+                logits = _logits(model, *rows, wanted, list(batch.rows) * n, cache, fast)
             yield one_pass, logits.cut(n)
 
 
