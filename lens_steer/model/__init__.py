@@ -20,6 +20,7 @@ from lens_steer.model.folders import LAB_FOLDER as LAB_FOLDER
 from lens_steer.model.forward import StopForward as StopForward
 from lens_steer.model.forward import context_length as context_length
 from lens_steer.model.forward import forward as forward
+from lens_steer.model.forward import new_cache as new_cache
 from lens_steer.model.forward import pad as pad
 from lens_steer.model.forward import run_hooks as run_hooks
 from lens_steer.model.forward import vocabulary_size as vocabulary_size
@@ -40,8 +41,8 @@ from lens_steer.model.logits import rows_at_once as rows_at_once
 from lens_steer.model.plain import is_hooked as is_hooked
 from lens_steer.model.plain import why_hooked as why_hooked
 from lens_steer.model.prefix import continued_mask as continued_mask
+from lens_steer.model.prefix import fill_cache as fill_cache
 from lens_steer.model.prefix import forked_caches as forked_caches
-from lens_steer.model.prefix import new_cache as new_cache
 from lens_steer.model.prefix import whole_cache as whole_cache
 from lens_steer.model.prefix import why_not_shared as why_not_shared
 from lens_steer.model.protocol import SteerableModel as SteerableModel

@@ -14,9 +14,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lens_steer.model.fast_forward import FastForward, may_fast_forward
-from lens_steer.model.forward import pad
+from lens_steer.model.forward import new_cache, pad
 from lens_steer.model.logits import Logits, logits_after, pass_logits
-from lens_steer.model.prefix import new_cache, why_not_decoded
+from lens_steer.model.prefix import why_not_decoded
 from lens_steer.model.protocol import SteerableModel
 
 

@@ -1,7 +1,9 @@
-"""Faster decoding: the model's forward pass without TransformerLens' wrappers at modules that have no hooks.
+"""Faster passes of few tokens: the model's forward pass without TransformerLens' wrappers at modules without hooks.
 
     wrapper with hooks inside       stays (a block stays with its own hooks, and its submodules are examined)
     wrapper without hooks inside    replaced by the plain module that it wraps
+    module whose `forward` was replaced      stays, with all that is inside
+    plain attention                 reads keys and values that heads share without copying them (`grouped_attention`)
 
 TransformerLens wraps every linear map and norm, which costs a seventh of the time of a decoding step whether or not
 anything is hooked there. `FastForward` builds a second module tree over the same weights and the same hooks; the model
@@ -20,9 +22,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lens_steer.model.finite_masks import finite_masks
-from lens_steer.model.forward import pad, run_pass, takes
+from lens_steer.model.forward import new_cache, pad, run_pass, takes
+from lens_steer.model.grouped_attention import grouped_attention
 from lens_steer.model.plain import is_hooked, modules, replaced_forward
-from lens_steer.model.prefix import new_cache
 from lens_steer.model.protocol import SteerableModel
 from lens_steer.model.settings import by_settings
 
@@ -55,23 +57,36 @@ class FastForward:
             mask: over cached and new tokens.
             cache: from `new_cache`.
         """
+        return self.run(tokens, mask, {"past_key_values": cache, "logits_to_keep": 1})
+
+    def run(
+        self, tokens: Int[Tensor, "batch new"], mask: Int[Tensor, "batch pos"], further: Mapping[str, Any]
+    ) -> Float[Tensor, "n k d_vocab"]:
+        """One forward pass that continues a cache, as `lens_steer.model.forward.run_pass` makes it by the bridge.
+
+        Args:
+            tokens: what is not in the cache yet.
+            mask: over cached and new tokens.
+            further: arguments of the Hugging Face module, by name; the cache among them.
+        """
+        positions = (mask.cumsum(dim=1) - 1).clamp_min(0)[:, -tokens.shape[1] :]
+        with finite_masks(self._model), grouped_attention():
+            return self.tree()(
+                input_ids=tokens, attention_mask=mask, position_ids=positions, use_cache=True, **further
+            ).logits
+
+    def tree(self) -> nn.Module:
+        """The modules that a pass runs through now; made anew where a hook has appeared at one that it bypassed."""
         if self._tree is None or sum(map(len, self._bypassed)) != self._hooks:
             self._bypassed = []
             self._tree = self._plain(self._model.original_model)
             self._hooks = sum(map(len, self._bypassed))
-        positions = (mask.cumsum(dim=1) - 1).clamp_min(0)[:, -tokens.shape[1] :]
-        with finite_masks(self._model):
-            return self._tree(
-                input_ids=tokens,
-                attention_mask=mask,
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits
+        return self._tree
 
     def _plain(self, module: nn.Module) -> nn.Module:
         """The module with its unhooked wrappers replaced by what they wrap; the module itself where there are none."""
+        if replaced_forward(module):
+            return module
         wrapped = _wrapped(module)
         if wrapped is not None:
             registries = [hooks for inner in module.modules() if _of_bridge(inner) for hooks in _hooks(inner)]

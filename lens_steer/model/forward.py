@@ -128,6 +128,14 @@ def run_pass(
         return model(tokens, attention_mask=mask, **(further or {}))
 
 
+def new_cache(model: SteerableModel) -> Any:
+    """An empty key-value cache for a model, of the kinds of layers that its configuration names."""
+    from transformers import DynamicCache
+
+    inner: Any = model.original_model
+    return DynamicCache(config=inner.config)
+
+
 def context_length(model: SteerableModel) -> int | None:
     """The most tokens that one sequence may have; None where the model names no limit."""
     return getattr(model.cfg, "n_ctx", None) or None

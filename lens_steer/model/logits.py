@@ -16,7 +16,8 @@ such as padding of its vocabulary: it is an error where every token is, or where
 import copy
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lens_steer.errors import LogitError
+from lens_steer.model.fast_forward import FastForward
 from lens_steer.model.forward import pad, run_pass, vocabulary_size
 from lens_steer.model.plain import is_hooked
 from lens_steer.model.protocol import SteerableModel
@@ -186,6 +188,7 @@ def pass_logits(
     cache: Any = None,
     gradient: bool = False,
     of: Sequence[int] | None = None,
+    fast: bool = False,
 ) -> Logits:
     """The logits of chosen tokens, from one forward pass.
 
@@ -197,6 +200,7 @@ def pass_logits(
         cache: a key-value cache from `lens_steer.model.prefix`, which the pass continues.
         gradient: let gradients flow through the pass.
         of: the caller's own numbers of the rows, for errors; 0, 1, ... where absent.
+        fast: run the pass by plain modules where nothing is hooked, on a model that `may_fast_forward`.
 
     Returns:
         The logits of the chosen tokens, row by row, which are made when they are read.
@@ -204,11 +208,11 @@ def pass_logits(
     extra: dict[str, Any] = {} if cache is None else {"past_key_values": cache}
     head = _head(model)
     chosen = wanted.to(tokens.device)
+    plain = FastForward(model) if fast else None
+    inner = model.original_model if plain is None else plain.tree()
+    run = partial(run_pass, model, tokens, mask, extra) if plain is None else partial(plain.run, tokens, mask, extra)
     with torch.set_grad_enabled(gradient):
-        if head is None:
-            stream = run_pass(model, tokens, mask, extra)[chosen]
-        else:
-            stream = head.stream(lambda: run_pass(model, tokens, mask, extra), chosen)
+        stream = run()[chosen] if head is None else replace(head, inner=inner).stream(run, chosen)
     absolute = (mask.cumsum(dim=1) - 1)[:, -tokens.shape[1] :]
     names = torch.arange(len(tokens), device="cpu") if of is None else torch.tensor(list(of), device="cpu")
     rows = names.to(tokens.device)[:, None].expand(tokens.shape)
@@ -222,11 +226,12 @@ def last_logits(
     cache: Any = None,
     gradient: bool = False,
     of: Sequence[int] | None = None,
+    fast: bool = False,
 ) -> Logits:
     """The logits of the token after each row of a right-padded batch; arguments as for `pass_logits`."""
     ends = mask[:, -tokens.shape[1] :].sum(dim=1, keepdim=True) - 1
     wanted = torch.arange(tokens.shape[1], device=ends.device) == ends
-    return pass_logits(model, tokens, mask, wanted, cache, gradient, of)
+    return pass_logits(model, tokens, mask, wanted, cache, gradient, of, fast)
 
 
 def logits_after(model: SteerableModel, rows: Sequence[Sequence[int]], of: Sequence[int] | None = None) -> Logits:

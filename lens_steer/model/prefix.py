@@ -17,7 +17,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lens_steer.model.forward import pad, run_pass, takes
+from lens_steer.model.forward import StopForward, new_cache, pad, run_hooks, run_pass, takes
 from lens_steer.model.logits import next_logits
 from lens_steer.model.plain import is_hooked
 from lens_steer.model.protocol import SteerableModel
@@ -26,14 +26,6 @@ from lens_steer.model.settings import by_settings
 _LAYERS = ("DynamicLayer", "DynamicSlidingWindowLayer")
 _PREFIXES, _SUFFIXES = ([1, 2, 3, 4, 3, 2], [1, 3, 4]), ([2, 4], [3])
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}
-
-
-def new_cache(model: SteerableModel) -> Any:
-    """An empty key-value cache for a model, of the kinds of layers that its configuration names."""
-    from transformers import DynamicCache
-
-    inner: Any = model.original_model
-    return DynamicCache(config=inner.config)
 
 
 def why_not_shared(model: SteerableModel) -> str:
@@ -128,6 +120,32 @@ def _continued(model: SteerableModel) -> Float[Tensor, "k d_vocab"]:
         new, real = pad(model, [suffix for suffix in _SUFFIXES for _ in range(2)])
         logits = run_pass(model, new, continued_mask(mask, real), {"past_key_values": cache})
     return torch.cat([row[: len(suffix)] for row, suffix in zip(logits[1::2], _SUFFIXES, strict=True)])
+
+
+def fill_cache(
+    model: SteerableModel, tokens: Int[Tensor, "batch new"], mask: Int[Tensor, "batch pos"], cache: Any, layer: int
+) -> None:
+    """One pass for its keys and values alone; it ends as soon as those of a layer are in the cache.
+
+    Args:
+        model: a loaded model.
+        tokens: a padded batch, from `pad`.
+        mask: its attention mask.
+        cache: an empty one, from `new_cache`.
+        layer: the last whose keys and values are wanted; what that layer would make of them is not computed.
+    """
+    last = cache.layers[min(layer, len(cache.layers) - 1)]  # some architectures' last layers share earlier keys
+    store = last.update
+
+    def _update(*args: Any, **kwargs: Any) -> None:
+        store(*args, **kwargs)
+        raise StopForward
+
+    last.update = _update
+    try:
+        run_hooks(model, tokens, mask, cache)
+    finally:
+        del last.update
 
 
 def continued_mask(prefix: Tensor, new: Tensor) -> Int[Tensor, "batch pos"]:

@@ -83,6 +83,34 @@ def test_both_sides_of_a_prefix_cost_one_row_of_its_tokens(llama: Any) -> None:
     assert tokens == [2 * 30, 4 * 1, 4 * 31]
 
 
+@pytest.mark.parametrize("name", ["llama", "gpt2", "qwen3", "mistral", "gemma2"])
+def test_a_prefix_of_which_nothing_is_read_ends_with_its_last_keys_and_gives_the_same(
+    request: pytest.FixtureRequest, name: str
+) -> None:
+    model = request.getfixturevalue(name)
+    rows, sites = rows_of([(30, 1, 1), (12, 3, 2)], 40), parse_sites("resid_post@0:2", int(model.cfg.n_layers))
+    found: dict[tuple[bool, bool], Recording] = {}
+    mlps: list[int] = []
+    handle = model.blocks[1].mlp.register_forward_pre_hook(lambda _, args: mlps.append(args[0].shape[:2].numel()))
+    try:
+        for medians in (True, False):
+            for share in (True, False):
+                reading = ReadSpec(sites=sites, rule=Positions.parse("last"), medians=medians)
+                (batch,) = plan_pairs(rows, 4, share)
+                found[medians, share] = read_batch(model, rows, batch, reading)
+    finally:
+        handle.remove()
+    assert mlps == [2 * 30, 4 * 3, 4 * 31, 4 * 3, 4 * 31]
+    for site in sites:
+        for sequence in range(4):
+            one, *others = (
+                found[way].activations[site][found[way].sequences == sequence]
+                for way in ((False, True), (True, True), (True, False), (False, False))
+            )
+            for other in others:
+                torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
 def test_models_that_continue_their_cache_exactly_may_share(model: Any) -> None:
     assert why_not_shared(model) == "" and why_not_shared(load_model("lab")) == ""
 

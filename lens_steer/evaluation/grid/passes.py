@@ -21,13 +21,25 @@ from lens_steer._util.shown import shown
 from lens_steer.evaluation.grid.plan import GridBatch, Scored, SharedPass
 from lens_steer.hooks import Intervention, kept_outputs, replayed, steer
 from lens_steer.hooks.operators import Operator
-from lens_steer.model import Logits, SteerableModel, forked_caches, last_logits, pad, pass_logits, whole_cache
+from lens_steer.model import (
+    Logits,
+    SteerableModel,
+    forked_caches,
+    last_logits,
+    may_fast_forward,
+    pad,
+    pass_logits,
+    whole_cache,
+)
 
 
 @shown()
 @dataclass(frozen=True, kw_only=True, eq=False)
 class UnsteeredPass:
-    """The unsteered pass of a batch: its logits, and what steered passes start from."""
+    """The unsteered pass of a batch: its logits, and what steered passes start from.
+
+    `fast` says whether those that continue its cache run by plain modules where nothing is hooked.
+    """
 
     rows: Sequence[Sequence[int]]
     tokens: Int[Tensor, "batch pos"]
@@ -36,6 +48,7 @@ class UnsteeredPass:
     logits: Logits
     cache: Any
     outputs: dict[int, Any]
+    fast: bool
 
 
 def forward_unsteered(
@@ -60,7 +73,14 @@ def forward_unsteered(
     with kept_outputs(model, layers) as outputs:
         logits = _logits(model, tokens, mask, _Wanted(scored, batch.prompts), batch.rows, cache)
     return UnsteeredPass(
-        rows=here, tokens=tokens, mask=mask, scored=scored, logits=logits, cache=cache, outputs=outputs
+        rows=here,
+        tokens=tokens,
+        mask=mask,
+        scored=scored,
+        logits=logits,
+        cache=cache,
+        outputs=outputs,
+        fast=cache is not None and may_fast_forward(model),
     )
 
 
@@ -106,7 +126,7 @@ def reused_passes(
         tokens, mask = pad(model, [row[start:] for row, start in zip(unsteered.rows, begin, strict=True)])
         copies = max(len(one_pass.configurations) for one_pass in sharing)
         cache, past = forked_caches(unsteered.cache, starts, copies) if max(begin) else (None, mask[:, :0])
-        whole_mask = torch.cat([past.to(mask.device), mask], dim=1)
+        fast, whole_mask = unsteered.fast and cache is not None, torch.cat([past.to(mask.device), mask], dim=1)
         for one_pass in sharing:
             n = len(one_pass.configurations)
             output, length = _from(unsteered, one_pass.skipped - 1, starts, tokens.shape[1])
@@ -119,7 +139,7 @@ def reused_passes(
                 steer(model, *edits, prompt_lengths=list(wanted.prompts)),
             ):
                 rows = (tokens.repeat(n, 1), whole_mask.repeat(n, 1))
-                logits = _logits(model, *rows, wanted, list(batch.rows) * n, cache)
+                logits = _logits(model, *rows, wanted, list(batch.rows) * n, cache, fast)
             yield one_pass, logits.cut(n)
 
 
@@ -181,9 +201,15 @@ def followed_tokens(mask: Int[Tensor, "batch pos"], first: Int[Tensor, " batch"]
 
 
 def _logits(
-    model: SteerableModel, tokens: Tensor, mask: Tensor, wanted: _Wanted, sequences: Sequence[int], cache: Any = None
+    model: SteerableModel,
+    tokens: Tensor,
+    mask: Tensor,
+    wanted: _Wanted,
+    sequences: Sequence[int],
+    cache: Any = None,
+    fast: bool = False,
 ) -> Logits:
     """Of each row's last token, or of all that are wanted; the mask covers the cached tokens too."""
     if wanted.scored == "last":
-        return last_logits(model, tokens, mask, cache, of=sequences)
-    return pass_logits(model, tokens, mask, wanted.tokens(mask[:, -tokens.shape[1] :]), cache, of=sequences)
+        return last_logits(model, tokens, mask, cache, of=sequences, fast=fast)
+    return pass_logits(model, tokens, mask, wanted.tokens(mask[:, -tokens.shape[1] :]), cache, of=sequences, fast=fast)

@@ -3,7 +3,8 @@
     whole     one pass of all sequences, right-padded
     shared    one pass of each pair's common prefix, left-padded; one of both continuations from its key-value cache
 
-No block after the last requested site and no unembedding is run. A token of a shared prefix is read once and is in the
+No block after the last requested site and no unembedding is run, and a prefix of which nothing is read is forwarded for
+its keys and values alone. A token of a shared prefix is read once and is in the
 result twice, once for each sequence of the pair. Each row of a `Recording` has its sequence and absolute position, so
 that the order can be restored.
 """
@@ -22,7 +23,16 @@ from lens_steer.extraction.record.rows import RowBatch, TokenRows
 from lens_steer.hooks import hooked
 from lens_steer.hooks.positions import Positions
 from lens_steer.hooks.sites import Site, by_hook_name
-from lens_steer.model import SteerableModel, StopForward, continued_mask, dtype_of, new_cache, pad, run_hooks
+from lens_steer.model import (
+    SteerableModel,
+    StopForward,
+    continued_mask,
+    dtype_of,
+    fill_cache,
+    new_cache,
+    pad,
+    run_hooks,
+)
 
 MASSIVE = 10.0
 """A massive activation's norm, in median norms of its sequence."""
@@ -151,13 +161,19 @@ def _read_shared(model: SteerableModel, rows: TokenRows, batch: RowBatch, readin
     twice, valid_twice = absolute.repeat_interleave(2, dim=0), valid.repeat_interleave(2, dim=0)
     chosen = _choose(rows, batch.rows, reading, twice, valid_twice)
     either = _Chunk(chosen=chosen[0::2] | chosen[1::2], absolute=absolute, valid=valid)
-    _run(model, tokens, mask, reading, either, cache)
+    read_here = reading.medians or bool(either.chosen.any())
+    if read_here:
+        _run(model, tokens, mask, reading, either, cache)
+    else:
+        fill_cache(model, tokens, mask, cache, max(site.layer for site in reading.sites))
     cache.batch_repeat_interleave(2)
     starts = ahead.repeat_interleave(2)
     new, real = pad(model, [rows[i][n:] for i, n in zip(batch.rows, starts.tolist(), strict=True)])
     later, own = starts[:, None] + torch.arange(new.shape[1], device="cpu"), real.cpu().bool()
     tail = _Chunk(chosen=_choose(rows, batch.rows, reading, later, own), absolute=later, valid=own)
     _run(model, new, continued_mask(mask, real), reading, tail, cache)
+    if not read_here:
+        return _recording(model, batch, reading, [tail])
     place = torch.full(either.chosen.shape, -1, device="cpu")
     place[either.chosen] = torch.arange(int(either.chosen.sum()), device="cpu")
     rows_of = place.repeat_interleave(2, dim=0)[chosen]

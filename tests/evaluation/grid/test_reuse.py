@@ -10,13 +10,15 @@ from torch import Tensor
 
 from lens_steer.errors import DataError, SteeringError
 from lens_steer.evaluation.grid import Configuration, GridOptions, GridTokens, Numbers, run_grid, why_not_reused
+from lens_steer.evaluation.grid import passes as passes_module
 from lens_steer.evaluation.grid import trial as trial_module
 from lens_steer.evaluation.grid.plan import plan_grid
 from lens_steer.hooks import Intervention, steer
 from lens_steer.hooks.operators import Add, ConditionGate, InContextAdd, NormPreserving, ProbeGate
 from lens_steer.hooks.positions import Positions
 from lens_steer.hooks.sites import HEADS, Site
-from lens_steer.model import Logits, next_logits, tokenize
+from lens_steer.model import Logits, may_fast_forward, next_logits, tokenize
+from lens_steer.model.fast_forward import FastForward
 
 MODELS = ["llama", "gpt2", "neox", "mistral", "qwen3", "gemma2"]
 RULES = ["all", "last", "last_prompt(2)", "prompt & ~content", "content", "3:5", "0,7", "1 | last", "tokens(9)"]
@@ -69,6 +71,22 @@ def test_reuse_gives_the_logits_of_plain_passes(request: pytest.FixtureRequest, 
     moved = sorted(float((configuration - plain.unsteered).abs().max()) for configuration in plain.configurations)
     assert moved[2 * len(moved) // 3] > 1e-3
     assert torch.equal(reused.unsteered, next_logits(model, ROWS).double())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_passes_by_reuse_run_by_plain_modules_and_give_what_the_bridge_gives(
+    request: pytest.FixtureRequest, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, runs, own = request.getfixturevalue(name), [], FastForward.run
+    assert may_fast_forward(model)
+    monkeypatch.setattr(FastForward, "run", lambda *args: runs.append(args) or own(*args))
+    fast = run_grid(model, ROWS, grid(model, "last"), keep_logits)
+    assert runs
+    runs.clear()
+    monkeypatch.setattr(passes_module, "may_fast_forward", lambda _: False)
+    bridged = run_grid(model, ROWS, grid(model, "last"), keep_logits)
+    assert not runs and fast.path == bridged.path == "reused"
+    assert worst(fast, bridged) <= 1e-5 * float(bridged.unsteered.abs().max())
 
 
 @pytest.mark.parametrize("scored", ["last", "all"])
