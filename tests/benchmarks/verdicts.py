@@ -140,21 +140,19 @@ def main() -> None:
     parser.add_argument("--nulls", type=int, default=60, help="vectors of each kind that can steer nothing")
     given = parser.parse_args()
     rows = run(load_model("lab"), given.out, given.seeds, given.nulls)
-    planted, null = rows[rows["kind"] == PLANTED], rows[rows["kind"] != PLANTED]
-    right = planted["behaviour"].map({truth.behaviour: RIGHT[truth.kind] for truth in TRUTHS})
-    print(pd.crosstab([planted["behaviour"], right.rename("right")], planted["verdict"]).to_string())
-    print(pd.crosstab([null["kind"], null["behaviour"]], null["verdict"]).to_string())
-    held = int((planted["verdict"] == right).sum())
-    called = {str(kind): int((own["verdict"] == STEERABLE).sum()) for kind, own in null.groupby("kind")}
-    found = {"planted": (held, len(planted))} | {
-        kind: (k, int((null["kind"] == kind).sum())) for kind, k in called.items()
-    }
-    for kind, (k, n) in found.items():
-        interval = share_interval(k, n)
-        said = "judged as planted" if kind == PLANTED else "called steerable"
-        print(f"{kind}: {k} of {n} {said} (95 % interval of the share: {interval.low:.3f} to {interval.high:.3f})")
-    met = held >= HOLDS * len(planted) and all(k <= FALSE * n for kind, (k, n) in found.items() if kind != PLANTED)
-    print(json.dumps({kind: k / n for kind, (k, n) in found.items()} | {"met": met}))
+    kinds = {truth.behaviour: RIGHT[truth.kind] for truth in TRUTHS}
+    rows["right"] = rows["behaviour"].map(kinds).where(rows["kind"] == PLANTED, "not called steerable")
+    print(pd.crosstab([rows["kind"], rows["behaviour"], rows["right"]], rows["verdict"]).to_string())
+    shares, met = dict[str, float](), True
+    for kind, own in rows.groupby("kind"):
+        planted = kind == PLANTED
+        counted = own["verdict"] == (own["right"] if planted else STEERABLE)
+        found = share_interval(int(counted.sum()), len(own))
+        shares[str(kind)] = round(found.value, 3)
+        met &= found.value >= HOLDS if planted else found.value <= FALSE
+        said = "judged as planted" if planted else "called steerable"
+        print(f"{kind}: {counted.sum()} of {len(own)} {said} (95 % interval: {found.low:.3f} to {found.high:.3f})")
+    print(json.dumps(shares | {"met": met}))
 
 
 if __name__ == "__main__":
