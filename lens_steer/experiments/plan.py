@@ -43,6 +43,10 @@ class Work:
         amounts = {kind: self.amounts.get(kind, 0.0) + other.amounts.get(kind, 0.0) for kind in kinds}
         return Work(amounts, self.configurations + other.configurations)
 
+    def __mul__(self, times: float | int) -> "Work":
+        amounts = {kind: times * amount for kind, amount in self.amounts.items()}
+        return Work(amounts, round(times * self.configurations))
+
     @property
     def token_blocks(self) -> float:
         """Tokens times blocks, of every kind that is counted in them."""
@@ -90,6 +94,10 @@ class Extent:
     def middle(self) -> float:
         """The blocks behind a site of which nothing is known yet: half of all."""
         return self.n_layers / 2
+
+    def behind(self, sites: str | Sequence[str]) -> float:
+        """The blocks behind one of some sites, of which it is not known yet which: their mean; `middle` of none."""
+        return sum(self.blocks(sites)) / len(self.blocks(sites)) if sites else self.middle
 
     def tokens(self, split: str, behaviours: Iterable[str] | None = None) -> float:
         """Tokens of all questions of a split."""

@@ -11,14 +11,21 @@ import torch
 
 from lens_steer import Intervention, extract, generate, read
 from lens_steer.analysis.attribution import token_contrast
-from lens_steer.data.choices import ChoiceItem
+from lens_steer.cli.data import EXCESS, file_behaviours
+from lens_steer.cli.reproduce.settings import read_settings
+from lens_steer.data.balance import imbalance
+from lens_steer.data.choices import ChoiceItem, MultipleChoiceItem
 from lens_steer.data.contrast import as_contrast, shuffled_labels
+from lens_steer.data.corpora import Corpus
+from lens_steer.data.duplicates import near_duplicates
 from lens_steer.data.splits import Splits
 from lens_steer.evaluation.judge import QuestionJudge
 from lens_steer.evaluation.side_effects import measure_side_effects
 from lens_steer.experiments.evaluation import evaluate
 from lens_steer.experiments.function_vectors import FunctionVectors, compare_function_vectors
 from lens_steer.experiments.individual_steering import Individual, individual_steering
+from lens_steer.experiments.individual_steering.experiment import own_vector
+from lens_steer.experiments.joint_steering import JointSteering, joint_steering
 from lens_steer.experiments.reliability.settings import Reliability
 from lens_steer.experiments.steered_text import SteeredText, steer_text
 from lens_steer.experiments.vector_analysis import VectorAnalysis, analyse_vector
@@ -26,7 +33,9 @@ from lens_steer.extraction.function_vector import Demonstrations
 from lens_steer.vector import SteeringVector, random_like
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+FIVE = EXAMPLES / "five_behaviours"
 SITE = "resid_post@17"
+PLACES = {"formality": "resid_post@14", "optimism": "resid_post@17"}
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +63,54 @@ def test_the_data_of_the_examples_are_read_and_nothing_is_in_two_places(data: An
     assert len(data.continuations().test) == 28 and len(set(data.lines("prompts.txt"))) == 24
     for name in ("antonyms", "capitals", "sentiment_labels"):
         assert len(read(EXAMPLES / "function_vectors" / "data" / f"{name}.csv").task().pairs) >= 60
+
+
+def test_no_letter_or_first_word_gives_the_five_behaviours_away_and_no_two_items_are_near_duplicates() -> None:
+    whole: list[MultipleChoiceItem] = []
+    for name in read_settings(FIVE / "smollm2.toml").data:
+        items = read(FIVE / "data" / f"{name}.jsonl").items
+        found = imbalance(items)
+        assert len(items) == 66 and (found["excess"].abs() <= EXCESS).all(), found.to_string()
+        longer = sum(len(item.options[item.answer]) > len(item.options[1 - item.answer]) for item in items)
+        assert 22 <= longer <= 44, f"{longer} matching options are the longer ones of {name}"
+        whole += items
+    assert len({item.stem for item in whole}) == 330 and not near_duplicates(whole, 0.5)
+    texts = read(FIVE / "data" / "neutral.jsonl").texts()
+    assert len(texts) == 36 and not near_duplicates(texts, 0.5)
+    worded = imbalance(read(EXAMPLES / "open_ended" / "courtesy.jsonl").items)
+    assert (worded["excess"].abs() > EXCESS).sum() > 3, "the check finds what it looks for elsewhere"
+
+
+@pytest.mark.real
+def test_two_behaviours_at_once_move_on_a_real_model_at_one_site_and_at_two_and_a_random_direction_moves_neither(
+    smollm2: Any,
+) -> None:
+    given = file_behaviours(
+        {name: FIVE / "data" / f"{name}.jsonl" for name in ("formality", "optimism")}, limit=300, seed=0
+    )
+    behaviours = {
+        name: replace(one, validation=one.validation[:4], test=one.test[:12]) for name, one in given.items()
+    }
+    how = Individual(sites=tuple(PLACES.values()), scoring="option_sum")
+    vectors = {name: own_vector(smollm2, name, one, how) for name, one in behaviours.items()}
+    texts = read(FIVE / "data" / "neutral.jsonl").texts()
+    settings = JointSteering(
+        site="resid_post@14",
+        places=PLACES,
+        schemes=("sum", "simultaneous"),
+        strengths=(0, 1),
+        positions="last_prompt | after_prompt",
+        kl=10.0,
+        n_random=6,
+        scoring="option_sum",
+        max_tokens=32,
+    )
+    corpus = Corpus(name="neutral", train=texts[:1], validation=texts[1:3], test=texts[3:6])
+    found = joint_steering(smollm2, vectors, behaviours, corpus, settings)
+    whole = found.points.query("point == 'best' and steered == 'all'").set_index(["scheme", "direction"])
+    assert len(whole) == 4 and (whole["objective_low"] > 0).all(), whole.to_string()
+    own = found.interference.query("where == 'combined' and steered == read")
+    assert (own["measured_low"] > 0).all() and (own["measured"] > 2 * own["random_high"].abs()).all(), own.to_string()
 
 
 @pytest.mark.real

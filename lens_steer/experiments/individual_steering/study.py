@@ -25,10 +25,14 @@ def run(context: StudyContext) -> IndividualResult:
 
 
 def work(settings: Individual, extent: Extent) -> Work:
-    """Extraction, screening, the sweep of all vectors at the screened places, the map, and the test."""
+    """Extraction, screening, the sweep of all vectors at the screened places, the map, and the test: all vectors at one
+    place, and at two strengths those that were chosen elsewhere.
+    """
     pool, rules, blocks = 1 + settings.n_random, settings.positions, extent.blocks(settings.sites)
     grid = every_second(settings.strengths) if settings.coarse else settings.strengths
     n, fine = len(grid), min(BETWEEN, len(settings.strengths) - len(grid))
+    one, places = [extent.behind(settings.sites)], settings.places
+    tested = (places * (n + fine) + 2 * (places - 1)) * pool // (places * len(rules))
     total = extent.read(extent.tokens("train"))
     validation, test = extent.tokens("validation"), extent.tokens("test")
     most = max((len(rows["validation"]) for rows in extent.prompts.values()), default=1)
@@ -39,10 +43,9 @@ def work(settings: Individual, extent: Extent) -> Work:
         else:
             total += extent.asked(few, rule, blocks, 2 * pool)
         total += extent.asked(validation, rule, blocks, len(settings.strengths)) if settings.mapped else Work()
-        places = [extent.middle] * -(-settings.places // len(rules))
-        total += extent.asked(validation, rule, places, n * pool)
-        total += extent.asked(validation, rule, [extent.middle], fine * pool // len(rules)) if fine else Work()
-        total += extent.asked(test, rule, [extent.middle], (n + fine + 2) * pool // len(rules))
+        total += extent.asked(validation, rule, one * -(-places // len(rules)), n * pool)
+        total += extent.asked(validation, rule, one, fine * pool // len(rules)) if fine else Work()
+        total += extent.asked(test, rule, one, tested)
     return total
 
 

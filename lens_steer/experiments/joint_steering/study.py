@@ -5,6 +5,7 @@ layers from there on, in the order of the behaviours, which is arbitrary here as
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -47,19 +48,22 @@ def run(context: StudyContext) -> JointResult:
 
 
 def work(settings: JointSteering, extent: Extent) -> Work:
-    """Each behaviour alone and every scheme, both ways, over the grid; points at equal KL; the test; interference."""
+    """Each behaviour alone and every scheme, both ways, over the grid; points at equal KL, for each of which the texts
+    are predicted anew, unsteered too; the test; interference.
+    """
     n, names, total = len(settings.strengths) - 1, list(extent.prompts), Work()
-    n_schemes = len(settings.schemes)
-    neutral, cut, middle = (extent.neutral,), settings.max_tokens, [extent.middle]
+    n_schemes, one = len(settings.schemes), [extent.behind(settings.site)]
+    texts = partial(extent.texts, corpora=(extent.neutral,), blocks=one, most=settings.max_tokens)
     for name in names:
-        total += extent.asked(extent.tokens("validation", (name,)), settings.positions, middle, 2 * n)
-        total += extent.texts("validation", neutral, middle, 2 * (n + ROOTS), cut)
-    total += extent.asked(extent.tokens("validation"), settings.positions, middle, 2 * n_schemes * n)
-    total += extent.texts("validation", neutral, middle, 2 * n_schemes * (n + ROOTS), cut)
+        total += extent.asked(extent.tokens("validation", (name,)), settings.positions, one, 2 * n)
+        total += texts("validation", times=2 * n)
+    total += extent.asked(extent.tokens("validation"), settings.positions, one, 2 * n_schemes * n)
+    total += texts("validation", times=2 * n_schemes * n)
+    total += texts("validation") * (2 * ROOTS * (len(names) + n_schemes))
     points = 2 * (2 * len(names) + CHOSEN * n_schemes + len(WHOLE) * n)
-    total += extent.texts("test", neutral, middle, points, cut)
+    total += texts("test", times=points)
     tested = points + 2 * (2 * len(names) + settings.n_random)
-    return total + extent.asked(extent.tokens("test"), settings.positions, middle, tested)
+    return total + extent.asked(extent.tokens("test"), settings.positions, one, tested)
 
 
 def reduced(settings: JointSteering, sizes: Sizes) -> JointSteering:

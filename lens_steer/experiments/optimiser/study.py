@@ -4,6 +4,7 @@ On any model it looks at consecutive sites around the one at which most behaviou
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from lens_steer.experiments.optimiser import Optimise, OptimiseResult, optimise_assignment
@@ -27,6 +28,8 @@ SETUP = Setup(
 )
 """Without its sites, which individual steering chooses."""
 SITES, FEWEST, TESTED = 5, 20, 10
+MOVES, BEGUN = 5, 4
+"""What one round of the search tries around a point, and the measurements before the first round."""
 
 
 def run(context: StudyContext) -> OptimiseResult:
@@ -41,15 +44,20 @@ def run(context: StudyContext) -> OptimiseResult:
 
 
 def work(settings: Optimise, extent: Extent) -> Work:
-    """The configurations of the search and of each scheme on validation, slopes, and what is chosen on test."""
-    searches, middle, neutral = 1 + len(settings.schemes), [extent.middle], (extent.neutral,)
-    n, slopes = searches * settings.configurations, settings.configurations / (2 * SLOPE_COST)
-    validation, tested = extent.tokens("validation"), searches * TESTED + settings.n_random
-    total = extent.asked(validation, settings.positions, middle, n)
-    total += Work({"gradient": slopes * validation * extent.n_layers})
-    total += extent.texts("validation", neutral, middle, n, settings.max_tokens)
-    total += extent.asked(extent.tokens("test"), settings.positions, middle, tested)
-    return total + extent.texts("test", neutral, middle, tested, settings.max_tokens)
+    """The configurations of the search and of each scheme on validation, slopes, and what is chosen on test.
+
+    The search measures a few configurations at a time, and each scheme twice; each time all is asked unsteered too.
+    """
+    n_schemes, rounds = len(settings.schemes), settings.configurations / (SLOPE_COST + MOVES)
+    slopes, times = 1 + rounds, BEGUN + rounds + 2 * n_schemes
+    n = round((n_schemes * settings.configurations + rounds * MOVES) / times)
+    one, validation = [extent.behind(settings.sites)], extent.tokens("validation")
+    texts = partial(extent.texts, corpora=(extent.neutral,), blocks=one, most=settings.max_tokens)
+    total = Work({"gradient": slopes * validation * extent.n_layers})
+    total += (extent.asked(validation, settings.positions, one, n) + texts("validation", times=n)) * times
+    tested = (1 + n_schemes) * TESTED + settings.n_random
+    total += extent.asked(extent.tokens("test"), settings.positions, one, tested)
+    return total + texts("test", times=tested)
 
 
 def reduced(settings: Optimise, sizes: Sizes) -> Optimise:
