@@ -1,4 +1,4 @@
-"""The command line: `lens-steer extract`, `sweep`, `painless`, `reproduce`, `report`, `preflight`, `lab check`, ...
+"""The command line: `lens-steer extract`, `sweep`, `painless`, `benchmark`, `reproduce`, `report`, `preflight`, `lab check`, ...
 
 Commands read their arguments, call the package, print a table and write files; they hold no science. Tables go to
 standard output, progress and errors to standard error.
@@ -229,6 +229,67 @@ def painless(
 
 
 @app.command()
+def benchmark(
+    out: Annotated[Path, typer.Option(help="Folder of the tables and figures.", file_okay=False)],
+    model: Model = "lab",
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    device_map: DeviceMap = "",
+    prepend_bos: PrependBos = None,
+    methods: Annotated[
+        str, typer.Option(help="Contenders, separated by commas, such as mean_difference,mimic,persona. Default: all.")
+    ] = "",
+    data: Behaviours = None,
+    behaviours: Annotated[str, typer.Option(help="Some of the behaviours, separated by commas. Default: all.")] = "",
+    text: Texts = None,
+    persona: Annotated[
+        list[str] | None,
+        typer.Option(help="What is said to show a behaviour: NAME=SENTENCE|OPPOSITE; may be repeated."),
+    ] = None,
+    kl: Annotated[
+        float, typer.Option(help="Side effects at which contenders are ranked: KL on neutral text, nats a token.")
+    ] = 0.2,
+    seeds: Annotated[str, typer.Option(help="Numbers separated by commas; everything is repeated with each.")] = "0",
+    site: Annotated[str, typer.Option(help="Where to steer. Default: the best of four for the mean difference.")] = "",
+    positions: Annotated[str, typer.Option(help="The tokens that are edited. Default: all (the lab: 0:20).")] = "",
+    limit: Annotated[int, typer.Option(help="The most items used of one file.", min=1)] = 300,
+    scoring: Scoring = "letter",
+    chat: Chat = False,
+) -> None:
+    """Compare vectors, maps, gates, prompts and fine-tuning at equal side effects; without data, on the lab."""
+    began = time.monotonic()
+    with working("running the benchmark"):
+        from lens_steer.cli.benchmark import benchmark_to_folder
+        from lens_steer.cli.source import ModelSource
+
+        given = {"site": site, "positions": positions, "methods": tuple(_words(methods))}
+        given = {name: value for name, value in given.items() if value}
+        found = benchmark_to_folder(
+            ModelSource(model, device, dtype, device_map, prepend_bos),
+            out,
+            data=data or (),
+            behaviours=_words(behaviours),
+            text=text or (),
+            personas=persona or (),
+            limit=limit,
+            progress=True,
+            kl=kl,
+            seeds=tuple(int(seed) for seed in _numbers(seeds)),
+            scoring=scoring,
+            chat=chat,
+            **given,
+        )
+    columns = ["method", "kind", "effect", "effect_low", "effect_high", "behaviours", "kl", "reference", "p_holm"]
+    spent = found.costs.set_index("method").filter(like="_seconds").sum(axis=1).groupby("method").sum()
+    board = found.leaderboard[columns].assign(seconds=found.leaderboard["method"].map(spent).round(1))
+    show(board, f"Effect at a KL of {kl:g} nats a token, mean over behaviours (nats)")
+    failed = found.leaderboard[found.leaderboard["failed"] > 0]
+    for row in failed.to_dict("records"):
+        say(f"{row['method']}: no effect on {row['failed']} behaviours: {row['note']}")
+    say(f"tables and figures in {out}/  ({_seconds(began)})")
+
+
+@app.command()
 def reproduce(
     model: OwnModel = None,
     device: OwnDevice = None,
@@ -273,7 +334,7 @@ def reproduce(
         "sites": sites,
         "strengths": None if strengths is None else _both_signs(strengths),
         "positions": positions,
-        "only": None if only is None else [name.strip() for name in only.split(",") if name.strip()],
+        "only": None if only is None else _words(only),
         "budget": budget,
         "out": None if out is None else str(out),
         "limit": limit,
@@ -299,7 +360,7 @@ def reproduce(
 
 @app.command()
 def report(
-    results: Annotated[Path, typer.Argument(help="A folder written by reproduce, sweep or lab methods.")],
+    results: Annotated[Path, typer.Argument(help="A folder written by reproduce, sweep or benchmark.")],
     out: Annotated[
         Path | None, typer.Option(help="File of the page. Default: report.html in the folder.", dir_okay=False)
     ] = None,
@@ -380,22 +441,6 @@ def check(
     raise typer.Exit(0 if found.met else 1)
 
 
-@lab.command("methods")
-def methods(
-    out: Annotated[Path, typer.Option(help="Folder of the figure and the data behind it.", file_okay=False)] = Path(
-        "figures"
-    ),
-) -> None:
-    """Compare all extraction methods: steer the lab model with the vectors of each, at equal side effects."""
-    with working("comparing extraction methods"):
-        from lens_steer.cli.reproduce import reproduce_methods
-
-        table, tasks = reproduce_methods(out, progress=True)
-    title = "Half the difference of the logit difference, vector added minus subtracted (nats), at equal KL on text"
-    show(table.rename_axis("method").reset_index(), title)
-    show(tasks, "Function vectors: probability of the right answer without examples")
-
-
 def main() -> None:
     """The entry point: an error of the package or of the file system is one line and exit code 2, not a traceback."""
     try:
@@ -442,6 +487,11 @@ def _short(summary: pd.DataFrame) -> pd.DataFrame:
     columns = {"behaviour": summary["behaviour"], "point": place}
     columns |= {short: summary[name].map("{:.2f}".format) for name, short in rates.items()}
     return pd.DataFrame(columns | {"random": band, "collapsed": summary["collapsed"]})
+
+
+def _words(given: str) -> list[str]:
+    """Words separated by commas."""
+    return [word.strip() for word in given.split(",") if word.strip()]
 
 
 def _numbers(words: str) -> list[float]:

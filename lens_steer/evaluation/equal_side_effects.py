@@ -122,7 +122,7 @@ def calibrate(
 
     def excess(strength: float) -> float:
         if strength not in tried:
-            tried[strength] = kl_of(sign * strength)
+            tried[strength] = max(kl_of(sign * strength), 0.0)  # rounding may leave it a little below
         return tried[strength] ** 0.5 - kl**0.5
 
     low, high = 0.0, min(SMALLEST, largest)

@@ -1,6 +1,5 @@
 """Side effects on ordinary text: the formulas, written out, and strengths found at a given KL."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
