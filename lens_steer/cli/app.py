@@ -1,4 +1,4 @@
-"""The command line: `lens-steer extract`, `sweep`, `painless`, `benchmark`, `reproduce`, `report`, `preflight`, `lab check`, ...
+"""The command line: `lens-steer extract`, `sweep`, `painless`, `benchmark`, `reproduce`, `report`, `lab check`, ...
 
 Commands read their arguments, call the package, print a table and write files; they hold no science. Tables go to
 standard output, progress and errors to standard error.
@@ -28,26 +28,33 @@ from lens_steer.cli.options import (
     Behaviours,
     Budget,
     Chat,
+    Contenders,
     Device,
     DeviceMap,
     DryRun,
     Dtype,
     EditedPositions,
+    EqualKl,
     Fresh,
     Limit,
     Model,
+    OfBehaviours,
+    OnePositions,
+    OneSite,
     OwnChat,
     OwnDevice,
     OwnDeviceMap,
     OwnDtype,
     OwnModel,
     OwnScoring,
+    Personas,
     PrependBos,
     Record,
     ResultsFolder,
     Scale,
     Scoring,
     Seed,
+    Seeds,
     SettingsFile,
     Sites,
     Strengths,
@@ -55,7 +62,7 @@ from lens_steer.cli.options import (
     Texts,
     Yes,
 )
-from lens_steer.cli.terminal import say, show
+from lens_steer.cli.terminal import say, short, show
 from lens_steer.errors import LensSteerError, ScoreError
 
 if TYPE_CHECKING:
@@ -236,22 +243,15 @@ def benchmark(
     dtype: Dtype = "float32",
     device_map: DeviceMap = "",
     prepend_bos: PrependBos = None,
-    methods: Annotated[
-        str, typer.Option(help="Contenders, separated by commas, such as mean_difference,mimic,persona. Default: all.")
-    ] = "",
+    methods: Contenders = "",
     data: Behaviours = None,
-    behaviours: Annotated[str, typer.Option(help="Some of the behaviours, separated by commas. Default: all.")] = "",
+    behaviours: OfBehaviours = "",
     text: Texts = None,
-    persona: Annotated[
-        list[str] | None,
-        typer.Option(help="What is said to show a behaviour: NAME=SENTENCE|OPPOSITE; may be repeated."),
-    ] = None,
-    kl: Annotated[
-        float, typer.Option(help="Side effects at which contenders are ranked: KL on neutral text, nats a token.")
-    ] = 0.2,
-    seeds: Annotated[str, typer.Option(help="Numbers separated by commas; everything is repeated with each.")] = "0",
-    site: Annotated[str, typer.Option(help="Where to steer. Default: the best of four for the mean difference.")] = "",
-    positions: Annotated[str, typer.Option(help="The tokens that are edited. Default: all (the lab: 0:20).")] = "",
+    persona: Personas = None,
+    kl: EqualKl = 0.2,
+    seeds: Seeds = "0",
+    site: OneSite = "",
+    positions: OnePositions = "",
     limit: Annotated[int, typer.Option(help="The most items used of one file.", min=1)] = 300,
     scoring: Scoring = "letter",
     chat: Chat = False,
@@ -259,11 +259,10 @@ def benchmark(
     """Compare vectors, maps, gates, prompts and fine-tuning at equal side effects; without data, on the lab."""
     began = time.monotonic()
     with working("running the benchmark"):
-        from lens_steer.cli.benchmark import benchmark_to_folder
+        from lens_steer.cli.benchmark import benchmark_to_folder, board_of
         from lens_steer.cli.source import ModelSource
 
         given = {"site": site, "positions": positions, "methods": tuple(_words(methods))}
-        given = {name: value for name, value in given.items() if value}
         found = benchmark_to_folder(
             ModelSource(model, device, dtype, device_map, prepend_bos),
             out,
@@ -277,15 +276,12 @@ def benchmark(
             seeds=tuple(int(seed) for seed in _numbers(seeds)),
             scoring=scoring,
             chat=chat,
-            **given,
+            **{name: value for name, value in given.items() if value},
         )
-    columns = ["method", "kind", "effect", "effect_low", "effect_high", "behaviours", "kl", "reference", "p_holm"]
-    spent = found.costs.set_index("method").filter(like="_seconds").sum(axis=1).groupby("method").sum()
-    board = found.leaderboard[columns].assign(seconds=found.leaderboard["method"].map(spent).round(1))
+        board, lacking = board_of(found)
     show(board, f"Effect at a KL of {kl:g} nats a token, mean over behaviours (nats)")
-    failed = found.leaderboard[found.leaderboard["failed"] > 0]
-    for row in failed.to_dict("records"):
-        say(f"{row['method']}: no effect on {row['failed']} behaviours: {row['note']}")
+    for words in lacking:
+        say(words)
     say(f"tables and figures in {out}/  ({_seconds(began)})")
 
 
@@ -351,7 +347,7 @@ def reproduce(
         raise typer.Exit(0)
     summary = outcome.out / "summary.csv"
     if summary.is_file():
-        show(_short(pd.read_csv(summary)), "Test items, at the point chosen on validation")
+        show(short(pd.read_csv(summary)), "Test items, at the point chosen on validation")
     for name, why in outcome.failed.items():
         say(f"{name} failed: {why}")
     say(f"figures, data and run.json in {outcome.out}/  ({_seconds(began)})")
@@ -476,17 +472,6 @@ def _agreed(planned: "RunPlan", left_out: Mapping[str, str], dry_run: bool, yes:
     if dry_run:
         return False
     return yes or plan.seconds <= ASKED or not sys.stdin.isatty() or typer.confirm("More than an hour; go on?")
-
-
-def _short(summary: pd.DataFrame) -> pd.DataFrame:
-    """The summary of individual steering, narrow enough for a terminal of 80 columns."""
-    strength = summary["strength"].map("{:g}".format)
-    place = summary["site"].str.replace("resid_", "") + " " + summary["positions"] + " x" + strength
-    band = summary["random_low"].map("{:.2f}-".format) + summary["random_high"].map("{:.2f}".format)
-    rates = {"subtracted": "-s", "unsteered": "0", "added": "+s"}
-    columns = {"behaviour": summary["behaviour"], "point": place}
-    columns |= {short: summary[name].map("{:.2f}".format) for name, short in rates.items()}
-    return pd.DataFrame(columns | {"random": band, "collapsed": summary["collapsed"]})
 
 
 def _words(given: str) -> list[str]:

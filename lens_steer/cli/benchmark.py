@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from lens_steer._util.files import write_whole
 from lens_steer.cli.data import file_behaviours, file_corpora
 from lens_steer.cli.reproduce.run import write_figures, write_tables
@@ -38,7 +40,7 @@ def benchmark_to_folder(
 
     Args:
         source: the model.
-        out: folder of `benchmark/` (tables), the figures `benchmark` and `benchmark_fronts`, and `run.json`.
+        out: folder of `benchmark/` (tables and `run.json`), and the figures `benchmark` and `benchmark_fronts`.
         data: `NAME=FILE` of questions; without any, the lab's behaviours with the settings of the lab.
         behaviours: which of the lab's behaviours, or of the files; all where there are none.
         text: `neutral=PATH`, which files need.
@@ -62,8 +64,17 @@ def benchmark_to_folder(
     write_tables(STUDY, found, out)
     write_figures(STUDY, found, out)
     record = {"command": "benchmark", "data": list(data), "text": list(text), **found.facts}
-    write_whole(out / "run.json", (json.dumps(record, indent=1, default=str) + "\n").encode())
+    write_whole(out / STUDY.folder / "run.json", (json.dumps(record, indent=1, default=str) + "\n").encode())
     return found
+
+
+def board_of(found: Benchmark) -> tuple[pd.DataFrame, list[str]]:
+    """The leaderboard as a terminal shows it, with seconds of processor, and what could not be had, in words."""
+    columns = ["method", "kind", "effect", "effect_low", "effect_high", "behaviours", "kl", "reference", "p_holm"]
+    spent = found.costs.set_index("method").filter(like="_seconds").sum(axis=1).groupby("method").sum()
+    board = found.leaderboard[columns].assign(seconds=found.leaderboard["method"].map(spent).round(1))
+    lacking = found.leaderboard[found.leaderboard["failed"] > 0].to_dict("records")
+    return board, [f"{row['method']}: no effect on {row['failed']} behaviours: {row['note']}" for row in lacking]
 
 
 def personas_of(words: Sequence[str]) -> Mapping[str, tuple[str, str]]:

@@ -88,3 +88,18 @@ Seed = Annotated[int | None, typer.Option(help="Seed of the splits and random di
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and run nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before a run of more than an hour.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Write over the results of another run in the folder.")]
+
+# Options of `benchmark`: empty ones leave the settings of the lab, or the defaults, as they are.
+Contenders = Annotated[
+    str, typer.Option(help="Contenders, separated by commas, such as mean_difference,mimic,persona. Default: all.")
+]
+OfBehaviours = Annotated[str, typer.Option(help="Some of the behaviours, separated by commas. Default: all.")]
+Personas = Annotated[
+    list[str] | None, typer.Option(help="What is said to show a behaviour: NAME=SENTENCE|OPPOSITE; may be repeated.")
+]
+EqualKl = Annotated[
+    float, typer.Option(help="Side effects at which contenders are ranked: KL on neutral text, nats a token.")
+]
+Seeds = Annotated[str, typer.Option(help="Numbers separated by commas; everything is repeated with each.")]
+OneSite = Annotated[str, typer.Option(help="Where to steer. Default: the best of four for the mean difference.")]
+OnePositions = Annotated[str, typer.Option(help="The tokens that are edited. Default: all (on the lab 0:20).")]

@@ -2,9 +2,10 @@
 
 import matplotlib as mpl
 import pandas as pd
+from matplotlib.ticker import NullFormatter
 
 from lens_steer.figures.captions.common import counted
-from lens_steer.figures.style import CONTROL, INK, STYLE, Caption, Figure, drawable, outer_labels, panels, words
+from lens_steer.figures.style import CONTROL, DOUBLE_COLUMN, INK, STYLE, Caption, Figure, drawable, outer_labels, words
 
 PANELS = {
     "vectors": ("vector",),
@@ -12,9 +13,11 @@ PANELS = {
     "prompts": ("prompt",),
     "fine-tuning": ("fine-tuning",),
 }
-MOST = 8
-"""Contenders of one panel that are drawn: the best at the budget."""
-UNSEEN = 1e-4
+MOST = 6
+"""Contenders of one panel that are drawn: the best, of those that are not the reference in all but name."""
+SAME = 0.02
+"""Nats: what differs from the reference by less at every budget is not drawn beside it."""
+UNSEEN = 0.01
 """Nats: where a KL of less is drawn on the axis of logarithms."""
 MARKERS = "osD^vP*X"
 
@@ -36,9 +39,9 @@ def front_panels(fronts: pd.DataFrame) -> Figure:
     reference = rows[rows["is_reference"]]
     random = rows[rows["kind"] == "control"].sort_values("kl")
     with mpl.rc_context(STYLE):
-        figure, axes = panels(PANELS, height=2.6, share_y=False, per_row=2)
-        for axis, (title, kinds) in zip(axes, PANELS.items(), strict=True):
-            own = rows[rows["kind"].isin(kinds) & ~rows["reference"]]
+        figure = Figure(figsize=(DOUBLE_COLUMN, 4.4), layout="constrained")
+        for axis, (title, kinds) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
+            own = _different(rows[rows["kind"].isin(kinds) & ~rows["is_reference"]], reference)
             best = own.groupby("method")["effect"].max().nlargest(MOST).index
             axis.plot(random["kl"].clip(lower=UNSEEN), random["effect"], color=CONTROL, ls=":", label="largest random")
             _line(axis, reference, "black", ".", "mean difference")
@@ -46,10 +49,26 @@ def front_panels(fronts: pd.DataFrame) -> Figure:
                 place = number % len(INK)
                 _line(axis, own[own["method"] == method], INK[place], MARKERS[place], words(str(method)))
             axis.set(title=title, xscale="log")
-            axis.legend(fontsize=6, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.2)
+            axis.xaxis.set_minor_formatter(NullFormatter())
+            axis.legend(
+                fontsize=6,
+                frameon=False,
+                loc="upper left",
+                bbox_to_anchor=(1.0, 1.0),
+                handlelength=1.2,
+                borderaxespad=0,
+            )
         outer_labels(figure, "KL on neutral test text (nats a token)", "effect (nats)")
         figure.caption = _caption(rows)
         return figure
+
+
+def _different(own: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
+    """The contenders that move more or less than the reference at some budget, or cost less than half as much."""
+    beside = own.merge(reference[["budget", "effect", "kl"]], on="budget", suffixes=("", "_reference"))
+    gap = (beside["effect"] - beside["effect_reference"]).abs() > SAME
+    cheaper = beside["kl"] < beside["kl_reference"] / 2
+    return own[own["method"].isin(beside.loc[gap | cheaper, "method"])]
 
 
 def _line(axis: mpl.axes.Axes, own: pd.DataFrame, colour: str, marker: str, label: str) -> None:
@@ -64,7 +83,8 @@ def _caption(rows: pd.DataFrame) -> Caption:
     most = int(rows["behaviours"].max())
     return Caption(
         shown="Effect of each contender, mean of the behaviours, over the KL that neutral test text costs, from budget "
-        f"to budget; prompts, which have no strength, at their own. At most {MOST} contenders a panel, the best. A KL "
+        f"to budget; prompts, which have no strength, at their own. At most {MOST} contenders a panel, the best, "
+        "without those that cannot be told from the mean difference at any budget. A KL "
         f"below {UNSEEN:g} nats is drawn there. The axes of panels differ.",
         n=f"{rows['method'].nunique()} contenders, {counted(most, 'behaviour')}, {int(rows['n'].max())} items each",
         interval="95 % over items",

@@ -11,7 +11,10 @@ STUDY = Study(
     title="common benchmark",
     result=Benchmark,
     figures={
-        "benchmark": (figures.method_heatmap, lambda result: (result.table,)),
+        "benchmark": (
+            lambda rows: figures.method_heatmap(rows.set_index("method")),
+            lambda result: (result.table.rename_axis("method").reset_index(),),
+        ),
         "benchmark_fronts": (front_panels, lambda result: (result.fronts,)),
     },
     questions=(QUESTION,),

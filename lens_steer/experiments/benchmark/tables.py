@@ -6,8 +6,8 @@
 
 Intervals are over items, of the mean over seeds; `seed_sd` says how much seeds differ. The p of a method is that of
 sign flips of its items against the reference's, with the same sides and at the same side effects, corrected by Holm
-over all methods (and behaviours and budgets, where each has its own test). Differences no larger than rounding count as
-none. Random directions are not tested: they say how large an effect is that means nothing.
+over all methods (and behaviours and budgets, where each has its own test). Differences within the precision of the
+calibration count as none. Random directions are not tested: they say how large an effect is that means nothing.
 """
 
 import math
@@ -35,10 +35,11 @@ EFFECTS = (
 )  # fmt: skip
 LEADERBOARD = (
     "method", "kind", "effect", "effect_low", "effect_high", "effect_why", "behaviours", "failed", "n", "kl",
-    "relative_top1", "meets_budget", "reference", "p", "p_holm", "family", "random_largest", "beyond_random", "note",
+    "relative_top1", "meets_budget", "reference", "p", "p_holm", "family", "random_largest", "beyond_random",
+    "answer_probability", "note",
 )  # fmt: skip
-ROUNDING = 1e-3
-"""Nats: strengths are calibrated to 1 %, so that two forms of one method differ by less."""
+CALIBRATED = 1e-2
+"""Nats: strengths are calibrated to 1 %, so that effects of some nats that differ by less are the same."""
 Key = tuple[str, str, float]
 """Behaviour, method, budget."""
 
@@ -83,7 +84,7 @@ def _front(table: pd.DataFrame, board: pd.DataFrame, budget: float) -> pd.DataFr
         largest = float(at["effect"].abs().groupby(at["behaviour"]).max().mean())
         control: dict[str, Any] = {"method": f"{RANDOM} (largest)", "kind": "control", "budget": budget}
         control |= {"effect": largest, "kl": float(at["kl"].mean()), "is_reference": False}
-        rows = pd.concat([rows, pd.DataFrame([control])], ignore_index=True)
+        rows = pd.concat([rows, pd.DataFrame([control])], ignore_index=True).astype({"is_reference": bool})
     return rows[["method", "kind", "budget", "effect", "effect_low", "effect_high", "effect_why", "kl", "relative_top1",
                  "behaviours", "n", "is_reference"]]  # fmt: skip
 
@@ -156,6 +157,7 @@ def _leaderboard(table: pd.DataFrame, effects: Mapping[Key, Effect], kl: float) 
             items = _mean([one.items for one in found])
             row |= mean_interval(items).columns("effect") | {"n": len(items)} if items is not None else {}
             row |= {name: float(had[name].mean()) for name in ("kl", "relative_top1")}
+            row["answer_probability"] = float(had["answer_probability"].min())
             row |= _against_reference(str(method), found)
             if len(largest):
                 row["random_largest"] = float(largest.reindex(had["behaviour"]).mean())
@@ -203,7 +205,7 @@ def _ends(own: Iterable[Run], side: str) -> list[EndRun]:
 def _test(items: Tensor, reference: Tensor) -> float:
     """Sign flips of the items' differences from the reference."""
     differences = items - reference
-    return sign_flip_p(torch.where(differences.abs() > ROUNDING, differences, 0.0))
+    return sign_flip_p(torch.where(differences.abs() > CALIBRATED, differences, 0.0))
 
 
 def _mean(parts: Sequence[Tensor | None]) -> Tensor | None:

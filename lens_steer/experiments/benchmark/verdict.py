@@ -76,12 +76,10 @@ def _named(rows: list[dict[str, Any]]) -> str:
 
 QUESTION = Question(
     title="Common benchmark: what moves a behaviour most at equal side effects?",
-    judged="The effect is half the difference of the logit difference between the promoting and the suppressing end, or "
-    "of one end alone where the other could not be had. Intervals are 95 % over items; p is that of sign flips against "
-    "the mean difference at the same KL, corrected by Holm's method over all methods. Random directions of its norm, "
-    "calibrated and tested alike, say what means nothing.",
-    needs={
-        "benchmark/leaderboard.csv": ("method", "kind", "effect", "reference", "p_holm", "random_largest", "failed")
-    },
+    judged="The effect is half the difference of the logit difference between the promoting and the suppressing end, "
+    "or the change of one end alone where the other could not be had. Intervals are 95 % over items; p is that of sign "
+    "flips against the mean difference at the same KL, corrected by Holm's method over all methods. Random directions "
+    "of its norm, calibrated and tested alike, say what means nothing.",
+    needs={"benchmark/leaderboard.csv": ("method", "kind", "effect", "reference", "p_holm", "failed", "meets_budget")},
     find=find,
 )
