@@ -113,6 +113,24 @@ def effects() -> pd.DataFrame:
     return pd.DataFrame(rows.values(), index=list(rows), columns=["myopic", "mean"])
 
 
+def fronts() -> pd.DataFrame:
+    kinds = {
+        "mean_difference": "vector",
+        "lda": "vector",
+        "mimic": "map",
+        "persona": "prompt",
+        "lora_sft": "fine-tuning",
+    }
+    rows = [
+        {"method": method, "kind": kind, "budget": kl, "effect": kl**0.5 * place, "effect_low": kl**0.5 * place - 0.1}
+        | {"effect_high": kl**0.5 * place + 0.1, "kl": kl * 1.1, "behaviours": 2, "n": 12}
+        | {"is_reference": method == "mean_difference"}
+        for place, (method, kind) in enumerate((kinds | {"random (largest)": "control"}).items(), 1)
+        for kl in (0.05, 0.2, 0.8)
+    ]
+    return pd.DataFrame(rows)
+
+
 def contributions(additive: bool = True) -> pd.DataFrame:
     parts = [("edit resid_post@0", "edit", 0, -1, 0.02), ("z@1.0", "head", 1, 0, 1.0), ("z@1.1", "head", 1, 1, -0.5)]
     parts += [("mlp_out@1", "mlp", 1, -1, 0.25), ("z@2.0", "head", 2, 0, 0.1), ("z@2.1", "head", 2, 1, 0.05)]
@@ -534,6 +552,7 @@ FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "explained_bars": judged()[:1],
     "in_and_out": (shifts(),),
     "effect_strip": (in_context_effects(),),
+    "front_panels": (fronts(),),
     "gain_bars": (painless_gains(),),
     "individual_bars": (joint_configurations(),),
     "interference_matrices": joint_pairs(),

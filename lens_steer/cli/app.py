@@ -1,4 +1,4 @@
-"""The command line: `lens-steer extract`, `sweep`, `painless`, `study`, `reproduce`, `report`, `lab check`, ...
+"""The command line: `lens-steer extract`, `sweep`, `painless`, `study`, `benchmark`, `reproduce`, `report`, ...
 
 Commands read their arguments, call the package, print a table and write files; they hold no science. Tables go to
 standard output, progress and errors to standard error.
@@ -8,7 +8,6 @@ import json
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,14 +19,8 @@ from rich.text import Text
 
 from lens_steer._util.progress import working
 from lens_steer.cli.options import (
-    CHOOSE,
-    DATA,
-    SPLIT,
-    Answer,
-    Balance,
     Behaviours,
     Budget,
-    Chat,
     Device,
     DeviceMap,
     DryRun,
@@ -36,7 +29,6 @@ from lens_steer.cli.options import (
     Fresh,
     Limit,
     Model,
-    Neutral,
     OwnChat,
     OwnDevice,
     OwnDeviceMap,
@@ -46,8 +38,6 @@ from lens_steer.cli.options import (
     PrependBos,
     Record,
     ResultsFolder,
-    Scale,
-    Scoring,
     Seed,
     SettingsFile,
     Sites,
@@ -55,9 +45,12 @@ from lens_steer.cli.options import (
     Studies,
     Texts,
     Yes,
+    both_signs,
+    split_words,
 )
-from lens_steer.cli.terminal import say, show
-from lens_steer.errors import DataError, LensSteerError, ScoreError
+from lens_steer.cli.terminal import say, seconds_since, short, show
+from lens_steer.cli.vectors import COMMANDS
+from lens_steer.errors import LensSteerError
 
 if TYPE_CHECKING:
     from lens_steer.cli.reproduce.run import RunPlan
@@ -74,213 +67,8 @@ ASKED = 3600.0
 """Seconds above which a run on a terminal asks."""
 
 
-@app.command()
-def extract(
-    data: Annotated[str, typer.Option(help=DATA + SPLIT.format("#train"))],
-    out: Annotated[Path, typer.Option(help="File in which the vector is saved.", dir_okay=False, writable=True)],
-    model: Model = "lab",
-    device: Device = "cpu",
-    dtype: Dtype = "float32",
-    device_map: DeviceMap = "",
-    prepend_bos: PrependBos = None,
-    sites: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Where activations are read, such as resid_post@8:16; may be repeated. Default: resid_post@*."
-        ),
-    ] = None,
-    method: Annotated[
-        str, typer.Option(help="How the vector is computed, such as mean_difference or logistic_probe.")
-    ] = "mean_difference",
-    position: Annotated[str, typer.Option(help="The tokens that are read, such as last, answer or content.")] = "last",
-    answer: Annotated[
-        Answer, typer.Option(help="Complete each question with the letter or with the text of an option.")
-    ] = "text",
-    balance: Annotated[
-        Balance,
-        typer.Option(
-            help="Option texts that match too often (Yes, No): leave items out (subset), or take their direction out "
-            "of the vector (residual)."
-        ),
-    ] = "none",
-    cache: Annotated[
-        Path | None,
-        typer.Option(help="Folder that keeps activations, so that they are computed once.", file_okay=False),
-    ] = None,
-) -> None:
-    """Extract a steering vector from choice items and save it."""
-    with working("extracting a vector"):
-        from lens_steer.cli.runs import extract_to_file
-        from lens_steer.cli.source import ModelSource
-
-        source, where = ModelSource(model, device, dtype, device_map, prepend_bos), sites or ["resid_post@*"]
-        vector = extract_to_file(source, data, out, where, method, position, answer, balance, cache, progress=True)
-    rows = [{"site": str(site), "norm": vector.norm(site)} for site in vector.sites]
-    show(pd.DataFrame(rows), vector.name)
-    made = f"{vector.method} of {vector.n_positive} + {vector.n_negative} activations"
-    say(f"{made}, saved as {out}")
-
-
-@app.command()
-def sweep(
-    vector: Annotated[Path, typer.Option(help="File of the vector.")],
-    data: Annotated[str, typer.Option(help=DATA + CHOOSE)],
-    out: Annotated[
-        Path, typer.Option(help="Folder of the results and of the checkpoint of an interrupted sweep.", file_okay=False)
-    ],
-    model: Model = "lab",
-    device: Device = "cpu",
-    dtype: Dtype = "float32",
-    device_map: DeviceMap = "",
-    prepend_bos: PrependBos = None,
-    sites: Annotated[
-        list[str] | None,
-        typer.Option(help="Where to steer, such as resid_post@8:16; may be repeated. Default: the vector's sites."),
-    ] = None,
-    strengths: Annotated[
-        str, typer.Option(help="Numbers separated by commas; both signs of each, and 0, are swept.")
-    ] = "0.5,1,2,3",
-    positions: Annotated[
-        str, typer.Option(help="The tokens of the prompt that are edited, such as all, last or content.")
-    ] = "all",
-    scale: Annotated[
-        Scale,
-        typer.Option(help="What strength 1 adds: the vector (raw), its unit vector, or one median activation norm."),
-    ] = "raw",
-    scoring: Scoring = "letter",
-    chat: Chat = False,
-) -> None:
-    """Sweep the sites and strengths of a vector, choose a point, report it on test items; run again to continue."""
-    began, grid = time.monotonic(), _numbers(strengths)
-    with working("sweeping a vector"):
-        from lens_steer.cli.runs import sweep_to_folder
-        from lens_steer.cli.source import ModelSource
-        from lens_steer.evaluation.score import ScoringOptions
-
-        source = ModelSource(model, device, dtype, device_map, prepend_bos)
-        options = ScoringOptions(scoring=scoring, chat=chat, progress=True)
-        result, chosen, tested = sweep_to_folder(
-            source, vector, data, out, sites or [], grid, positions, scale, options
-        )
-        summary = tested.summary()
-    columns = ["strength", "logit_difference", "low", "high", "matching_rate", "position_bias", "answer_probability"]
-    columns += ["modal_letter_share" if scoring == "letter" else "modal_text_share", "collapsed"]
-    show(pd.DataFrame(summary[columns]), f"{result.vector} at {chosen.site}, test items")
-    best = "the best valid point" if chosen.valid else "no point is valid; the best of the collapsed ones"
-    said = f"{best}: strength {chosen.strength:g} at {chosen.site}\n"
-    said += f"{len(result.sites)} sites ({result.path}), figures and tables in {out}/  ({_seconds(began)})"
-    say(said)
-
-
-@app.command()
-def painless(
-    data: Annotated[str, typer.Option(help=DATA + "Two or more options; its own splits are not used.")],
-    out: Annotated[Path, typer.Option(help="Folder of the vector and of the tables.", file_okay=False)],
-    model: Model = "lab",
-    device: Device = "cpu",
-    dtype: Dtype = "float32",
-    device_map: DeviceMap = "",
-    prepend_bos: PrependBos = None,
-    methods: Annotated[
-        list[str] | None,
-        typer.Option(help="pas_full, ipas_all, ipas_wrong_only or caa; may be repeated. Default: all."),
-    ] = None,
-    sites: Annotated[
-        list[str] | None, typer.Option(help="Where vectors are tried; may be repeated. Default: resid_post@*.")
-    ] = None,
-    strengths: Annotated[
-        str, typer.Option(help="Numbers separated by commas, in median activation norms; 0 is always tried.")
-    ] = "0.05,0.1,0.2,0.4,0.8",
-    positions: Annotated[str, typer.Option(help="The tokens of the prompt that are edited.")] = "last",
-    seeds: Annotated[int, typer.Option(help="Splits on which everything is repeated.", min=1)] = 5,
-    limit: Annotated[int, typer.Option(help="The most items; of more, that many are drawn.", min=1)] = 300,
-    scoring: Scoring = "letter",
-    chat: Chat = False,
-) -> None:
-    """Turn a labelled data set into a tested vector, or into the answer not to steer.
-
-    Vectors are made of the model's own right and wrong answers; layer, strength and method are chosen on validation
-    items beside random vectors. `reproduce --only painless` does it for several data sets with plan, budget and report.
-    """
-    began, grid = time.monotonic(), tuple(_numbers(strengths))
-    with working("making a vector"):
-        from lens_steer.cli.runs import painless_to_folder
-        from lens_steer.cli.source import ModelSource
-        from lens_steer.evaluation.automatic import SelectOptions
-        from lens_steer.evaluation.painless import PainlessOptions
-        from lens_steer.evaluation.score import ScoringOptions
-
-        select = SelectOptions(
-            sites=sites or "resid_post@*",
-            strengths=grid,
-            positions=positions,
-            scoring=ScoringOptions(scoring=scoring, chat=chat),
-        )
-        options = PainlessOptions(seeds=tuple(range(seeds)), select=select)
-        options = replace(options, methods=tuple(methods)) if methods else options  # type: ignore[arg-type]
-        source = ModelSource(model, device, dtype, device_map, prepend_bos)
-        found = painless_to_folder(source, data, out, options, limit)
-    columns = ["method", "seeds", "unsteered", "steered", "gain", "gain_low", "gain_high", "p_corrected_holm", "beyond"]
-    show(pd.DataFrame(found.tests[columns]), f"{found.facts['name']}: accuracy on test items, mean of {seeds} splits")
-    if found.facts["answers"]:
-        say(found.facts["answers"])
-    point = found.facts["point"]
-    advice = f"steer at {point['site']}, strength {point['strength']:g} ({point['method']})" if found.vector else ""
-    say(f"{advice or 'do not steer'}; of the first split, saved in {out}/  ({_seconds(began)})")
-
-
-@app.command()
-def study(
-    positive: Annotated[str, typer.Option(help="Texts of what the vector shall add, one a line.")],
-    negative: Annotated[str, typer.Option(help="Texts of its opposite, or without it, one a line.")],
-    out: Annotated[Path, typer.Option(help="Folder of the tables, the vector and the report.", file_okay=False)],
-    model: Model = "lab",
-    device: Device = "cpu",
-    dtype: Dtype = "float32",
-    device_map: DeviceMap = "",
-    prepend_bos: PrependBos = None,
-    sites: Sites = None,
-    strengths: Annotated[
-        str, typer.Option(help="Numbers separated by commas, in median activation norms; 0 is always tried.")
-    ] = "0.05,0.1,0.2",
-    text: Neutral = None,
-    prompt: Annotated[
-        list[str] | None, typer.Option(help="What is continued at every strength; give at least two.")
-    ] = None,
-    limit: Annotated[int, typer.Option(help="The most texts of a list; of more, that many are drawn.", min=12)] = 60,
-    seed: Annotated[int, typer.Option(help="Seed of the splits and controls.")] = 0,
-    fresh: Fresh = False,
-) -> None:
-    """Study the vector between two lists of texts: does it steer, where, how strongly, and at what cost?
-
-    It is chosen on validation texts and tested on others, beside vectors of shuffled labels and random directions.
-    """
-    began, grid = time.monotonic(), tuple(_numbers(strengths))
-    with working("studying two lists of texts"):
-        from lens_steer.cli.reproduce.settings import named
-        from lens_steer.cli.runs import NEUTRAL, study_to_folder
-        from lens_steer.cli.source import ModelSource
-        from lens_steer.experiments.text_lists import TextLists
-
-        settings = TextLists(strengths=grid, limit=limit, seed=seed)
-        settings = replace(settings, sites=tuple(sites)) if sites else settings
-        neutral = named(text or [], "--text")
-        if other := set(neutral) - {NEUTRAL}:
-            raise DataError(f"--text {other.pop()}=...: side effects are measured on --text {NEUTRAL}=PATH alone.")
-        found = study_to_folder(
-            ModelSource(model, device, dtype, device_map, prepend_bos),
-            (positive, negative),
-            out,
-            settings,
-            neutral=neutral.get(NEUTRAL, ()),
-            prompts=prompt or (),
-            command=sys.argv[1:],
-            fresh=fresh,
-        )
-    row = found.summary.iloc[0]
-    columns = ["site", "strength", "effect", "effect_low", "effect_high", "p_shuffled", "p_random", "kl"]
-    show(pd.DataFrame(found.summary[columns]), f"{row['vector']}: test texts, nats a token")
-    say(f"{row['verdict']}: {row['why']}; report in {out / 'report.html'}  ({_seconds(began)})")
+for _command in COMMANDS:
+    app.command()(_command)
 
 
 @app.command()
@@ -326,9 +114,9 @@ def reproduce(
         "data": {name: paths[-1] for name, paths in named(data or [], "--data", repeated=False).items()} or None,
         "text": named(text or [], "--text") or None,
         "sites": sites,
-        "strengths": None if strengths is None else _both_signs(strengths),
+        "strengths": None if strengths is None else both_signs(strengths),
         "positions": positions,
-        "only": None if only is None else [name.strip() for name in only.split(",") if name.strip()],
+        "only": None if only is None else split_words(only),
         "budget": budget,
         "out": None if out is None else str(out),
         "limit": limit,
@@ -345,16 +133,16 @@ def reproduce(
         raise typer.Exit(0)
     summary = outcome.out / "summary.csv"
     if summary.is_file():
-        show(_short(pd.read_csv(summary)), "Test items, at the point chosen on validation")
+        show(short(pd.read_csv(summary)), "Test items, at the point chosen on validation")
     for name, why in outcome.failed.items():
         say(f"{name} failed: {why}")
-    say(f"figures, data and run.json in {outcome.out}/  ({_seconds(began)})")
+    say(f"figures, data and run.json in {outcome.out}/  ({seconds_since(began)})")
     raise typer.Exit(1 if outcome.failed else 0)
 
 
 @app.command()
 def report(
-    results: Annotated[Path, typer.Argument(help="A folder written by reproduce, sweep or lab methods.")],
+    results: Annotated[Path, typer.Argument(help="A folder written by reproduce, sweep or benchmark.")],
     out: Annotated[
         Path | None, typer.Option(help="File of the page. Default: report.html in the folder.", dir_okay=False)
     ] = None,
@@ -435,22 +223,6 @@ def check(
     raise typer.Exit(0 if found.met else 1)
 
 
-@lab.command("methods")
-def methods(
-    out: Annotated[Path, typer.Option(help="Folder of the figure and the data behind it.", file_okay=False)] = Path(
-        "figures"
-    ),
-) -> None:
-    """Compare all extraction methods: steer the lab model with the vectors of each, at equal side effects."""
-    with working("comparing extraction methods"):
-        from lens_steer.cli.reproduce import reproduce_methods
-
-        table, tasks = reproduce_methods(out, progress=True)
-    title = "Half the difference of the logit difference, vector added minus subtracted (nats), at equal KL on text"
-    show(table.rename_axis("method").reset_index(), title)
-    show(tasks, "Function vectors: probability of the right answer without examples")
-
-
 def main() -> None:
     """The entry point: an error of the package or of the file system is one line and exit code 2, not a traceback."""
     try:
@@ -486,31 +258,3 @@ def _agreed(planned: "RunPlan", left_out: Mapping[str, str], dry_run: bool, yes:
     if dry_run:
         return False
     return yes or plan.seconds <= ASKED or not sys.stdin.isatty() or typer.confirm("More than an hour; go on?")
-
-
-def _short(summary: pd.DataFrame) -> pd.DataFrame:
-    """The summary of individual steering, narrow enough for a terminal of 80 columns."""
-    strength = summary["strength"].map("{:g}".format)
-    place = summary["site"].str.replace("resid_", "") + " " + summary["positions"] + " x" + strength
-    band = summary["random_low"].map("{:.2f}-".format) + summary["random_high"].map("{:.2f}".format)
-    rates = {"subtracted": "-s", "unsteered": "0", "added": "+s"}
-    columns = {"behaviour": summary["behaviour"], "point": place}
-    columns |= {short: summary[name].map("{:.2f}".format) for name, short in rates.items()}
-    return pd.DataFrame(columns | {"random": band, "collapsed": summary["collapsed"]})
-
-
-def _numbers(words: str) -> list[float]:
-    """Numbers separated by commas."""
-    try:
-        return [float(word) for word in words.split(",")]
-    except ValueError as error:
-        raise ScoreError(f"strengths {words!r}; give numbers separated by commas, such as 0.5,1,2.") from error
-
-
-def _both_signs(words: str) -> list[float]:
-    """Numbers separated by commas, of both signs."""
-    return sorted({sign * abs(strength) for strength in _numbers(words) for sign in (-1, 1)})
-
-
-def _seconds(began: float) -> str:
-    return f"{time.monotonic() - began:.0f} s"

@@ -1,9 +1,11 @@
-"""Options of the command line that several commands share, and those of `reproduce`."""
+"""Options of the command line that several commands share, those of `reproduce`, and how lists in them are read."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from lens_steer.errors import ScoreError
 
 DATA = "A behaviour of the lab model (lab:myopic) or a file of questions (docs/formats.md). "
 CHOOSE = "The point is chosen on #validation, or on #train where that is appended, and reported on the test items."
@@ -95,3 +97,36 @@ Seed = Annotated[int | None, typer.Option(help="Seed of the splits and random di
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and run nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before a run of more than an hour.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Write over the results of another run in the folder.")]
+
+# Options of `benchmark`: empty ones leave the settings of the lab, or the defaults, as they are.
+Contenders = Annotated[
+    str, typer.Option(help="Contenders, separated by commas, such as mean_difference,mimic,persona. Default: all.")
+]
+OfBehaviours = Annotated[str, typer.Option(help="Some of the behaviours, separated by commas. Default: all.")]
+Personas = Annotated[
+    list[str] | None, typer.Option(help="What is said to show a behaviour: NAME=SENTENCE|OPPOSITE; may be repeated.")
+]
+EqualKl = Annotated[
+    float, typer.Option(help="Side effects at which contenders are ranked: KL on neutral text, nats a token.")
+]
+Seeds = Annotated[str, typer.Option(help="Numbers separated by commas; everything is repeated with each.")]
+OneSite = Annotated[str, typer.Option(help="Where to steer. Default: the best of four for the mean difference.")]
+OnePositions = Annotated[str, typer.Option(help="The tokens that are edited. Default: all (on the lab 0:20).")]
+
+
+def split_words(given: str) -> list[str]:
+    """The words of an option, separated by commas."""
+    return [word.strip() for word in given.split(",") if word.strip()]
+
+
+def numbers(words: str) -> list[float]:
+    """The numbers of an option, separated by commas."""
+    try:
+        return [float(word) for word in words.split(",")]
+    except ValueError as error:
+        raise ScoreError(f"strengths {words!r}; give numbers separated by commas, such as 0.5,1,2.") from error
+
+
+def both_signs(words: str) -> list[float]:
+    """The numbers of an option, each with both signs, in rising order."""
+    return sorted({sign * abs(strength) for strength in numbers(words) for sign in (-1, 1)})

@@ -1,6 +1,7 @@
 """What commands print: tidy frames as tables, and sentences; on standard output, or with `err` on standard error."""
 
 import sys
+import time
 
 import pandas as pd
 from rich.console import Console
@@ -35,5 +36,21 @@ def say(words: str, err: bool = False) -> None:
     _console(err).print(words, highlight=False, markup=False)
 
 
+def short(summary: pd.DataFrame) -> pd.DataFrame:
+    """The summary of individual steering, narrow enough for a terminal of 80 columns."""
+    strength = summary["strength"].map("{:g}".format)
+    place = summary["site"].str.replace("resid_", "") + " " + summary["positions"] + " x" + strength
+    band = summary["random_low"].map("{:.2f}-".format) + summary["random_high"].map("{:.2f}".format)
+    rates = {"subtracted": "-s", "unsteered": "0", "added": "+s"}
+    columns = {"behaviour": summary["behaviour"], "point": place}
+    columns |= {short: summary[name].map("{:.2f}".format) for name, short in rates.items()}
+    return pd.DataFrame(columns | {"random": band, "collapsed": summary["collapsed"]})
+
+
 def _console(err: bool) -> Console:
     return Console(stderr=err, width=None if sys.stdout.isatty() else WIDE)
+
+
+def seconds_since(began: float) -> str:
+    """The time since a reading of `time.monotonic`, in words."""
+    return f"{time.monotonic() - began:.0f} s"

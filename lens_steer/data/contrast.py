@@ -37,6 +37,10 @@ class ContrastPair:
     negative: str
     group: str = ""
 
+    def swapped(self) -> "ContrastPair":
+        """The pair with its sides exchanged."""
+        return replace(self, positive=self.negative, negative=self.positive)
+
 
 @shown()
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +74,10 @@ class ContrastSet:
     def n(self) -> int:
         """The number of pairs."""
         return len(self.pairs)
+
+    def swapped(self) -> "ContrastSet":
+        """The set with the sides of every pair exchanged: what suppresses the behaviour is made of it."""
+        return replace(self, pairs=tuple(pair.swapped() for pair in self.pairs))
 
     @property
     def hash(self) -> str:
@@ -155,10 +163,7 @@ def shuffled_labels(contrast: ContrastSet | TextContrast, seed: int) -> Contrast
         rng.shuffle(texts)
         return replace(contrast, name=name, positive=tuple(texts[:n]), negative=tuple(texts[n:]))
     exchanged = set(rng.sample(range(contrast.n), contrast.n // 2))
-    pairs = (
-        replace(pair, positive=pair.negative, negative=pair.positive) if index in exchanged else pair
-        for index, pair in enumerate(contrast.pairs)
-    )
+    pairs = (pair.swapped() if index in exchanged else pair for index, pair in enumerate(contrast.pairs))
     return ContrastSet(name=name, pairs=tuple(pairs))
 
 

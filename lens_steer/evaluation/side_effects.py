@@ -6,7 +6,7 @@
     perplexity  exp(- mean over tokens of log-likelihood)
 
 Every token of a text but its first is predicted; texts are a fixed list, so that everything is paired. Two vectors or
-methods are compared at equal KL, not at equal strength (`strength_at_kl`): a strength means something else for each.
+methods are compared at equal KL, not at equal strength (`evaluation.equal_side_effects`).
 The alignment tax of van der Weij et al. 2024 (arXiv 2403.05767) is 1 - relative top1 on neutral texts; here it is
 paired by document and has an interval. Over a grid the texts are predicted unsteered once, and from the first edited
 block on for each point (`side_effect_grid`).
@@ -19,18 +19,14 @@ from dataclasses import dataclass, fields, replace
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
-from scipy.optimize import root_scalar
 from torch import Tensor
 
 from lens_steer._util.shown import shown
-from lens_steer.errors import DataError, ScoreError
+from lens_steer.errors import DataError
 from lens_steer.evaluation.grid import Configuration, GridOptions, GridTokens, Numbers, run_grid
-from lens_steer.hooks import Intervention, Interventions, Scale, as_interventions, require_unsteered
-from lens_steer.hooks.positions import Positions
-from lens_steer.hooks.sites import SiteLike
+from lens_steer.hooks import Interventions, as_interventions, require_unsteered
 from lens_steer.metrics.statistics import RESAMPLES, Interval, ratio_interval
 from lens_steer.model import SteerableModel, require_model, tokenize
-from lens_steer.vector import SteeringVector
 
 TEN = 10
 
@@ -165,62 +161,23 @@ def side_effect_grid(
 
     def numbers(texts: list[int], tokens: GridTokens) -> Numbers:
         following = [rows[text][position + 1] for text, position in zip(texts, tokens.positions, strict=True)]
-        return _numbers(tokens.unsteered, torch.tensor(following, device=tokens.unsteered.device)[:, None])
+        return numbers_of(tokens.unsteered, torch.tensor(following, device=tokens.unsteered.device)[:, None])
 
     names = [field.name for field in fields(SideEffects)]
     table = run_grid(model, rows, configurations, numbers, options, scored="all", meaning=" ".join(names))
     return tuple(SideEffects(**dict(zip(names, numbers.T, strict=True))) for numbers in table.configurations)
 
 
-def strength_at_kl(
-    model: SteerableModel,
-    vector: SteeringVector,
-    site: SiteLike,
-    texts: Sequence[str],
-    kl: float,
-    positions: str | Positions = "all",
-    scale: Scale = "raw",
-    sign: float | int = 1,
-) -> float:
-    """The strength at which a vector has given side effects on texts, so that vectors can be compared at equal side
-    effects.
+def numbers_of(unsteered: Float[Tensor, "k d_vocab"], following: Int[Tensor, "k 1"]) -> Numbers:
+    """What makes the numbers of `SideEffects` of steered logits; what is of the unsteered model is worked out once.
 
     Args:
-        model: the vector's model.
-        vector: what is added.
-        site: one of the vector's sites.
-        texts: fixed, neutral documents.
-        kl: the wanted mean KL(unsteered || steered), nats a token.
-        positions: which tokens are edited.
-        scale: what strength 1 means, as in `Intervention.of`.
-        sign: of the strength; adding and subtracting do different side effects.
+        unsteered: logits of some tokens.
+        following: the token that follows each.
 
     Returns:
-        The strength of that sign whose KL is the wanted one, to 1 % of the strength: the smallest one found by
-        doubling from 1/64.
-
-    Raises:
-        ScoreError: the KL is not above 0, or no strength up to 4096 reaches it.
+        A function of the steered logits of the same tokens.
     """
-    if not kl > 0:
-        raise ScoreError(f"a KL of {kl} nats was asked for; give a number above 0, such as 0.1.")
-
-    def excess(strength: float) -> float:
-        edit = Intervention.of(vector, site, sign * strength, scale, positions)
-        return measure_side_effects(model, texts, [edit]).kl ** 0.5 - kl**0.5
-
-    high = 1 / 64
-    while excess(high) < 0:
-        high *= 2
-        if high > 4096:
-            raise ScoreError(f"vector {vector.name!r} at {site}: no strength up to 4096 reaches a KL of {kl} nats.")
-    if high == 1 / 64:
-        raise ScoreError(f"vector {vector.name!r} at {site}: strength 1/64 already exceeds a KL of {kl} nats.")
-    return float(sign) * root_scalar(excess, bracket=(high / 2, high), method="brentq", rtol=1e-2).root
-
-
-def _numbers(unsteered: Float[Tensor, "k d_vocab"], following: Int[Tensor, "k 1"]) -> Numbers:
-    """What makes the numbers of `SideEffects` of steered logits; what is of the unsteered model is worked out once."""
 
     def read(logits: Tensor) -> tuple[Tensor, list[Tensor]]:
         table = logits.log_softmax(-1)

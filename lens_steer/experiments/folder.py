@@ -54,7 +54,7 @@ class ResultFolder:
 
 
 def read_results(folder: str | Path) -> ResultFolder:
-    """Reads a folder that `lens-steer reproduce`, `sweep` or `lab methods` wrote.
+    """Reads a folder that `lens-steer reproduce`, `sweep` or `benchmark` wrote.
 
     Args:
         folder: where the results are.

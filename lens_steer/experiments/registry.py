@@ -16,7 +16,7 @@ NAMES = (
     "vector_analysis",
     "reliability",
     "function_vectors",
-    "method_comparison",
+    "benchmark",
     "open_ended",
     "in_context",
     "painless",

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from statistics import fmean
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from einops import rearrange
@@ -42,6 +42,7 @@ from lens_steer.model import (
 from lens_steer.vector import SteeringVector
 
 CURVE = 20
+T = TypeVar("T")
 _START = 1e-2
 
 
@@ -74,7 +75,7 @@ class Descent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Completion:
+class Completion:
     """A prompt with one completion, in tokens."""
 
     row: tuple[int, ...]
@@ -116,12 +117,12 @@ def extract_optimised(
     """
     descent, place = descent or Descent(), Site.parse(site)
     check_site(model, place)
-    pairs = _completions(model, contrast_set, descent.objective)
+    pairs = completions(model, contrast_set, descent.objective)
     ready = [completion for pair in pairs for completion in pair]
     rows, lengths = [completion.row for completion in ready], [completion.prompt for completion in ready]
     norm = activation_norms(model, rows, place, descent.positions, lengths)[place]
     bound = descent.norm_bound or norm
-    batches = track(_batches(pairs, batch_size, descent), "descending", descent.steps, progress)
+    batches = track(batches_of(pairs, batch_size, descent.steps, descent.seed), "descending", descent.steps, progress)
     direction, losses = _descend(model, batches, place, bound, descent)
     return SteeringVector(
         name=contrast_set.name,
@@ -140,7 +141,7 @@ def extract_optimised(
 
 def _descend(
     model: SteerableModel,
-    batches: Iterable[Sequence[tuple[_Completion, ...]]],
+    batches: Iterable[Sequence[tuple[Completion, ...]]],
     site: Site,
     bound: float,
     descent: Descent,
@@ -163,7 +164,7 @@ def _descend(
 
 
 def _loss(
-    model: SteerableModel, batch: Sequence[tuple[_Completion, ...]], intervention: Intervention
+    model: SteerableModel, batch: Sequence[tuple[Completion, ...]], intervention: Intervention
 ) -> Float[Tensor, ""]:
     """Minus the objective over a batch: positive completions alone, or positive minus negative."""
     sides = [completion for pair in batch for completion in pair]
@@ -176,10 +177,19 @@ def _loss(
     return -(found @ sign).mean()
 
 
-def _completions(
+def completions(
     model: SteerableModel, contrast_set: ContrastSet, objective: Literal["promote", "contrast"]
-) -> list[tuple[_Completion, ...]]:
-    """Each pair's completions, in tokens: the positive one, and for `contrast` the negative one."""
+) -> list[tuple[Completion, ...]]:
+    """Each pair's completions, in tokens: the positive one, and for `contrast` the negative one.
+
+    Args:
+        model: whose tokens they are.
+        contrast_set: prompts with completions.
+        objective: which sides are wanted.
+
+    Raises:
+        PositionError: a prompt is empty and has no first token, or its tokens change when it is completed.
+    """
     prompts = tokenize(model, [pair.prompt for pair in contrast_set.pairs])
     sides = ("positive", "negative") if objective == "contrast" else ("positive",)
     columns = []
@@ -198,20 +208,28 @@ def _completions(
                     "completed, so the completion's likelihood is not defined. Move the space or bracket between "
                     "prompt and completion to the other side."
                 )
-        columns.append([_Completion(row=tuple(r), prompt=len(p)) for p, r in zip(prompts, rows, strict=True)])
+        columns.append([Completion(row=tuple(r), prompt=len(p)) for p, r in zip(prompts, rows, strict=True)])
     return list(zip(*columns, strict=True))
 
 
-def _batches(
-    pairs: Sequence[tuple[_Completion, ...]], batch_size: int, descent: Descent
-) -> Iterator[list[tuple[_Completion, ...]]]:
-    """One batch per step, from epochs over all pairs in an order given by the seed."""
+def batches_of(entries: Sequence[T], batch_size: int, steps: int, seed: int) -> Iterator[list[T]]:
+    """One batch per step, from epochs over all entries in an order given by the seed.
+
+    Args:
+        entries: such as pairs.
+        batch_size: the most in one batch; the last batch of an epoch holds what is left.
+        steps: how many batches.
+        seed: the same seed gives the same batches.
+
+    Raises:
+        MethodError: the batch size is below 1.
+    """
     if batch_size < 1:
         raise MethodError(f"batch_size is {batch_size}; give 1 or more.")
-    rng, waiting = random.Random(descent.seed), []
-    for _ in range(descent.steps):
+    rng, waiting = random.Random(seed), []
+    for _ in range(steps):
         if not waiting:
-            waiting = rng.sample(list(pairs), len(pairs))
+            waiting = rng.sample(list(entries), len(entries))
         batch, waiting = waiting[:batch_size], waiting[batch_size:]
         yield batch
 

@@ -3,6 +3,9 @@
 Only this folder imports transformer_lens, and only inside functions (`analysis` may use its tools).
 """
 
+from lens_steer.model.adapter import Adapter as Adapter
+from lens_steer.model.adapter import adapted as adapted
+from lens_steer.model.adapter import new_adapter as new_adapter
 from lens_steer.model.batch_decoder import DecodingState as DecodingState
 from lens_steer.model.chat import Prompt as Prompt
 from lens_steer.model.chat import Prompts as Prompts

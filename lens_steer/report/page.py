@@ -21,7 +21,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     """Writes the report of a folder.
 
     Args:
-        folder: results that `lens-steer reproduce`, `sweep` or `lab methods` wrote.
+        folder: results that `lens-steer reproduce`, `sweep` or `benchmark` wrote.
         out: the file of the page; `report.html` in the folder where absent.
 
     Returns:

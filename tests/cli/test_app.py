@@ -27,7 +27,7 @@ COMMANDS = (
     "fetch",
     "preflight",
     "lab check",
-    "lab methods",
+    "benchmark",
 )
 
 

@@ -1,5 +1,6 @@
 """Verdicts: the words say what the tables say, no more, and change when the tables do."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -160,28 +161,39 @@ def test_onsets_are_told_with_their_interval_and_what_is_censored_as_such(result
     assert "are collapsed already (13 prompts)" in already and "beyond the grid" in already
 
 
-def methods(folder: Path, best: float) -> None:
-    effects = {"median": best, "mean": 0.5, "random 0": 0.2, "random 1": -0.6}
-    rows = [(name, method, effect) for name in ("a", "b") for method, effect in effects.items()]
-    pd.DataFrame(rows, columns=["behaviour", "method", "effect"]).to_csv(folder / "methods.csv", index=False)
+def leaderboard(folder: Path, effects: dict[str, tuple[str, float, float, float]]) -> None:
+    """Effect, the reference's and the corrected p by method."""
+    rows = [
+        {"method": method, "kind": kind, "effect": effect, "effect_low": effect - 0.1, "effect_high": effect + 0.1}
+        | {"effect_why": "", "behaviours": 2, "failed": int(effect != effect), "n": 16, "kl": 0.3, "relative_top1": 0.9}
+        | {"meets_budget": kind != "prompt", "reference": reference, "p": p, "p_holm": p, "family": "3 methods"}
+        | {"random_largest": 0.6, "beyond_random": effect > 0.6, "note": "failed: it" if effect != effect else ""}
+        for method, (kind, effect, reference, p) in effects.items()
+    ]
+    path = folder / "benchmark" / "leaderboard.csv"
+    save_table(path, "benchmark leaderboard", pd.DataFrame(rows), {"settings": {"kl": 0.2}})
 
 
-def test_the_best_method_is_held_against_the_largest_random_direction(results: Path) -> None:
-    methods(results, 1.25)
-    found = said(results, "Methods")["2 methods"]
-    assert found.verdict == "best: median" and found.holds and "1.25 nats, mean of 2 behaviours" in found.words
-    assert "The largest of 2 random directions moves it by 0.60; 1 of 2 methods move it by more." in found.words
-    methods(results, 0.55)
-    assert said(results, "Methods")["2 methods"].holds is False
+def test_the_leader_of_the_benchmark_is_held_against_random_directions_and_the_mean_difference(results: Path) -> None:
+    board = {"mimic": ("map", 1.25, 1.0, 0.01), "mean_difference": ("vector", 1.0, 1.0, math.nan)}
+    leaderboard(results, board)
+    found = said(results, "Common benchmark")["2 methods of steering"]
+    assert found.verdict == "best: mimic" and found.holds and "mean of 2 behaviours" in found.words
+    assert "mimic does more than mean difference (Holm), none less." in found.words
+    assert "2 of 2 do more than the largest random direction (0.60 nats)." in found.words
+    leaderboard(results, {"lda": ("vector", 0.5, 1.0, 0.01)})
+    found = said(results, "Common benchmark")["1 methods of steering"]
+    assert found.holds is False and "none do more than mean difference (Holm), lda less. 0 of 1" in found.words
 
 
-def test_a_function_vector_must_do_more_than_the_best_random_direction(results: Path) -> None:
-    columns = ["task", "layer", "unsteered", "steered", "subtracted", "random_best"]
-    rows = [("plural", 3, 0.2, 0.4, 0.1, 0.3), ("colour", 3, 0.2, 0.4, 0.1, 0.5)]
-    pd.DataFrame(rows, columns=columns).to_csv(results / "function_vectors.csv", index=False)
-    found = said(results, "Function vectors")
-    assert found["plural"].holds and found["colour"].holds is False
-    assert "20\N{NO-BREAK SPACE}%; with the vector added at layer 3, 40" in found["plural"].words
+def test_prompts_and_adapters_are_held_against_the_mean_difference_and_failures_are_named(results: Path) -> None:
+    board = {"lora_dpo": ("fine-tuning", 8.0, 1.0, 0.01), "persona": ("prompt", 1.5, 1.4, 0.4)}
+    leaderboard(results, board | {"leace": ("vector", math.nan, math.nan, math.nan)})
+    found = said(results, "Common benchmark")
+    assert found["lora dpo"].holds and found["lora dpo"].verdict == "more than mean difference"
+    assert found["persona"].holds is False and found["persona"].verdict == "no difference shown"
+    assert "at its own KL of 0.300 nats" in found["persona"].words
+    assert found["leace"].verdict == "no effect on 1 behaviours" and found["leace"].words == "failed: it"
 
 
 def test_a_scheme_moves_behaviours_only_where_its_corrected_p_is_small_and_nothing_newly_collapses(

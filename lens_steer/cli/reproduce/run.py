@@ -17,10 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from lens_steer import figures
-from lens_steer._util.files import write_whole
 from lens_steer.cli.data import file_behaviours, file_corpora, lab_behaviours, lab_corpora
 from lens_steer.cli.reproduce.lock import sole
 from lens_steer.cli.reproduce.record import CHECKPOINT, Record, begin
@@ -30,9 +27,6 @@ from lens_steer.data.corpora import Corpus
 from lens_steer.data.splits import SPLITS, Splits
 from lens_steer.errors import LensSteerError, SettingsError
 from lens_steer.experiments.individual_steering import IndividualResult
-from lens_steer.experiments.method_comparison import effect_table
-from lens_steer.experiments.method_comparison.lab import function_vector_table, lab_method_table
-from lens_steer.experiments.method_comparison.study import STUDY as METHODS
 from lens_steer.experiments.plan import Plan, Sizes, Work, make_plan, plan_at
 from lens_steer.experiments.registry import studies
 from lens_steer.experiments.speed import extent_of, measure_speed, memory_bytes
@@ -290,26 +284,6 @@ def _facts(study: Study, found: Any) -> dict[str, Any]:
     if isinstance(found, IndividualResult):
         return {"settings": dict(found.facts), "chosen": _chosen(found)}
     return {study.name: {key: value for key, value in found.facts.items() if key not in ("model", "versions")}}
-
-
-def reproduce_methods(out: Path, *, progress: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Every extraction method tested by steering the lab model, written to a folder.
-
-    Args:
-        out: folder of `methods.png`, `.pdf`, `.csv` and `function_vectors.csv`; made where it is missing.
-        progress: draw a progress bar.
-
-    Returns:
-        Method by behaviour at equal KL, best first; function vectors by task.
-    """
-    model = ModelSource().load()
-    rows, tasks = lab_method_table(model, progress), function_vector_table(model, progress)
-    table = effect_table(rows)
-    write_figures(METHODS, rows, out)
-    path = write_whole(out / "function_vectors.csv", tasks.to_csv(index=False, float_format="%.6g").encode())
-    caption = figures.table_caption("Function vectors: probability of the right answer", tasks)
-    figures.write_latex(path, tasks, caption)
-    return table, tasks
 
 
 def write_tables(study: Study, result: Any, out: Path) -> list[Path]:

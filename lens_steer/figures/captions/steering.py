@@ -37,15 +37,16 @@ def map_caption(configurations: pd.DataFrame, measure: str) -> Caption:
 
 
 def methods_caption(table: pd.DataFrame) -> Caption:
-    """Of `method_heatmap`: the table of `effect_table`."""
+    """Of `method_heatmap`: one row a method, one column a behaviour and their mean."""
     rows = [str(name) for name in table.index]
     random = [name for name in rows if name.startswith("random")]
     behaviours = [name for name in table.columns if name != "mean"]
     return Caption(
-        shown="Half the difference in logit difference between the added and the subtracted vector of each method, in "
-        "nats; a dash marks a method that does not reach that KL.",
-        n=f"{len(rows) - len(random)} methods, {len(behaviours)} behaviours; items not counted: effects are means",
-        interval="none: one training set a method",
+        shown="Half the difference in logit difference between the promoting and the suppressing end of each method, "
+        "in nats; a dash marks what failed or does not reach that KL. Prompts, gates and turns that end before it have "
+        "a KL of their own.",
+        n=f"{len(rows) - len(random)} methods, {len(behaviours)} behaviours; items are counted in the leaderboard",
+        interval="none drawn; in the leaderboard and the table of effects, 95 % over items",
         control=f"the last row: {random[0]}" if random else "none: no row of random directions",
-        strength_scale="each vector at the strength that gives the same KL on neutral text",
+        strength_scale="calibrated to the same KL on neutral text",
     )

@@ -10,6 +10,7 @@ from lens_steer.hooks.operators.add import Add as Add
 from lens_steer.hooks.operators.affine import MeanMatch as MeanMatch
 from lens_steer.hooks.operators.affine import Mimic as Mimic
 from lens_steer.hooks.operators.clamp import Clamp as Clamp
+from lens_steer.hooks.operators.classifier import ClassifierGradient as ClassifierGradient
 from lens_steer.hooks.operators.erase import Erase as Erase
 from lens_steer.hooks.operators.erase import EraseThenSteer as EraseThenSteer
 from lens_steer.hooks.operators.gate import ConditionGate as ConditionGate

@@ -89,12 +89,15 @@ class ConditionGate:
         Source:
             Lee et al. 2024, arXiv 2409.05907.
         """
-        h = _observed(activation, self.per, real)
-        condition = placed(self.condition, h, "the condition")
-        projected = torch.tanh((h @ condition / (condition @ condition))[..., None] * condition)
-        similarity = cosine_similarity(h, projected, dim=-1)
+        similarity = self.similarity(_observed(activation, self.per, real))
         fired = similarity > self.threshold if self.comparator == "above" else similarity < self.threshold
         return fired.expand(activation.shape[:-1])
+
+    def similarity(self, h: Float[Tensor, "... width"]) -> Float[Tensor, "..."]:
+        """The cosine of activations in working dtype with their squashed part along the condition."""
+        condition = placed(self.condition, h, "the condition")
+        projected = torch.tanh((h @ condition / (condition @ condition))[..., None] * condition)
+        return cosine_similarity(h, projected, dim=-1)
 
 
 @shown()

@@ -17,6 +17,7 @@ from lens_steer.hooks.operators import (
     AblateThenAdd,
     Add,
     Clamp,
+    ClassifierGradient,
     Erase,
     EraseThenSteer,
     GatedSlerp,
@@ -62,6 +63,7 @@ OPERATORS: list[Operator] = [
     Slerp(),
     GatedSlerp(-V, kappa=2.0, beta=-0.5),
     InContextAdd(),
+    ClassifierGradient.fit(BOTH, LABELS, target=1),
     NormPreserving(Add()),
     NormPreserving(Mimic.fit(ROWS, OTHERS)),
 ]

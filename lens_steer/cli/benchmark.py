@@ -1,0 +1,114 @@
+"""What `lens-steer benchmark` does, as a function: data and model in, a folder of tables, figures and run.json out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lens_steer._util.files import write_whole
+from lens_steer.cli.data import file_behaviours, file_corpora
+from lens_steer.cli.reproduce.run import write_figures, write_tables
+from lens_steer.cli.reproduce.settings import named
+from lens_steer.cli.source import ModelSource
+from lens_steer.data.corpora import Corpus
+from lens_steer.data.splits import Splits
+from lens_steer.errors import SettingsError
+from lens_steer.experiments.benchmark import Benchmark, BenchmarkSettings, benchmark
+from lens_steer.experiments.benchmark.contenders import contenders
+from lens_steer.experiments.benchmark.lab import SETTINGS, lab_data
+from lens_steer.experiments.benchmark.study import STUDY
+
+NEUTRAL = "neutral"
+
+
+def benchmark_to_folder(
+    source: ModelSource,
+    out: Path,
+    *,
+    data: Sequence[str] = (),
+    behaviours: Sequence[str] = (),
+    text: Sequence[str] = (),
+    personas: Sequence[str] = (),
+    limit: int = 300,
+    progress: bool = False,
+    settings: Mapping[str, Any],
+) -> Benchmark:
+    """Runs the benchmark and writes it.
+
+    Args:
+        source: the model.
+        out: folder of `benchmark/` (tables and `run.json`), and the figures `benchmark` and `benchmark_fronts`.
+        data: `NAME=FILE` of questions; without any, the lab's behaviours with the settings of the lab.
+        behaviours: which of the lab's behaviours, or of the files; all where there are none.
+        text: `neutral=PATH`, which files need.
+        personas: `NAME=SENTENCE|OPPOSITE`.
+        limit: the most items of one file.
+        progress: draw a progress bar.
+        settings: fields of `BenchmarkSettings` that differ from the defaults, or from those of the lab.
+
+    Returns:
+        What was written.
+
+    Raises:
+        SettingsError: data without neutral text, or words that do not parse.
+        DataError, MethodError: data that cannot be read, or no such contender.
+    """
+    chosen = replace(BenchmarkSettings() if data else SETTINGS, **settings)
+    said = dict(chosen.personas) | personas_of(personas)
+    contenders(chosen.methods)
+    items, neutral = _data(data, behaviours, text, limit, chosen.seeds[0])
+    found = benchmark(source.load(), items, neutral, replace(chosen, personas=said), progress)
+    write_tables(STUDY, found, out)
+    write_figures(STUDY, found, out)
+    record = {"command": "benchmark", "data": list(data), "text": list(text), **found.facts}
+    write_whole(out / STUDY.folder / "run.json", (json.dumps(record, indent=1, default=str) + "\n").encode())
+    return found
+
+
+def board_of(found: Benchmark) -> tuple[pd.DataFrame, list[str]]:
+    """The leaderboard as a terminal shows it, with seconds of processor, and what could not be had, in words."""
+    columns = ["method", "kind", "effect", "effect_low", "effect_high", "behaviours", "kl", "reference", "p_holm"]
+    spent = found.costs.set_index("method").filter(like="_seconds").sum(axis=1).groupby("method").sum()
+    board = found.leaderboard[columns].assign(seconds=found.leaderboard["method"].map(spent).round(1))
+    lacking = found.leaderboard[found.leaderboard["failed"] > 0].to_dict("records")
+    return board, [f"{row['method']}: no effect on {row['failed']} behaviours: {row['note']}" for row in lacking]
+
+
+def personas_of(words: Sequence[str]) -> Mapping[str, tuple[str, str]]:
+    """Arguments `NAME=SENTENCE|OPPOSITE` by name.
+
+    Raises:
+        SettingsError: a part is missing.
+    """
+    found = {}
+    for word in words:
+        name, _, sentences = word.partition("=")
+        shown, _, opposite = (part.strip() for part in sentences.partition("|"))
+        if not (name and shown and opposite):
+            raise SettingsError(
+                f"--persona {word!r}; give NAME=SENTENCE|OPPOSITE, such as kind=You are kind.|You are rude."
+            )
+        found[name] = (shown, opposite)
+    return found
+
+
+def _data(
+    data: Sequence[str], behaviours: Sequence[str], text: Sequence[str], limit: int, seed: int
+) -> tuple[Mapping[str, Splits], Corpus]:
+    """The behaviours and the neutral texts: of files, or of the lab."""
+    if not data and not text:
+        return lab_data(behaviours)
+    files = {name: paths[-1] for name, paths in named(data, "--data", repeated=False).items()}
+    texts = named(text, "--text")
+    unknown = [name for name in behaviours if name not in files]
+    if not files or NEUTRAL not in texts or unknown:
+        raise SettingsError(
+            f"data of {len(files)} behaviours {', '.join(files)}, texts {', '.join(texts) or 'none'}, and behaviours "
+            f"without a file {', '.join(unknown) or 'none'}; give --data NAME=FILE and --text {NEUTRAL}=PATH, on which "
+            "side effects are measured, or neither for the lab's own."
+        )
+    wanted = {name: path for name, path in files.items() if not behaviours or name in behaviours}
+    return file_behaviours(wanted, limit=limit, seed=seed), file_corpora({NEUTRAL: texts[NEUTRAL]}, seed=seed)[NEUTRAL]

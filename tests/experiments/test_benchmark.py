@@ -1,0 +1,182 @@
+"""The common benchmark: what is calibrated is calibrated, and a contender that fails stops no other."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from lens_steer.cli.benchmark import benchmark_to_folder, personas_of
+from lens_steer.cli.source import ModelSource
+from lens_steer.data.corpora import Corpus
+from lens_steer.data.splits import Splits
+from lens_steer.errors import FormatError, MethodError, ScoreError, SettingsError
+from lens_steer.evaluation.predicted_texts import PredictedTexts
+from lens_steer.evaluation.score import score_choices
+from lens_steer.experiments.benchmark import CONTENDERS, Benchmark, BenchmarkSettings, benchmark
+from lens_steer.experiments.benchmark.contenders import Contender, Material, contenders
+from lens_steer.experiments.benchmark.lab import SETTINGS, lab_data
+from lens_steer.experiments.benchmark.trial import Trial
+from lens_steer.extraction.condition import best_threshold
+from lens_steer.extraction.methods import METHODS
+from lens_steer.hooks.sites import Site
+from lens_steer.model import load_model
+
+NAME = "wealth_seeking"
+SMALL = replace(SETTINGS, multiples=(1.0,), n_random=1, n_texts=4, max_tokens=32, shots=2)
+
+
+@pytest.fixture(scope="module")
+def lab() -> Any:
+    return load_model("lab")
+
+
+def data() -> tuple[dict[str, Splits], Corpus]:
+    found, neutral = lab_data([NAME])
+    splits = found[NAME]
+    small = Splits(train=splits.train[:16], validation=splits.validation, test=splits.test[:8])
+    parts = {"validation": neutral.validation[2:6], "test": neutral.test[2:6]}
+    return {NAME: small}, replace(neutral, **parts)
+
+
+def broken(_material: Material) -> Any:
+    raise MethodError("there is nothing to fit")
+
+
+@pytest.fixture(scope="module")
+def found(lab: Any) -> Benchmark:
+    ring = {name: CONTENDERS[name] for name in ("mean_difference", "mean_matching", "cast", "persona")}
+    ring["broken"] = Contender(name="broken", kind="map", fit=broken)
+    behaviours, neutral = data()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("lens_steer.experiments.benchmark.contenders.CONTENDERS", ring)
+        return benchmark(lab, behaviours, neutral, SMALL)
+
+
+def test_every_contender_that_the_comparison_asks_for_is_in_the_table() -> None:
+    maps = {"mean_matching", "mimic", "leace_then_steer", "linear_act", "k_steering", "angular", "spherical", "cast"}
+    assert set(CONTENDERS) == {*METHODS, "optimised", *maps, "persona", "few_shot", "lora_sft", "lora_dpo"}
+    chosen = contenders(["mimic"], 2)
+    assert [one.name for one in chosen] == ["mean_difference", "mimic", "random 0", "random 1"]
+    with pytest.raises(MethodError, match=r"'mimik' is not a contender; .* Did you mean 'mimic'\?"):
+        contenders(["mimik"])
+
+
+def test_effects_are_half_the_difference_of_the_ends_that_were_calibrated_to_the_budget(
+    lab: Any, found: Benchmark
+) -> None:
+    behaviours, neutral = data()
+    row = found.effects.set_index("method").loc["mean_difference"]
+    material = Material(
+        model=lab, name=NAME, items=behaviours[NAME].train, documents=neutral.train, site=Site.parse(SMALL.site),
+        settings=SMALL, seed=0,
+    )  # fmt: skip
+    ends = CONTENDERS["mean_difference"].fit(material)
+    calibration = PredictedTexts.of(lab, neutral.validation, SMALL.max_tokens)
+    asked = []
+    for end, side in zip(ends, ("promoting", "suppressing"), strict=True):
+        condition = end.at(row[f"strength_{side}"])
+        assert condition.side_effects(calibration).kl == pytest.approx(SMALL.kl, rel=0.05)
+        asked.append(condition.scores(lab, behaviours[NAME].test, material.options).item_differences)
+    assert row["effect"] == pytest.approx(float((asked[0] - asked[1]).mean()) / 2, rel=1e-4)
+    assert row["effect_low"] < row["effect"] < row["effect_high"] and row["effect"] > 0.5
+    plain = score_choices(lab, behaviours[NAME].test).item_differences
+    assert row["promoted"] == pytest.approx(float((asked[0] - plain).mean()), rel=1e-4)
+    assert row["sides"] == "both" and row["meets_budget"] and row["monotone"]
+
+
+def test_mean_matching_is_the_mean_difference_a_random_direction_does_less_and_a_gate_costs_neutral_text_nothing(
+    found: Benchmark,
+) -> None:
+    rows = found.leaderboard.set_index("method")
+    assert rows.loc["mean_matching", "effect"] == pytest.approx(rows.loc["mean_difference", "effect"], abs=1e-3)
+    assert rows.loc["mean_matching", "p"] == 1
+    assert bool(rows.loc["mean_difference", "beyond_random"])
+    gate, free = rows.loc["cast"], rows.loc["mean_difference"]
+    assert gate["effect"] == pytest.approx(free["effect"], rel=0.3) and gate["kl"] < 0.1 * free["kl"]
+    assert not gate["meets_budget"] and free["meets_budget"]
+
+
+def test_a_prompt_moves_answers_has_side_effects_of_its_own_and_is_compared_at_them(found: Benchmark) -> None:
+    effects = found.effects.set_index("method")
+    prompt = effects.loc["persona"]
+    assert prompt["effect"] > 0.5 and prompt["kl"] > 0 and math.isnan(prompt["strength_promoting"])
+    assert not prompt["meets_budget"] and 0 < prompt["p"] <= 1
+    assert prompt["reference"] != pytest.approx(effects.loc["mean_difference", "effect"], rel=1e-6)
+
+
+def test_a_contender_that_fails_stands_in_the_tables_with_its_reason_and_the_rest_go_on(found: Benchmark) -> None:
+    row = found.leaderboard.set_index("method").loc["broken"]
+    assert row["failed"] == 1 and row["note"] == "failed: MethodError: there is nothing to fit"
+    assert math.isnan(row["effect"]) and list(found.leaderboard["method"])[-1] == "broken"
+    assert math.isnan(found.table.loc["broken", NAME])
+    assert bool(found.leaderboard.set_index("method").loc[["mean_matching", "cast", "persona"], "effect"].notna().all())
+    assert found.leaderboard["family"].iloc[0] == "2 methods"
+
+
+def test_the_tables_are_read_back_and_the_comparison_of_an_earlier_version_is_refused(
+    found: Benchmark, tmp_path: Path
+) -> None:
+    found.save(tmp_path)
+    again = Benchmark.load(tmp_path)
+    pd.testing.assert_frame_equal(again.table, found.table, check_names=False)
+    assert set(found.costs.columns) >= {"fit_seconds", "calibration_seconds", "asking_seconds"}
+    (tmp_path / "methods.csv").write_text("behaviour,method,effect\n")
+    with pytest.raises(FormatError, match=r"methods\.csv, the comparison of extraction methods alone"):
+        Benchmark.load(tmp_path)
+
+
+@pytest.mark.slow
+def test_every_contender_runs_on_the_lab_and_the_same_seed_gives_the_same_tables(lab: Any) -> None:
+    behaviours, neutral = data()
+    tuning = replace(SMALL.tuning, steps=3)
+    settings = replace(SMALL, descent=replace(SMALL.descent, steps=3), tuning=tuning)
+    one, other = (benchmark(lab, behaviours, neutral, settings) for _ in range(2))
+    assert not one.leaderboard["failed"].any() and len(one.leaderboard) == len(CONTENDERS)
+    for name in ("leaderboard", "effects", "fronts"):
+        pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name))
+
+
+@pytest.mark.slow
+def test_a_turn_that_ends_before_the_budget_is_taken_at_its_end(lab: Any) -> None:
+    behaviours, neutral = data()
+    texts = PredictedTexts.of(lab, neutral.validation, 32)
+    material = Material(
+        model=lab, name=NAME, items=behaviours[NAME].train, documents=neutral.train, site=Site.parse(SMALL.site),
+        settings=SMALL, seed=0,
+    )  # fmt: skip
+    trial = Trial(material=material, test=behaviours[NAME].test, calibration=texts, reported=texts)
+    trial.run(CONTENDERS["mean_difference"])
+    (run,), _ = trial.run(CONTENDERS["angular"])
+    assert [end.strength for end in run.ends.values()] == [1.0, 1.0] and not run.meets_budget
+    assert all(end.kl < SMALL.kl and end.reference is not None for end in run.ends.values())
+
+
+def test_a_threshold_is_the_one_that_tells_two_sets_apart_best_on_whichever_side() -> None:
+    high, low = torch.tensor([3.0, 4.0, 5.0]), torch.tensor([0.0, 1.0, 3.5])
+    best = max(
+        float(np.mean(side * (high.numpy() - t) > 0) + np.mean(side * (low.numpy() - t) < 0))
+        for t in np.arange(-0.5, 6, 0.1) for side in (1, -1)
+    )  # fmt: skip
+    for inside, outside, side in ((high, low, "above"), (low, high, "below")):
+        comparator, threshold = best_threshold(inside, outside)
+        sign = 1 if side == "above" else -1
+        right = (sign * (inside - threshold) > 0).float().mean() + (sign * (outside - threshold) < 0).float().mean()
+        assert comparator == side and float(right) == pytest.approx(best)
+
+
+def test_what_cannot_be_run_is_refused_with_what_to_give(lab: Any, tmp_path: Path) -> None:
+    _, neutral = data()
+    with pytest.raises(ScoreError, match="0 behaviours"):
+        benchmark(lab, {}, neutral)
+    with pytest.raises(SettingsError, match="1 among the multiples"):
+        BenchmarkSettings(multiples=(0.5,))
+    with pytest.raises(SettingsError, match="NAME=SENTENCE"):
+        personas_of(["kind=You are kind."])
+    assert personas_of(["kind=You are kind.|You are rude."]) == {"kind": ("You are kind.", "You are rude.")}
+    with pytest.raises(SettingsError, match="--text neutral=PATH"):
+        benchmark_to_folder(ModelSource(), tmp_path, data=["a=items.jsonl"], settings={})
