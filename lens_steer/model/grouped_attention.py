@@ -3,8 +3,8 @@
     head h of n, with keys K and values V of m groups, g = floor(h m / n):
     softmax(q_h K_g^T scale + mask) V_g         all heads of a group in one product, [q_h for h of g] K_g^T
 
-transformers' common eager attention repeats keys and values n / m times first, which on a CPU takes a fifth of a step of
-64 rows over 70 tokens of past (SmolLM2). Each number is the same sum of the same terms.
+transformers' common eager attention repeats keys and values n / m times first, which on a CPU takes a fifth of a step
+of 64 rows over 70 tokens of past (SmolLM2). Each number is the same sum of the same terms.
 """
 
 from collections.abc import Callable, Iterator
