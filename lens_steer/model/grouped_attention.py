@@ -3,8 +3,8 @@
     head h of n, with keys K and values V of m groups, g = floor(h m / n):
     softmax(q_h K_g^T scale + mask) V_g         all heads of a group in one product, [q_h for h of g] K_g^T
 
-transformers' common eager attention repeats keys and values n / m times first; in a decoding step over a long past that
-takes a quarter of the time. Each number is the same sum of the same terms.
+transformers' common eager attention repeats keys and values n / m times first, which on a CPU takes a fifth of a step
+of 64 rows over 70 tokens of past (SmolLM2). Each number is the same sum of the same terms.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,19 +28,18 @@ def grouped_attention() -> Iterator[None]:
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
     from transformers.models.llama import modeling_llama as common
 
-    attributes = vars(ALL_ATTENTION_FUNCTIONS)
-    before, choose = attributes.get("get_interface"), ALL_ATTENTION_FUNCTIONS.get_interface
+    attributes, choose = vars(ALL_ATTENTION_FUNCTIONS), ALL_ATTENTION_FUNCTIONS.get_interface
 
     def _choose(name: str, default: Callable[..., Any]) -> Callable[..., Any]:
         chosen = choose(name, default)
         return _attend if _same(chosen, common.eager_attention_forward) else chosen
 
-    attributes["get_interface"] = _choose
+    first = attributes.setdefault("get_interface", _choose) is _choose  # another thread's pass may be in here too
     try:
         yield
     finally:
-        attributes.pop("get_interface")
-        attributes |= {} if before is None else {"get_interface": before}
+        if first:
+            del attributes["get_interface"]
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -5,10 +5,10 @@
 Extraction: 32 pairs of about 60 tokens, all 30 layers, beside steering-vectors 0.12.2 and repeng 0.4.0 (in an
 environment of their own) at their default batch sizes. Sweep: 16 prompts, resid_post of 30 layers x 2 strengths at the
 last token, by reuse and by plain passes; of the plain passes the unsteered one and every tenth configuration are run,
-and the time is multiplied by the share of passes left out. Generation: 4 prompts, 48 new tokens, steered and
-unsteered. All in float32 on one thread, in turns; medians over rounds, by the clock and of the processor. Ratios are
-medians of the ratios of processor seconds within a round: on a busy machine a thread waits, which the clock counts and
-the processor does not.
+and their time is scaled up to all passes. Generation: 4 prompts, 48 new tokens, steered and unsteered.
+All in float32 on one thread, in turns; medians over rounds, by the clock and of the processor. Ratios are medians of
+the ratios of processor seconds within a round: on a busy machine a thread waits, which the clock counts and the
+processor does not.
 
 It prints a table and, last, one line of JSON: the ratios.
 """
