@@ -259,25 +259,15 @@ def benchmark(
     """Compare vectors, maps, gates, prompts and fine-tuning at equal side effects; without data, on the lab."""
     began = time.monotonic()
     with working("running the benchmark"):
-        from lens_steer.cli.benchmark import benchmark_to_folder, board_of
+        from lens_steer.cli.benchmark import benchmark_to_folder, board_of, personas_of
         from lens_steer.cli.source import ModelSource
 
-        given = {"site": site, "positions": positions, "methods": tuple(_words(methods))}
-        found = benchmark_to_folder(
-            ModelSource(model, device, dtype, device_map, prepend_bos),
-            out,
-            data=data or (),
-            behaviours=_words(behaviours),
-            text=text or (),
-            personas=persona or (),
-            limit=limit,
-            progress=True,
-            kl=kl,
-            seeds=tuple(int(seed) for seed in _numbers(seeds)),
-            scoring=scoring,
-            chat=chat,
-            **{name: value for name, value in given.items() if value},
-        )
+        given: dict[str, object] = {"site": site, "positions": positions, "methods": tuple(_words(methods))}
+        given = {name: value for name, value in given.items() if value} | {"personas": personas_of(persona or ())}
+        given |= {"kl": kl, "seeds": tuple(map(int, _numbers(seeds))), "scoring": scoring, "chat": chat}
+        source = ModelSource(model, device, dtype, device_map, prepend_bos)
+        chosen = {"data": data or (), "behaviours": _words(behaviours), "text": text or ()}
+        found = benchmark_to_folder(source, out, **chosen, limit=limit, settings=given, progress=True)
         board, lacking = board_of(found)
     show(board, f"Effect at a KL of {kl:g} nats a token, mean over behaviours (nats)")
     for words in lacking:
