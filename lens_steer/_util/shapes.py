@@ -21,6 +21,8 @@ AXES: dict[str, str] = {
     "n": "rows of activations, of either side",
     "n_source": "rows of activations that a map starts from; of counts: documents of the text that should stay",
     "n_target": "rows of activations that a map leads to; of counts: documents of the skill that should go",
+    "pair": "contrast pairs",
+    "side": "the completions of a pair, the positive one first",
     "rank": "directions that an eraser takes out",
     "item": "choice items",
     "vector": "steering vectors that may be added",

@@ -31,10 +31,9 @@ def benchmark_to_folder(
     data: Sequence[str] = (),
     behaviours: Sequence[str] = (),
     text: Sequence[str] = (),
-    personas: Sequence[str] = (),
     limit: int = 300,
+    settings: Mapping[str, Any] | None = None,
     progress: bool = False,
-    settings: Mapping[str, Any],
 ) -> Benchmark:
     """Runs the benchmark and writes it.
 
@@ -44,10 +43,10 @@ def benchmark_to_folder(
         data: `NAME=FILE` of questions; without any, the lab's behaviours with the settings of the lab.
         behaviours: which of the lab's behaviours, or of the files; all where there are none.
         text: `neutral=PATH`, which files need.
-        personas: `NAME=SENTENCE|OPPOSITE`.
         limit: the most items of one file.
+        settings: fields of `BenchmarkSettings` that differ from the defaults, or from those of the lab; personas are
+            added to the lab's.
         progress: draw a progress bar.
-        settings: fields of `BenchmarkSettings` that differ from the defaults, or from those of the lab.
 
     Returns:
         What was written.
@@ -56,11 +55,12 @@ def benchmark_to_folder(
         SettingsError: data without neutral text, or words that do not parse.
         DataError, MethodError: data that cannot be read, or no such contender.
     """
-    chosen = replace(BenchmarkSettings() if data else SETTINGS, **settings)
-    said = dict(chosen.personas) | personas_of(personas)
+    default, given = BenchmarkSettings() if data else SETTINGS, dict(settings or {})
+    given["personas"] = {**default.personas, **given.get("personas", {})}
+    chosen = replace(default, **given)
     contenders(chosen.methods)
     items, neutral = _data(data, behaviours, text, limit, chosen.seeds[0])
-    found = benchmark(source.load(), items, neutral, replace(chosen, personas=said), progress)
+    found = benchmark(source.load(), items, neutral, chosen, progress)
     write_tables(STUDY, found, out)
     write_figures(STUDY, found, out)
     record = {"command": "benchmark", "data": list(data), "text": list(text), **found.facts}

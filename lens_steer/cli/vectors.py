@@ -4,7 +4,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pandas as pd
 import typer
@@ -271,23 +271,15 @@ def benchmark(
     """Compare vectors, maps, gates, prompts and fine-tuning at equal side effects; without data, on the lab."""
     began = time.monotonic()
     with working("running the benchmark"):
-        from lens_steer.cli.benchmark import benchmark_to_folder, board_of
+        from lens_steer.cli.benchmark import benchmark_to_folder, board_of, personas_of
         from lens_steer.cli.source import ModelSource
 
-        given: dict[str, Any] = {"site": site, "positions": positions, "methods": tuple(split_words(methods))}
-        settings = {name: value for name, value in given.items() if value}
-        settings |= {"kl": kl, "seeds": tuple(int(seed) for seed in numbers(seeds)), "scoring": scoring, "chat": chat}
-        found = benchmark_to_folder(
-            ModelSource(model, device, dtype, device_map, prepend_bos),
-            out,
-            data=data or (),
-            behaviours=split_words(behaviours),
-            text=text or (),
-            personas=persona or (),
-            limit=limit,
-            progress=True,
-            settings=settings,
-        )
+        given: dict[str, object] = {"site": site, "positions": positions, "methods": tuple(split_words(methods))}
+        given = {name: value for name, value in given.items() if value} | {"personas": personas_of(persona or ())}
+        given |= {"kl": kl, "seeds": tuple(map(int, numbers(seeds))), "scoring": scoring, "chat": chat}
+        source = ModelSource(model, device, dtype, device_map, prepend_bos)
+        chosen = {"data": data or (), "behaviours": split_words(behaviours), "text": text or ()}
+        found = benchmark_to_folder(source, out, **chosen, limit=limit, settings=given, progress=True)
         board, lacking = board_of(found)
     show(board, f"Effect at a KL of {kl:g} nats a token, mean over behaviours (nats)")
     for words in lacking:

@@ -64,7 +64,7 @@ def extract_condition(
     return ConditionGate(condition, threshold, comparator)
 
 
-def best_threshold(inside: Float[Tensor, " n"], outside: Float[Tensor, " m"]) -> tuple[Comparator, float]:
+def best_threshold(inside: Float[Tensor, " n"], outside: Float[Tensor, " other"]) -> tuple[Comparator, float]:
     """The side and the threshold that tell two sets of numbers apart best, by the mean of their shares.
 
     Args:

@@ -179,4 +179,4 @@ def test_what_cannot_be_run_is_refused_with_what_to_give(lab: Any, tmp_path: Pat
         personas_of(["kind=You are kind."])
     assert personas_of(["kind=You are kind.|You are rude."]) == {"kind": ("You are kind.", "You are rude.")}
     with pytest.raises(SettingsError, match="--text neutral=PATH"):
-        benchmark_to_folder(ModelSource(), tmp_path, data=["a=items.jsonl"], settings={})
+        benchmark_to_folder(ModelSource(), tmp_path, data=["a=items.jsonl"])

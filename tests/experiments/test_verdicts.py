@@ -161,13 +161,21 @@ def test_onsets_are_told_with_their_interval_and_what_is_censored_as_such(result
     assert "are collapsed already (13 prompts)" in already and "beyond the grid" in already
 
 
-def leaderboard(folder: Path, effects: dict[str, tuple[str, float, float, float]]) -> None:
+def leaderboard(folder: Path, effects: dict[str, tuple[str, float, float, float]], mass: float = 1.0) -> None:
     """Effect, the reference's and the corrected p by method."""
     rows = [
         {"method": method, "kind": kind, "effect": effect, "effect_low": effect - 0.1, "effect_high": effect + 0.1}
-        | {"effect_why": "", "behaviours": 2, "failed": int(effect != effect), "n": 16, "kl": 0.3, "relative_top1": 0.9}
-        | {"meets_budget": kind != "prompt", "reference": reference, "p": p, "p_holm": p, "family": "3 methods"}
-        | {"random_largest": 0.6, "beyond_random": effect > 0.6, "note": "failed: it" if effect != effect else ""}
+        | {
+            "effect_why": "",
+            "behaviours": 2,
+            "failed": int(math.isnan(effect)),
+            "n": 16,
+            "kl": 0.3,
+            "p": p,
+            "p_holm": p,
+        }
+        | {"meets_budget": kind != "prompt", "reference": reference, "family": "3 methods", "random_largest": 0.6}
+        | {"beyond_random": effect > 0.6, "answer_probability": mass, "note": "failed: it" * math.isnan(effect)}
         for method, (kind, effect, reference, p) in effects.items()
     ]
     path = folder / "benchmark" / "leaderboard.csv"
@@ -193,7 +201,14 @@ def test_prompts_and_adapters_are_held_against_the_mean_difference_and_failures_
     assert found["lora dpo"].holds and found["lora dpo"].verdict == "more than mean difference"
     assert found["persona"].holds is False and found["persona"].verdict == "no difference shown"
     assert "at its own KL of 0.300 nats" in found["persona"].words
-    assert found["leace"].verdict == "no effect on 1 behaviours" and found["leace"].words == "failed: it"
+    assert found["leace"].verdict == "no effect on 1 of 3 behaviours" and found["leace"].words == "failed: it"
+    leaderboard(results, board, mass=0.02)
+    found = said(results, "Common benchmark")["lora dpo"]
+    assert (
+        found.verdict == "answers collapse"
+        and found.holds is False
+        and "both options together have 0.02" in found.words
+    )
 
 
 def test_a_scheme_moves_behaviours_only_where_its_corrected_p_is_small_and_nothing_newly_collapses(
@@ -297,7 +312,7 @@ def test_a_table_of_the_same_name_with_other_columns_belongs_to_no_question(resu
 def test_every_question_says_how_it_is_judged() -> None:
     questions = [question for study in studies() for question in study.questions]
     assert all(question.judged and question.needs for question in questions)
-    assert len({question.title for question in questions}) == len(questions) == 22
+    assert len({question.title for question in questions}) == len(questions) == 21
 
 
 def test_shares_are_said_with_their_interval() -> None:

@@ -8,6 +8,7 @@ from lens_steer.experiments.benchmark.contenders import REFERENCE
 from lens_steer.experiments.finding import LEVEL, Finding, Question, nats, with_ends
 from lens_steer.experiments.folder import ResultFolder
 from lens_steer.figures.style import words
+from lens_steer.metrics.collapse.answers import ANSWER_PROBABILITY_LIMIT
 
 STEERING = ("vector", "map", "turn", "gate")
 
@@ -55,6 +56,9 @@ def _beside(row: dict[str, Any]) -> Finding:
     said += f"; {words(REFERENCE)} at the same KL by {row['reference']:+.2f}"
     if pd.isna(row["p_holm"]):
         return Finding(subject=words(row["method"]), verdict="not tested", words=f"{said}.")
+    if row["answer_probability"] < ANSWER_PROBABILITY_LIMIT:
+        said += f"; but answers collapse: on one behaviour both options together have {row['answer_probability']:.2f}."
+        return Finding(subject=words(row["method"]), verdict="answers collapse", words=said, holds=False)
     shown = row["p_holm"] <= LEVEL
     more = row["effect"] > row["reference"]
     verdict = f"{'more' if more else 'less'} than {words(REFERENCE)}" if shown else "no difference shown"
@@ -64,10 +68,9 @@ def _beside(row: dict[str, Any]) -> Finding:
 
 def _failed(row: dict[str, Any]) -> Finding:
     """What could not be had."""
-    n = int(row["failed"])
-    return Finding(
-        subject=words(row["method"]), verdict=f"failed on {n} behaviours", words=str(row["note"]), holds=False
-    )
+    failed = int(row["failed"])
+    verdict = f"no effect on {failed} of {failed + int(row['behaviours'])} behaviours"
+    return Finding(subject=words(row["method"]), verdict=verdict, words=str(row["note"]), holds=False)
 
 
 def _named(rows: list[dict[str, Any]]) -> str:
@@ -80,6 +83,8 @@ QUESTION = Question(
     "or the change of one end alone where the other could not be had. Intervals are 95 % over items; p is that of sign "
     "flips against the mean difference at the same KL, corrected by Holm's method over all methods. Random directions "
     "of its norm, calibrated and tested alike, say what means nothing.",
-    needs={"benchmark/leaderboard.csv": ("method", "kind", "effect", "reference", "p_holm", "failed", "meets_budget")},
+    needs={
+        "benchmark/leaderboard.csv": ("method", "kind", "effect", "reference", "p_holm", "failed", "answer_probability")
+    },
     find=find,
 )

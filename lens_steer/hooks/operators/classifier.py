@@ -43,9 +43,9 @@ class ClassifierGradient:
 
     token_wise: ClassVar[bool] = True
 
-    weights: tuple[Float[Tensor, "out into"], ...] = field(repr=False)
-    biases: tuple[Float[Tensor, " out"], ...] = field(repr=False)
-    signs: Float[Tensor, " n_class"]
+    weights: tuple[Tensor, ...] = field(repr=False)
+    biases: tuple[Tensor, ...] = field(repr=False)
+    signs: Tensor
 
     def __post_init__(self) -> None:
         widths = [tuple(weight.shape) for weight in self.weights]
