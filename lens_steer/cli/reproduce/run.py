@@ -218,9 +218,11 @@ def _works(settings: RunSettings, loaded: Loaded) -> tuple[dict[str, Callable[[S
     """The work of each study as a function of sizes, and the extent of all data."""
     extent = extent_of(loaded.model, loaded.behaviours, loaded.corpora, loaded.neutral, settings.asking)
 
+    individual = studies()[0]
+
     def work(study: Study, sizes: Sizes) -> Work:
-        setup = settings.setup(study)
-        cut = extent.cut(sizes.of_items(setup.items), sizes.of_documents(setup.documents))
+        setup, first = settings.setup(study), individual.reduced(settings.setup(individual).settings, sizes)
+        cut = replace(extent, rule=first.positions[0]).cut(sizes.of_items(setup.items), sizes.of_documents(setup.documents))
         return study.work(study.reduced(setup.settings, sizes), cut)
 
     return {study.name: partial(work, study) for study in loaded.studies}, extent
