@@ -32,6 +32,7 @@ from lens_steer.figures.style import (
 TITLE = 30
 """Characters in one line of a panel's title."""
 CURVES = ("behaviour", "vector", "site", "positions", "strength", "scale")
+PLACE = ("site", "positions")
 QUARTERS = (0, 0.25, 0.5, 0.75, 1)
 CONFIGURATIONS = ("behaviour", "positions", "layer", "strength", "scale", "collapsed", "chosen")
 BOUNDS = {"matching_rate": ("rate_low", "rate_high"), "logit_difference": ("low", "high")}
@@ -64,12 +65,12 @@ def steering_curves(curves: Rows, measure: Measure = RATE) -> Figure:
     bounds = BOUNDS[measure]
     of_one(drawable(curves, (*CURVES, measure, *bounds, "collapsed")), ("scale",), "steering curves")
     limits = {"ylim": (-0.03, 1.03), "yticks": QUARTERS} if measure == RATE else {}
-    same = [column for column in ("site", "positions") if curves[column].nunique() == 1]
+    same = [column for column in PLACE if curves[column].nunique() == 1]
     with mpl.rc_context(STYLE):
         figure, axes = panels(curves["behaviour"].unique(), share_y=measure == RATE)
         for axis, (name, rows) in zip(axes, curves.groupby("behaviour", sort=False), strict=True):
             line = drawable(rows[rows["vector"] == "steering"].sort_values("strength"), CURVES)
-            of_one(line, ("site", "positions"), f"a steering curve of {name}")
+            of_one(line, PLACE, f"a steering curve of {name}")
             control = rows[rows["vector"] != "steering"].groupby("strength")[measure]
             if len(control):
                 control_bars(axis, control.quantile(0.025), control.quantile(0.975), "random, same norm (95 %)")
@@ -79,7 +80,7 @@ def steering_curves(curves: Rows, measure: Measure = RATE) -> Figure:
             mark_collapse(axis, line["strength"], line, measure)
             axis.axhline(0.5 if measure == RATE else 0, color="black", lw=0.4, ls=":", zorder=0)
             title = str(name) if "@" in str(name) else words(str(name))
-            own = [column for column in ("site", "positions") if column not in same and not (swept and column == "site")]
+            own = [column for column in PLACE if column not in same and not (column == "site" and "@" in title)]
             axis.set(title="\n".join([title, *_place(line, own)]), **limits)
         strength = f"strength ({curves['scale'].iloc[0]})"
         outer_labels(figure, ", ".join([strength, *_place(curves, same, whole=True)]), _label(measure))

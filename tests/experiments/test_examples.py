@@ -88,9 +88,7 @@ def test_two_behaviours_at_once_move_on_a_real_model_at_one_site_and_at_two_and_
     given = file_behaviours(
         {name: FIVE / "data" / f"{name}.jsonl" for name in ("formality", "optimism")}, limit=300, seed=0
     )
-    behaviours = {
-        name: replace(one, validation=one.validation[:4], test=one.test[:12]) for name, one in given.items()
-    }
+    behaviours = {name: replace(one, validation=one.validation[:4], test=one.test[:12]) for name, one in given.items()}
     how = Individual(sites=tuple(PLACES.values()), scoring="option_sum")
     vectors = {name: own_vector(smollm2, name, one, how) for name, one in behaviours.items()}
     texts = read(FIVE / "data" / "neutral.jsonl").texts()

@@ -222,8 +222,8 @@ def _works(settings: RunSettings, loaded: Loaded) -> tuple[dict[str, Callable[[S
 
     def work(study: Study, sizes: Sizes) -> Work:
         setup, first = settings.setup(study), individual.reduced(settings.setup(individual).settings, sizes)
-        cut = replace(extent, rule=first.positions[0]).cut(sizes.of_items(setup.items), sizes.of_documents(setup.documents))
-        return study.work(study.reduced(setup.settings, sizes), cut)
+        cut = extent.cut(sizes.of_items(setup.items), sizes.of_documents(setup.documents))
+        return study.work(study.reduced(setup.settings, sizes), replace(cut, rule=first.positions[0]))
 
     return {study.name: partial(work, study) for study in loaded.studies}, extent
 
