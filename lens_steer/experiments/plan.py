@@ -71,7 +71,8 @@ OVERHEAD = 0.02
 class Extent:
     """The size of a model and the lengths of the data that a study is given.
 
-    `prompts`: tokens of each question in both option orders together; `documents`: tokens of each document.
+    `prompts`: tokens of each question in both option orders together; `documents`: tokens of each document. `rule`: the
+    position rule that studies after individual steering take from it, its first one until it is chosen.
     """
 
     n_layers: int
@@ -80,6 +81,7 @@ class Extent:
     prompts: Lengths = field(default_factory=dict)
     documents: Lengths = field(default_factory=dict)
     neutral: str = "neutral"
+    rule: str = ""
 
     def cut(self, items: Mapping[str, int], documents: Mapping[str, int]) -> "Extent":
         """The same with the first entries of each split."""

@@ -32,6 +32,7 @@ from lens_steer.figures.style import (
 TITLE = 30
 """Characters in one line of a panel's title."""
 CURVES = ("behaviour", "vector", "site", "positions", "strength", "scale")
+PLACE = ("site", "positions")
 QUARTERS = (0, 0.25, 0.5, 0.75, 1)
 CONFIGURATIONS = ("behaviour", "positions", "layer", "strength", "scale", "collapsed", "chosen")
 BOUNDS = {"matching_rate": ("rate_low", "rate_high"), "logit_difference": ("low", "high")}
@@ -64,12 +65,12 @@ def steering_curves(curves: Rows, measure: Measure = RATE) -> Figure:
     bounds = BOUNDS[measure]
     of_one(drawable(curves, (*CURVES, measure, *bounds, "collapsed")), ("scale",), "steering curves")
     limits = {"ylim": (-0.03, 1.03), "yticks": QUARTERS} if measure == RATE else {}
-    where, same = [], len(curves[["site", "positions"]].drop_duplicates()) == 1
+    same = [column for column in PLACE if curves[column].nunique() == 1]
     with mpl.rc_context(STYLE):
-        figure, axes = panels(curves["behaviour"].unique(), share_y=True)
+        figure, axes = panels(curves["behaviour"].unique(), share_y=measure == RATE)
         for axis, (name, rows) in zip(axes, curves.groupby("behaviour", sort=False), strict=True):
             line = drawable(rows[rows["vector"] == "steering"].sort_values("strength"), CURVES)
-            of_one(line, ("site", "positions"), f"a steering curve of {name}")
+            of_one(line, PLACE, f"a steering curve of {name}")
             control = rows[rows["vector"] != "steering"].groupby("strength")[measure]
             if len(control):
                 control_bars(axis, control.quantile(0.025), control.quantile(0.975), "random, same norm (95 %)")
@@ -79,11 +80,10 @@ def steering_curves(curves: Rows, measure: Measure = RATE) -> Figure:
             mark_collapse(axis, line["strength"], line, measure)
             axis.axhline(0.5 if measure == RATE else 0, color="black", lw=0.4, ls=":", zorder=0)
             title = str(name) if "@" in str(name) else words(str(name))
-            where = [] if "@" in title else [line["site"].iloc[0]]
-            where += wrap(f"positions {line['positions'].iloc[0]}", TITLE)
-            axis.set(title="\n".join([title, *([] if same else where)]), **limits)
+            own = [column for column in PLACE if column not in same and not (column == "site" and "@" in title)]
+            axis.set(title="\n".join([title, *_place(line, own)]), **limits)
         strength = f"strength ({curves['scale'].iloc[0]})"
-        outer_labels(figure, ", ".join([strength, *(where if same else [])]), _label(measure))
+        outer_labels(figure, ", ".join([strength, *_place(curves, same, whole=True)]), _label(measure))
         add_legend(figure)
         figure.caption = curves_caption(curves, words(measure))
         return figure
@@ -114,6 +114,7 @@ def layer_strength_map(configurations: Rows, measure: Measure = RATE) -> Figure:
     with mpl.rc_context(STYLE):
         figure, axes = panels(configurations["behaviour"].unique(), share_y=True)
         image, (low, high) = None, _range(configurations, measure)
+        same = ["positions"] if configurations["positions"].nunique() == 1 else []
         for axis, (name, rows) in zip(axes, configurations.groupby("behaviour", sort=False), strict=True):
             rule = rows.sort_values("chosen")["positions"].iloc[-1]
             rows = pd.DataFrame(rows[rows["positions"] == rule])
@@ -128,14 +129,21 @@ def layer_strength_map(configurations: Rows, measure: Measure = RATE) -> Figure:
             axis.scatter(chosen["strength"].map(column), chosen["layer"].map(row), **place)
             axis.set_xticks(*ticks(grid.columns, 5))
             axis.set_yticks(*ticks(grid.index, 8))
-            axis.set(title=f"{words(str(name))}\npositions {rule}")
-        outer_labels(figure, f"strength ({configurations['scale'].iloc[0]})", "layer")
+            axis.set(title="\n".join([words(str(name)), *(() if same else _place(rows, ["positions"]))]))
+        strength = f"strength ({configurations['scale'].iloc[0]})"
+        outer_labels(figure, ", ".join([strength, *_place(configurations, same, whole=True)]), "layer")
         if image is not None:
             bar = figure.colorbar(image, ax=axes, label=_label(measure), shrink=0.8, pad=0.01)
             if measure == RATE:
                 bar.set_ticks(QUARTERS)
         figure.caption = map_caption(configurations, words(measure))
         return figure
+
+
+def _place(rows: Any, columns: list[str], whole: bool = False) -> list[str]:
+    """The site and the position rule of some rows, as far as asked, in lines of a title or whole."""
+    said = [("positions " if column == "positions" else "") + str(rows[column].iloc[0]) for column in columns]
+    return said if whole else [line for part in said for line in wrap(part, TITLE)]
 
 
 def _label(measure: str) -> str:

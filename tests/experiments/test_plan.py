@@ -1,5 +1,6 @@
 """What a run costs, and what a budget leaves of it: arithmetic on counts, without a model."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -73,7 +74,7 @@ def test_the_map_the_pool_and_the_test_of_individual_steering_are_counted_as_the
     here = Extent(n_layers=4, n_heads=1, prompts={"a": lengths})
     blocks, pool = 3 + 2, 4
     screening, mapped = 35 * 2 * pool * blocks, 70 * 2 * blocks
-    swept, tested = 70 * 2 * pool * 2, 140 * 4 * pool * 2
+    swept, tested = 70 * 2 * pool * blocks / 2, 140 * 2 * pool * blocks / 2
     found, plain = INDIVIDUAL.work(settings, here), (35 + 70 + 70 + 140) * 4
     assert found.amounts == {"read": 28 * 4, "plain": plain, "asked all": screening + mapped + swept + tested}
 
@@ -84,9 +85,24 @@ def test_a_coarse_grid_is_counted_with_the_strengths_next_to_the_best_and_never_
     coarse = INDIVIDUAL.reduced(whole, Sizes(coarse=True))
     assert coarse.coarse and coarse.strengths == sizes
     counted = [INDIVIDUAL.work(settings, extent()).amounts["asked all"] for settings in (whole, coarse)]
-    pool, validation, test = 21, 2 * 200 * 100 * 15, 2 * 200 * 100 * 15
-    assert counted[0] == pool * (14 * validation + 16 * test)
-    assert counted[1] == pool * ((8 + 4) * validation + (8 + 4 + 2) * test)
+    pool, asked = 21, 2 * 200 * 100 * 14.5
+    assert counted[0] == pool * (14 + 14) * asked
+    assert counted[1] == pool * (8 + 4 + 8 + 4) * asked
+
+
+def test_vectors_chosen_at_other_places_are_tested_there_at_their_two_strengths() -> None:
+    one = Individual(positions=("all",), mapped=False, screening="first_order", places=1, strengths=(-1.0, 1.0))
+    two = replace(one, places=2)
+    asked = [INDIVIDUAL.work(settings, extent()).amounts["asked all"] for settings in (one, two)]
+    assert asked[1] - asked[0] == 21 * (2 + 1) * 2 * 200 * 100 * 14.5, "twice the sweep, and one strength a vector more"
+
+
+def test_studies_after_individual_steering_are_counted_at_the_rule_that_they_take_from_it() -> None:
+    for study in (study for study in RUNNING if study.name in ("joint", "optimiser")):
+        setup, here = study.setup, extent().cut(study.setup.items, study.setup.documents)
+        given, taken = (study.work(setup.settings, replace(here, rule=rule)) for rule in ("", "last"))
+        assert given.amounts["asked all"] == taken.amounts["asked last"] and "asked all" not in taken.amounts
+        assert taken.seconds(SPEED) < given.seconds(SPEED)
 
 
 def test_without_a_budget_nothing_is_left_out() -> None:

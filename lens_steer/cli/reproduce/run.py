@@ -212,10 +212,12 @@ def _works(settings: RunSettings, loaded: Loaded) -> tuple[dict[str, Callable[[S
     """The work of each study as a function of sizes, and the extent of all data."""
     extent = extent_of(loaded.model, loaded.behaviours, loaded.corpora, loaded.neutral, settings.asking)
 
+    individual = studies()[0]
+
     def work(study: Study, sizes: Sizes) -> Work:
-        setup = settings.setup(study)
+        setup, first = settings.setup(study), individual.reduced(settings.setup(individual).settings, sizes)
         cut = extent.cut(sizes.of_items(setup.items), sizes.of_documents(setup.documents))
-        return study.work(study.reduced(setup.settings, sizes), cut)
+        return study.work(study.reduced(setup.settings, sizes), replace(cut, rule=first.positions[0]))
 
     return {study.name: partial(work, study) for study in loaded.studies}, extent
 

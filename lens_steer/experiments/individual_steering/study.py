@@ -65,6 +65,11 @@ def _mapped(result: Any) -> tuple[pd.DataFrame] | None:
     return (result.validation,) if result.facts["mapped"] else None
 
 
+def _measured(result: Any) -> tuple[pd.DataFrame, str]:
+    """The curves, in rates of letters, and in nats where options have texts of their own, whose rates move little."""
+    return result.curves, "matching_rate" if result.facts["scoring"] == "letter" else "logit_difference"
+
+
 STUDY = Study(
     name="individual",
     title="individual steering",
@@ -75,7 +80,7 @@ STUDY = Study(
     work=work,
     reduced=reduced,
     figures={
-        "steering_curves": (figures.steering_curves, lambda result: (result.curves,)),
+        "steering_curves": (figures.steering_curves, _measured),
         "layer_strength_map": (figures.layer_strength_map, _mapped),
         "cosine_map": (figures.cosine_heatmap, lambda result: (result.cosines,)),
         "logit_lens": (figures.lens_bars, lambda result: (result.lens,)),

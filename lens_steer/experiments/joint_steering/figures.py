@@ -128,12 +128,13 @@ def combined_bars(configurations: pd.DataFrame) -> Figure:
                 axis.plot([], [], color=colour, lw=1.5, label=DONE[way])
             for place, scheme in enumerate((ALONE, *schemes)):
                 axis.plot([], [], MARKERS[scheme], color="0.4", ms=3.5, label=scheme)
-                for way, colour in COLOURS.items():
+                for (way, colour), shift in zip(COLOURS.items(), (-0.025, 0.025), strict=True):
                     rows = _own_rows(test, way, alone)
                     if scheme != ALONE:
                         rows = test[test["scheme"].eq(scheme) & test["direction"].eq(way) & test["point"].eq(point)]
                         rows = rows.set_index("behaviour").reindex(names)
-                    _rates(axis, rows, places + 0.16 * (place - len(schemes) / 2), colour, MARKERS[scheme], "")
+                    x = places + shift + 0.16 * (place - len(schemes) / 2)
+                    _rates(axis, rows, x, colour, MARKERS[scheme], "")
             _behaviour_axis(axis, names)
             axis.set_title(title)
         add_legend(figure)
@@ -259,7 +260,7 @@ def trade_off(points: pd.DataFrame) -> Figure:
                 if fallen.any():
                     axis.plot(*values[:, fallen], "x", color=COLLAPSED, ms=7, zorder=4, label="newly collapsed")
             axis.axhline(0, color="black", lw=0.4, ls="--", zorder=0)
-            axis.set_xscale("symlog", linthresh=0.01)
+            _decades(axis, grid["kl"][grid["kl"] > 0])
             axis.set_title(title)
         axes[0].set_ylabel("mean change towards\nthe targets (nats)")
         figure.supxlabel("KL on neutral text (nats a token)", fontsize=8)
@@ -450,9 +451,22 @@ def _symmetric_ticks(axis: Axes, sizes: np.ndarray) -> None:
     if not len(sizes):
         return
     axis.set_xscale("symlog", linthresh=float(sizes[0]), linscale=0.9 * np.log10(2))
-    shown = np.unique(sizes[[len(sizes) // 2, -1]])
+    shown = np.unique(sizes[[(len(sizes) - 1) // 2, -1]])
     spots = [*-shown[::-1], 0.0, *shown]
     axis.set_xticks(spots, [f"{spot:g}".replace("-", "−") for spot in spots])
+    axis.minorticks_off()
+
+
+def _decades(axis: Axes, values: pd.Series) -> None:
+    """Linear from 0 to the smallest value and logarithmic beyond, with 1 and 3 of each decade named, or 1 of many."""
+    if not len(values):
+        return
+    least, most = float(values.min()), float(values.max())
+    axis.set_xscale("symlog", linthresh=least, linscale=0.5)
+    powers = 10.0 ** np.arange(np.floor(np.log10(least)), np.floor(np.log10(most)) + 1)
+    steps = (1, 3) if len(powers) < 4 else (1,)
+    shown = [0.0, *sorted(step * power for power in powers for step in steps if least <= step * power <= most)]
+    axis.set_xticks(shown, [f"{tick:g}" for tick in shown])
     axis.minorticks_off()
 
 

@@ -53,17 +53,18 @@ def work(settings: JointSteering, extent: Extent) -> Work:
     """
     n, names, total = len(settings.strengths) - 1, list(extent.prompts), Work()
     n_schemes, one = len(settings.schemes), [extent.behind(settings.site)]
+    rule = extent.rule or settings.positions
     texts = partial(extent.texts, corpora=(extent.neutral,), blocks=one, most=settings.max_tokens)
     for name in names:
-        total += extent.asked(extent.tokens("validation", (name,)), settings.positions, one, 2 * n)
+        total += extent.asked(extent.tokens("validation", (name,)), rule, one, 2 * n)
         total += texts("validation", times=2 * n)
-    total += extent.asked(extent.tokens("validation"), settings.positions, one, 2 * n_schemes * n)
+    total += extent.asked(extent.tokens("validation"), rule, one, 2 * n_schemes * n)
     total += texts("validation", times=2 * n_schemes * n)
     total += texts("validation") * (2 * ROOTS * (len(names) + n_schemes))
     points = 2 * (2 * len(names) + CHOSEN * n_schemes + len(WHOLE) * n)
     total += texts("test", times=points)
     tested = points + 2 * (2 * len(names) + settings.n_random)
-    return total + extent.asked(extent.tokens("test"), settings.positions, one, tested)
+    return total + extent.asked(extent.tokens("test"), rule, one, tested)
 
 
 def reduced(settings: JointSteering, sizes: Sizes) -> JointSteering:

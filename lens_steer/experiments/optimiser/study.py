@@ -52,11 +52,12 @@ def work(settings: Optimise, extent: Extent) -> Work:
     slopes, times = 1 + rounds, BEGUN + rounds + 2 * n_schemes
     n = round((n_schemes * settings.configurations + rounds * MOVES) / times)
     one, validation = [extent.behind(settings.sites)], extent.tokens("validation")
+    rule = extent.rule or settings.positions
     texts = partial(extent.texts, corpora=(extent.neutral,), blocks=one, most=settings.max_tokens)
     total = Work({"gradient": slopes * validation * extent.n_layers})
-    total += (extent.asked(validation, settings.positions, one, n) + texts("validation", times=n)) * times
+    total += (extent.asked(validation, rule, one, n) + texts("validation", times=n)) * times
     tested = (1 + n_schemes) * TESTED + settings.n_random
-    total += extent.asked(extent.tokens("test"), settings.positions, one, tested)
+    total += extent.asked(extent.tokens("test"), rule, one, tested)
     return total + texts("test", times=tested)
 
 
