@@ -70,7 +70,7 @@ def test_effects_are_half_the_difference_of_the_ends_that_were_calibrated_to_the
     lab: Any, found: Benchmark
 ) -> None:
     behaviours, neutral = data()
-    row = found.effects.set_index("method").loc["mean_difference"]
+    row: Any = found.effects.set_index("method").loc["mean_difference"]
     material = Material(
         model=lab, name=NAME, items=behaviours[NAME].train, documents=neutral.train, site=Site.parse(SMALL.site),
         settings=SMALL, seed=0,
@@ -92,7 +92,7 @@ def test_effects_are_half_the_difference_of_the_ends_that_were_calibrated_to_the
 def test_mean_matching_is_the_mean_difference_a_random_direction_does_less_and_a_gate_costs_neutral_text_nothing(
     found: Benchmark,
 ) -> None:
-    rows = found.leaderboard.set_index("method")
+    rows: Any = found.leaderboard.set_index("method")
     assert rows.loc["mean_matching", "effect"] == pytest.approx(rows.loc["mean_difference", "effect"], abs=1e-3)
     assert rows.loc["mean_matching", "p"] == 1
     assert bool(rows.loc["mean_difference", "beyond_random"])
@@ -102,7 +102,7 @@ def test_mean_matching_is_the_mean_difference_a_random_direction_does_less_and_a
 
 
 def test_a_prompt_moves_answers_has_side_effects_of_its_own_and_is_compared_at_them(found: Benchmark) -> None:
-    effects = found.effects.set_index("method")
+    effects: Any = found.effects.set_index("method")
     prompt = effects.loc["persona"]
     assert prompt["effect"] > 0.5 and prompt["kl"] > 0 and math.isnan(prompt["strength_promoting"])
     assert not prompt["meets_budget"] and 0 < prompt["p"] <= 1
@@ -110,10 +110,10 @@ def test_a_prompt_moves_answers_has_side_effects_of_its_own_and_is_compared_at_t
 
 
 def test_a_contender_that_fails_stands_in_the_tables_with_its_reason_and_the_rest_go_on(found: Benchmark) -> None:
-    row = found.leaderboard.set_index("method").loc["broken"]
+    row: Any = found.leaderboard.set_index("method").loc["broken"]
     assert row["failed"] == 1 and row["note"] == "failed: MethodError: there is nothing to fit"
     assert math.isnan(row["effect"]) and list(found.leaderboard["method"])[-1] == "broken"
-    assert math.isnan(found.table.loc["broken", NAME])
+    assert bool(found.table[NAME].isna()["broken"])
     assert bool(found.leaderboard.set_index("method").loc[["mean_matching", "cast", "persona"], "effect"].notna().all())
     assert found.leaderboard["family"].iloc[0] == "2 methods"
 
