@@ -21,6 +21,8 @@ from lens_steer.experiments.benchmark import CONTENDERS, Benchmark, BenchmarkSet
 from lens_steer.experiments.benchmark.contenders import Contender, Material, contenders
 from lens_steer.experiments.benchmark.lab import SETTINGS, lab_data
 from lens_steer.experiments.benchmark.trial import Trial
+from lens_steer.experiments.folder import read_results
+from lens_steer.experiments.registry import find
 from lens_steer.extraction.condition import best_threshold
 from lens_steer.extraction.methods import METHODS
 from lens_steer.hooks.sites import Site
@@ -139,6 +141,18 @@ def test_every_contender_runs_on_the_lab_and_the_same_seed_gives_the_same_tables
     assert not one.leaderboard["failed"].any() and len(one.leaderboard) == len(CONTENDERS)
     for name in ("leaderboard", "effects", "fronts"):
         pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name))
+
+
+def test_a_folder_of_the_benchmark_holds_tables_figures_and_record_and_the_report_finds_the_leader(
+    tmp_path: Path,
+) -> None:
+    settings = {"methods": ("mean_difference",), "multiples": (1.0,), "n_random": 1, "n_texts": 4, "max_tokens": 24}
+    benchmark_to_folder(ModelSource(), tmp_path, behaviours=[NAME], settings=settings)
+    names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert {"benchmark.png", "benchmark_fronts.png", "benchmark/leaderboard.csv", "benchmark/run.json"} <= names
+    (findings,) = [found for question, found in find(read_results(tmp_path)) if question.title.startswith("Common")]
+    assert findings[0].verdict == "best: mean difference" and findings[0].holds
+    assert pd.read_csv(tmp_path / "benchmark.csv")["method"].tolist()[0] == "mean_difference"
 
 
 @pytest.mark.slow
