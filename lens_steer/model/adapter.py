@@ -57,7 +57,7 @@ def new_adapter(model: SteerableModel, rank: int = 8, scaling: float = 2.0, seed
     except ImportError as error:
         raise ArgumentError("an adapter needs the package peft: pip install 'lens-steer[peft]'.") from error
     inner: Any = model.original_model
-    blocks = tuple(getattr(model, "blocks", ()))
+    blocks: Any = getattr(model, "blocks", ())
     inside = {id(module) for block in blocks for module in block.modules()}
     names = [name for name, found in inner.named_modules() if isinstance(found, nn.Linear) and id(found) in inside]
     if rank < 1 or not names:
@@ -65,7 +65,7 @@ def new_adapter(model: SteerableModel, rank: int = 8, scaling: float = 2.0, seed
                             "model whose blocks have linear maps.")  # fmt: skip
     wanted = [parameter.requires_grad for parameter in inner.parameters()]
     own = list(inner.parameters())
-    config = LoraConfig(r=rank, lora_alpha=scaling * rank, target_modules=names)
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=names)
     with torch.random.fork_rng(devices=[]):
         torch.random.manual_seed(seed)
         inject_adapter_in_model(config, inner)

@@ -21,6 +21,8 @@ from lens_steer.experiments.benchmark import CONTENDERS, Benchmark, BenchmarkSet
 from lens_steer.experiments.benchmark.contenders import Contender, Material, contenders
 from lens_steer.experiments.benchmark.lab import SETTINGS, lab_data
 from lens_steer.experiments.benchmark.trial import Trial
+from lens_steer.experiments.folder import read_results
+from lens_steer.experiments.registry import find
 from lens_steer.extraction.condition import best_threshold
 from lens_steer.extraction.methods import METHODS
 from lens_steer.hooks.sites import Site
@@ -70,7 +72,7 @@ def test_effects_are_half_the_difference_of_the_ends_that_were_calibrated_to_the
     lab: Any, found: Benchmark
 ) -> None:
     behaviours, neutral = data()
-    row = found.effects.set_index("method").loc["mean_difference"]
+    row: Any = found.effects.set_index("method").loc["mean_difference"]
     material = Material(
         model=lab, name=NAME, items=behaviours[NAME].train, documents=neutral.train, site=Site.parse(SMALL.site),
         settings=SMALL, seed=0,
@@ -92,7 +94,7 @@ def test_effects_are_half_the_difference_of_the_ends_that_were_calibrated_to_the
 def test_mean_matching_is_the_mean_difference_a_random_direction_does_less_and_a_gate_costs_neutral_text_nothing(
     found: Benchmark,
 ) -> None:
-    rows = found.leaderboard.set_index("method")
+    rows: Any = found.leaderboard.set_index("method")
     assert rows.loc["mean_matching", "effect"] == pytest.approx(rows.loc["mean_difference", "effect"], abs=1e-3)
     assert rows.loc["mean_matching", "p"] == 1
     assert bool(rows.loc["mean_difference", "beyond_random"])
@@ -102,7 +104,7 @@ def test_mean_matching_is_the_mean_difference_a_random_direction_does_less_and_a
 
 
 def test_a_prompt_moves_answers_has_side_effects_of_its_own_and_is_compared_at_them(found: Benchmark) -> None:
-    effects = found.effects.set_index("method")
+    effects: Any = found.effects.set_index("method")
     prompt = effects.loc["persona"]
     assert prompt["effect"] > 0.5 and prompt["kl"] > 0 and math.isnan(prompt["strength_promoting"])
     assert not prompt["meets_budget"] and 0 < prompt["p"] <= 1
@@ -110,10 +112,10 @@ def test_a_prompt_moves_answers_has_side_effects_of_its_own_and_is_compared_at_t
 
 
 def test_a_contender_that_fails_stands_in_the_tables_with_its_reason_and_the_rest_go_on(found: Benchmark) -> None:
-    row = found.leaderboard.set_index("method").loc["broken"]
+    row: Any = found.leaderboard.set_index("method").loc["broken"]
     assert row["failed"] == 1 and row["note"] == "failed: MethodError: there is nothing to fit"
     assert math.isnan(row["effect"]) and list(found.leaderboard["method"])[-1] == "broken"
-    assert math.isnan(found.table.loc["broken", NAME])
+    assert bool(found.table[NAME].isna()["broken"])
     assert bool(found.leaderboard.set_index("method").loc[["mean_matching", "cast", "persona"], "effect"].notna().all())
     assert found.leaderboard["family"].iloc[0] == "2 methods"
 
@@ -139,6 +141,18 @@ def test_every_contender_runs_on_the_lab_and_the_same_seed_gives_the_same_tables
     assert not one.leaderboard["failed"].any() and len(one.leaderboard) == len(CONTENDERS)
     for name in ("leaderboard", "effects", "fronts"):
         pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name))
+
+
+def test_a_folder_of_the_benchmark_holds_tables_figures_and_record_and_the_report_finds_the_leader(
+    tmp_path: Path,
+) -> None:
+    settings = {"methods": ("mean_difference",), "multiples": (1.0,), "n_random": 1, "n_texts": 4, "max_tokens": 24}
+    benchmark_to_folder(ModelSource(), tmp_path, behaviours=[NAME], settings=settings)
+    names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert {"benchmark.png", "benchmark_fronts.png", "benchmark/leaderboard.csv", "benchmark/run.json"} <= names
+    (findings,) = [found for question, found in find(read_results(tmp_path)) if question.title.startswith("Common")]
+    assert findings[0].verdict == "best: mean difference" and findings[0].holds
+    assert pd.read_csv(tmp_path / "benchmark.csv")["method"].tolist()[0] == "mean_difference"
 
 
 @pytest.mark.slow

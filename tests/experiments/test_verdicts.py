@@ -175,11 +175,14 @@ def leaderboard(folder: Path, effects: dict[str, tuple[str, float, float, float]
             "p_holm": p,
         }
         | {"meets_budget": kind != "prompt", "reference": reference, "family": "3 methods", "random_largest": 0.6}
-        | {"beyond_random": effect > 0.6, "answer_probability": mass, "note": "failed: it" * math.isnan(effect)}
+        | {"beyond_random": effect > 0.6, "note": "failed: it" * math.isnan(effect)}
         for method, (kind, effect, reference, p) in effects.items()
     ]
     path = folder / "benchmark" / "leaderboard.csv"
     save_table(path, "benchmark leaderboard", pd.DataFrame(rows), {"settings": {"kl": 0.2}})
+    found = [{"behaviour": name, "method": method, "budget": 0.2, "answer_probability": least}
+             for method in effects for name, least in (("a", 1.0), ("b", mass))]  # fmt: skip
+    save_table(path.with_name("effects.csv"), "benchmark effects", pd.DataFrame(found), {})
 
 
 def test_the_leader_of_the_benchmark_is_held_against_random_directions_and_the_mean_difference(results: Path) -> None:

@@ -126,7 +126,7 @@ def benchmark(
     sites = pd.DataFrame(columns=["site", "effect"])
     if not settings.site:
         sites = _tried(model, behaviours, neutral, texts, settings)
-        settings = replace(settings, site=str(sites.loc[sites["effect"].idxmax(), "site"]))
+        settings = replace(settings, site=str(sites.set_index("site")["effect"].idxmax()))
     check_site(model, Site.parse(settings.site))
     least = min(len(splits.test) for splits in behaviours.values())
     trials = [

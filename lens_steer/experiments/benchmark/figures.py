@@ -2,6 +2,7 @@
 
 import matplotlib as mpl
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
 from lens_steer.figures.captions.common import counted
@@ -34,7 +35,10 @@ def front_panels(fronts: pd.DataFrame) -> Figure:
     Raises:
         ScoreError: the frame is empty or lacks a column.
     """
-    rows = drawable(fronts, ("method", "kind", "budget", "effect", "effect_low", "effect_high", "kl", "is_reference"))
+    rows = drawable(
+        fronts,
+        ("method", "kind", "budget", "effect", "effect_low", "effect_high", "kl", "behaviours", "n", "is_reference"),
+    )
     rows = rows[rows["effect"].notna()]
     reference = rows[rows["is_reference"]]
     random = rows[rows["kind"] == "control"].sort_values("kl")
@@ -71,7 +75,7 @@ def _different(own: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     return own[own["method"].isin(beside.loc[gap | cheaper, "method"])]
 
 
-def _line(axis: mpl.axes.Axes, own: pd.DataFrame, colour: str, marker: str, label: str) -> None:
+def _line(axis: Axes, own: pd.DataFrame, colour: str, marker: str, label: str) -> None:
     """One contender from budget to budget."""
     own = own.sort_values("budget")
     x = own["kl"].clip(lower=UNSEEN)

@@ -35,8 +35,7 @@ EFFECTS = (
 )  # fmt: skip
 LEADERBOARD = (
     "method", "kind", "effect", "effect_low", "effect_high", "effect_why", "behaviours", "failed", "n", "kl",
-    "relative_top1", "meets_budget", "reference", "p", "p_holm", "family", "random_largest", "beyond_random",
-    "answer_probability", "note",
+    "relative_top1", "meets_budget", "reference", "p", "p_holm", "family", "random_largest", "beyond_random", "note",
 )  # fmt: skip
 CALIBRATED = 1e-2
 """Nats: strengths are calibrated to 1 %, so that effects of some nats that differ by less are the same."""
@@ -157,7 +156,6 @@ def _leaderboard(table: pd.DataFrame, effects: Mapping[Key, Effect], kl: float) 
             items = _mean([one.items for one in found])
             row |= mean_interval(items).columns("effect") | {"n": len(items)} if items is not None else {}
             row |= {name: float(had[name].mean()) for name in ("kl", "relative_top1")}
-            row["answer_probability"] = float(had["answer_probability"].min())
             row |= _against_reference(str(method), found)
             if len(largest):
                 row["random_largest"] = float(largest.reindex(had["behaviour"]).mean())

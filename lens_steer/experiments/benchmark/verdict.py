@@ -16,7 +16,10 @@ STEERING = ("vector", "map", "turn", "gate")
 def find(results: ResultFolder) -> list[Finding]:
     """The leader among what steers, steering against prompting and fine-tuning, and what failed or fell short."""
     table = results.tables["benchmark/leaderboard.csv"]
-    rows: list[dict[str, Any]] = table.frame.to_dict("records")
+    effects, rows = results.tables["benchmark/effects.csv"].frame, list[dict[str, Any]]()
+    mass = effects[effects["budget"] == float(table.facts["settings"]["kl"])].groupby("method")["answer_probability"]
+    for row in table.frame.to_dict("records"):
+        rows.append({**row, "answer_probability": mass.min().get(row["method"], 1.0)})
     had = [row for row in rows if not pd.isna(row["effect"])]
     kl = float(table.facts["settings"]["kl"])
     found = [_leader([row for row in had if row["kind"] in STEERING and row["meets_budget"]], kl)] if had else []
@@ -84,7 +87,8 @@ QUESTION = Question(
     "flips against the mean difference at the same KL, corrected by Holm's method over all methods. Random directions "
     "of its norm, calibrated and tested alike, say what means nothing.",
     needs={
-        "benchmark/leaderboard.csv": ("method", "kind", "effect", "reference", "p_holm", "failed", "answer_probability")
+        "benchmark/leaderboard.csv": ("method", "kind", "effect", "reference", "p_holm", "random_largest", "failed"),
+        "benchmark/effects.csv": ("method", "budget", "answer_probability"),
     },
     find=find,
 )

@@ -20,7 +20,7 @@ DIRECTION = torch.ones(WIDTH)
 
 def network(operator: ClassifierGradient) -> nn.Sequential:
     """The published classifier, with the operator's weights."""
-    layers = [nn.Linear(*weight.shape[::-1]) for weight in operator.weights]
+    layers = [nn.Linear(weight.shape[1], weight.shape[0]) for weight in operator.weights]
     for layer, weight, bias in zip(layers, operator.weights, operator.biases, strict=True):
         layer.weight.data, layer.bias.data = weight.clone(), bias.clone()
     return nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
