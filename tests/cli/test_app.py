@@ -21,6 +21,7 @@ COMMANDS = (
     "extract",
     "sweep",
     "painless",
+    "study",
     "reproduce",
     "report",
     "gallery",
