@@ -63,7 +63,7 @@ def tables(model: Any, vector: SteeringVector) -> dict[str, Any]:
     one = {name: frames[0] for name, frames in FRAMES.items()}
     found: dict[str, Any] = {
         "individual": {"curves": one["steering_curves"], "validation": one["layer_strength_map"]}
-        | {"cosines": one["cosine_heatmap"], "lens": one["lens_bars"], "facts": {"mapped": True}},
+        | {"cosines": one["cosine_heatmap"], "lens": one["lens_bars"], "facts": {"mapped": True, "scoring": "letter"}},
         "broad": {"curves": one["selectivity_curves"].assign(**test), "retained": one["retained_bars"].assign(**test)}
         | {"points": FRAMES["retained_bars"][1]},
         "steered_text": {"strengths": one["text_curves"]},
