@@ -57,8 +57,8 @@ def _code(function: Any) -> list[Any]:
 def _attend(
     module: nn.Module,
     query: Float[Tensor, "batch head new d_head"],
-    key: Float[Tensor, "batch group pos d_head"],
-    value: Float[Tensor, "batch group pos width"],
+    key: Float[Tensor, "batch k pos d_head"],
+    value: Float[Tensor, "batch k pos width"],
     attention_mask: Tensor | None,
     scaling: float,
     dropout: float = 0.0,
