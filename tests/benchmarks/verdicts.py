@@ -28,7 +28,7 @@ import pandas as pd
 
 from lens_steer import extract, load_model
 from lens_steer.data.contrast import contrast_from_choices, shuffled_labels
-from lens_steer.data.splits import Splits
+from lens_steer.data.splits import SPLITS, Splits
 from lens_steer.evaluation.prompts import Prompts
 from lens_steer.evaluation.score import ChoiceScores, ScoringOptions
 from lens_steer.experiments.reliability import Reliability, judge, measure
@@ -54,7 +54,7 @@ SETTINGS = Reliability(**{field.name: getattr(LAB.settings, field.name) for fiel
 
 def splits_of(behaviour: str, seed: int) -> Splits:
     """One draw of a behaviour's items, as many as the study takes."""
-    drawn: dict[str, Any] = {split: open_items(behaviour, n, split=split, seed=seed) for split, n in ITEMS.items()}
+    drawn: dict[str, Any] = {split: open_items(behaviour, ITEMS[split], split=split, seed=seed) for split in SPLITS}
     return Splits(**drawn)
 
 

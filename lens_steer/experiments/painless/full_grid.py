@@ -70,7 +70,7 @@ def beside_the_full_grid(
     if not found:
         return pd.DataFrame(columns=list(CHOICES)), pd.DataFrame(columns=list(POINTS))
     table = pd.DataFrame(found)
-    means: dict[str, Any] = table.mean().to_dict()
+    means: dict[str, Any] = {column: float(table[column].mean()) for column in table.columns}
     difference = torch.tensor((table["automatic"] - table["full_grid"]).to_numpy(float), device="cpu")
     test = splits_test(difference, means["n_test"], len(items) - means["n_test"])
     means |= {"seeds": len(table), "fewer_passes": means["full_grid_passes"] / means["automatic_passes"]}
@@ -87,7 +87,8 @@ def published_choice(points: pd.DataFrame) -> int:
     Returns:
         Its place in the table.
     """
-    keys = [(-row.objective, -Site.parse(str(row.site)).layer, row.strength) for row in points.itertuples(index=False)]
+    rows: list[dict[Any, Any]] = points.to_dict("records")
+    keys = [(-row["objective"], -Site.parse(row["site"]).layer, row["strength"]) for row in rows]
     return min(range(len(keys)), key=keys.__getitem__)
 
 
@@ -101,8 +102,8 @@ def _searched(
     found = select(model, vectors, splits.validation, grid)
     points = found.points[found.points["strength"] > 0].reset_index(drop=True)
     best = published_choice(points)
-    vector, site, strength = points.loc[best, ["vector", "site", "strength"]]
-    edit = Intervention.of(vectors[vector], site, strength, "raw", grid.positions)
+    end: Any = points.loc[best]
+    edit = Intervention.of(vectors[end["vector"]], end["site"], end["strength"], "raw", grid.positions)
     scored = score_grid(model, scoring.prepare(model, splits.test), [[edit]], scoring)
     gain = correct(scored.configurations[0]).mean() - correct(scored.unsteered).mean()
     return points.assign(chosen=points.index == best), found.passes, float(gain)
