@@ -77,7 +77,7 @@ def strength_at_kl(
     Example:
         >>> from lens_steer import Intervention, load_model
         >>> import torch
-        >>> model, direction = load_model("lab"), torch.ones(128).cumsum(0)
+        >>> model, direction = load_model("lab"), torch.eye(128)[0]
         >>> texts = ["The cat sat on the mat.", "The dog ran after the ball."]
         >>> found = strength_at_kl(model, lambda s: Intervention.at("resid_post@3", direction, s), texts, 0.1)
         >>> 0.09 < found.kl < 0.11, found.monotone

@@ -7,7 +7,6 @@ from pkgutil import walk_packages
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import pandas as pd
 import pytest
 from small_frames import FRAMES, analysed
 
@@ -59,7 +58,6 @@ def tables(model: Any, vector: SteeringVector) -> dict[str, Any]:
     made, test = analysed(model, vector), {"split": "test"}
     joint, (pairs, agreement) = FRAMES["simultaneous_curve"], FRAMES["interference_matrices"]
     optimised = dict(zip(("configurations", "tested"), FRAMES["pareto_front"], strict=True))
-    rows = [(name, method, 0.1) for name in "ab" for method in ("pca", "random 0")]
     one = {name: frames[0] for name, frames in FRAMES.items()}
     found: dict[str, Any] = {
         "individual": {"curves": one["steering_curves"], "validation": one["layer_strength_map"]}
@@ -87,8 +85,8 @@ def tables(model: Any, vector: SteeringVector) -> dict[str, Any]:
     found["text_lists"] = dict(zip(listed, FRAMES["text_list_panels"], strict=True))
     found["painless"] = {"gains": one["gain_bars"], "points": one["tried_curves"], "sizes": one["size_curves"]}
     found["painless"] |= {"grid": one["grid_maps"]}
-    table = pd.DataFrame(rows, columns=["behaviour", "method", "effect"])
-    return {name: SimpleNamespace(**frames) for name, frames in found.items()} | {"methods": table}
+    found["benchmark"] = {"table": one["method_heatmap"], "fronts": one["front_panels"]}
+    return {name: SimpleNamespace(**frames) for name, frames in found.items()}
 
 
 def test_every_figure_of_every_study_is_drawn_through_the_registry_with_its_data(
