@@ -107,7 +107,7 @@ def test_a_model_whose_plain_modules_differ_is_run_through_the_bridge(
         assert not may_fast_forward(model)
         model(torch.tensor(ROWS[:1]))
     trial = fast_forward_module._trial
-    monkeypatch.setattr(fast_forward_module, "_trial", lambda m, way: trial(m, way) * (1 if way is None else 2))
+    monkeypatch.setattr(fast_forward_module, "_trial", lambda m, ways: trial(m, ways) * (2 if any(ways) else 1))
     assert not may_fast_forward(model) and count_hooks(model) == 0
     monkeypatch.setattr(FastForward, "logits", None)
     assert generate(model, tokenize(model, ["The cat"]), (), Decoding(max_new_tokens=2)).texts
@@ -138,7 +138,7 @@ def test_the_trial_is_run_again_when_a_setting_has_changed(llama_folder: Any, mo
     for eps in (1e-6, 1e-6, 1e-2):
         model.blocks[0].ln1.original_component.variance_epsilon = eps
         may_fast_forward(model)
-    assert len(trials) == 4
+    assert len(trials) == 2 * 3  # by the wrappers, by the modules, by the modules behind the wrappers' cache
 
 
 @pytest.mark.parametrize("name", MODELS)
