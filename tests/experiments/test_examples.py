@@ -35,7 +35,7 @@ from lens_steer.vector import SteeringVector, random_like
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FIVE = EXAMPLES / "five_behaviours"
 SITE = "resid_post@17"
-PLACES = {"formality": "resid_post@14", "optimism": "resid_post@17"}
+PLACES = {"formality": "resid_post@14", "politeness": "resid_post@17"}
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +86,9 @@ def test_two_behaviours_at_once_move_on_a_real_model_at_one_site_and_at_two_and_
     smollm2: Any,
 ) -> None:
     given = file_behaviours(
-        {name: FIVE / "data" / f"{name}.jsonl" for name in ("formality", "optimism")}, limit=300, seed=0
+        {name: FIVE / "data" / f"{name}.jsonl" for name in ("formality", "politeness")}, limit=300, seed=0
     )
-    behaviours = {name: replace(one, validation=one.validation[:4], test=one.test[:12]) for name, one in given.items()}
+    behaviours = {name: replace(one, validation=one.validation[:4], test=one.test[:30]) for name, one in given.items()}
     how = Individual(sites=tuple(PLACES.values()), scoring="option_sum")
     vectors = {name: own_vector(smollm2, name, one, how) for name, one in behaviours.items()}
     texts = read(FIVE / "data" / "neutral.jsonl").texts()

@@ -1,6 +1,7 @@
 """Fine-tuned adapters: the losses are the published ones, training lowers them, and swapped sides go the other way."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -41,7 +42,8 @@ def test_an_adapter_trained_on_a_behaviour_moves_held_out_answers_to_it_and_one_
     assert torch.equal(score_choices(lab, test).logit_differences, plain)
 
 
-def test_settings_without_sense_are_refused() -> None:
+def test_settings_without_sense_are_refused(unchecked: Callable[[], None]) -> None:
+    unchecked()
     with pytest.raises(MethodError, match=r"Tuning: \{'rank': 0\}"):
         Tuning(rank=0)
     with pytest.raises(MethodError, match="a loss 'sft' or 'dpo'"):

@@ -24,7 +24,8 @@ GEMMA_3 = next(a for a in ARCHITECTURES if a.name == "Gemma 3")
 SMOLLM2 = Architecture(name="SmolLM2", family="Llama", settings={})
 PRETRAINED = 2e-3
 """What rounding to float32 leaves, relative to the largest logit: one steered token of SmolLM2 is 5e-4 from its float64
-logits here, and 2e-4 in the Hugging Face model by itself. In float64 the bound is 1e-5."""
+logits here, and 2e-4 in the Hugging Face model by itself. In float64 norms still round to float32, which
+leaves 7e-5 here."""
 GOOD = ["I love this film, it is wonderful.", "What a great day, I am so happy.", "The food was delicious."]
 BAD = ["I hate this film, it is terrible.", "What an awful day, I am so sad.", "The food was disgusting."]
 
@@ -59,7 +60,9 @@ def test_in_double_precision_sites_read_and_write_what_plain_torch_hooks_do_ten_
         for index, row in enumerate(ROWS):
             assert relative_error(read[index], reference.read(site, row)) < 1e-6, f"{site}, recorded in float32"
             with reference.adding(site, read[0][-1].double(), 1, 3):
-                assert relative_error(steered[index], reference.logits(row)) < 1e-5, f"{site} {index}, norms in float32"
+                assert relative_error(steered[index], reference.logits(row)) < PRETRAINED / 10, (
+                    f"{site} {index}, norms in float32"
+                )
 
 
 @pytest.mark.parametrize("name", ["smollm2", "gemma3"])
