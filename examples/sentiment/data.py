@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from lens_steer import ChoiceItem, ChoiceTemplate, SteeringVector, extract, read
-from lens_steer.data.contrast import as_contrast, shuffled_labels
+from lens_steer.data.contrast import ContrastSet, as_contrast, shuffled_labels
 from lens_steer.data.corpora import TextContrast
 from lens_steer.data.splits import Splits
 from lens_steer.model import SteerableModel
@@ -17,10 +17,15 @@ TEMPLATE = ChoiceTemplate(question="{stem}")
 N_SHUFFLED = 4
 
 
+def sentences() -> ContrastSet | TextContrast:
+    """The sentences that the vector is made of."""
+    found = read(DATA / "sentences.csv")
+    return as_contrast(found.texts("positive"), found.texts("negative"), paired=True)
+
+
 def vectors(model: SteerableModel) -> tuple[SteeringVector, list[SteeringVector]]:
     """Positive minus negative sentences at every layer, and the same of shuffled labels."""
-    sentences = read(DATA / "sentences.csv")
-    contrast = as_contrast(sentences.texts("positive"), sentences.texts("negative"), paired=True)
+    contrast = sentences()
     return extract(model, contrast), [extract(model, shuffled_labels(contrast, seed)) for seed in range(N_SHUFFLED)]
 
 

@@ -157,14 +157,32 @@ def shuffled_labels(contrast: ContrastSet | TextContrast, seed: int) -> Contrast
         >>> shuffled_labels(as_contrast(["a", "b"], ["c", "d"]), seed=1).negative
         ('c', 'b')
     """
-    rng, name = random.Random(seed), f"shuffled labels {seed}"
+    name, order = f"shuffled labels {seed}", shuffled_order(contrast, seed)
     if isinstance(contrast, TextContrast):
         texts, n = [*contrast.positive, *contrast.negative], len(contrast.positive)
-        rng.shuffle(texts)
-        return replace(contrast, name=name, positive=tuple(texts[:n]), negative=tuple(texts[n:]))
-    exchanged = set(rng.sample(range(contrast.n), contrast.n // 2))
-    pairs = (pair.swapped() if index in exchanged else pair for index, pair in enumerate(contrast.pairs))
+        dealt = tuple(texts[index] for index in order)
+        return replace(contrast, name=name, positive=dealt[:n], negative=dealt[n:])
+    pairs = (pair.swapped() if order[2 * index] % 2 else pair for index, pair in enumerate(contrast.pairs))
     return ContrastSet(name=name, pairs=tuple(pairs))
+
+
+def shuffled_order(contrast: ContrastSet | TextContrast, seed: int) -> list[int]:
+    """Which text stands in each place once the labels are shuffled.
+
+    Args:
+        contrast: of pairs, whose texts are numbered 2i (positive) and 2i + 1; or of two lists, the positive one first.
+        seed: the same seed gives the same order.
+
+    Returns:
+        A permutation of the texts' numbers.
+    """
+    rng = random.Random(seed)
+    if isinstance(contrast, TextContrast):
+        order = list(range(contrast.n))
+        rng.shuffle(order)
+        return order
+    exchanged = set(rng.sample(range(contrast.n), contrast.n // 2))
+    return [2 * index + (side ^ (index in exchanged)) for index in range(contrast.n) for side in (0, 1)]
 
 
 def _pairs(pairs: Sequence[tuple[str, str]]) -> ContrastSet:

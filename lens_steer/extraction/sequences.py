@@ -8,14 +8,15 @@ removing the same tokens after BOS from both sequences; a document is cut at its
 
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 
+import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from lens_steer._util.shown import shown
-from lens_steer.data.contrast import ContrastPair, ContrastSet
+from lens_steer.data.contrast import ContrastPair, ContrastSet, shuffled_order
 from lens_steer.data.corpora import TextContrast
 from lens_steer.errors import ContrastError, DataError, PositionError
 from lens_steer.extraction.record import TokenRows, tokenize_in_parts
@@ -25,12 +26,13 @@ from lens_steer.model import SteerableModel, context_length, opening_tokens
 @shown()
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sequences:
-    """The token rows of a contrast; `cut` counts those that were longer than the context."""
+    """The token rows of a contrast; `cut` counts those longer than the context; `labels` are shuffled ones."""
 
     source: ContrastSet | TextContrast
     rows: TokenRows
     prompt_lengths: Sequence[int] | None = None
     cut: int = 0
+    labels: Bool[Tensor, " row"] | None = None
 
     @property
     def paired(self) -> bool:
@@ -39,7 +41,16 @@ class Sequences:
 
     def is_positive(self, sequences: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
         """Whether each of these rows is on the positive side."""
+        if self.labels is not None:
+            return self.labels[sequences]
         return sequences % 2 == 0 if isinstance(self.source, ContrastSet) else sequences < len(self.source.positive)
+
+    def shuffled(self, seed: int) -> "Sequences":
+        """The same rows with the labels that `data.contrast.shuffled_labels` gives with this seed."""
+        order = torch.tensor(shuffled_order(self.source, seed), device="cpu")
+        labels = torch.zeros(len(self.rows), dtype=torch.bool, device="cpu")
+        labels[order] = self.is_positive(torch.arange(len(self.rows), device="cpu"))
+        return replace(self, labels=labels)
 
     def label(self, sequence: int) -> str:
         """The label of a row in error messages."""

@@ -71,9 +71,7 @@ def steering_curves(curves: Rows, measure: Measure = RATE) -> Figure:
         for axis, (name, rows) in zip(axes, curves.groupby("behaviour", sort=False), strict=True):
             line = drawable(rows[rows["vector"] == "steering"].sort_values("strength"), CURVES)
             of_one(line, PLACE, f"a steering curve of {name}")
-            control = rows[rows["vector"] != "steering"].groupby("strength")[measure]
-            if len(control):
-                control_bars(axis, control.quantile(0.025), control.quantile(0.975), "random, same norm (95 %)")
+            control_bars(axis, rows[rows["vector"] != "steering"], measure)
             axis.fill_between(line["strength"], *(line[name] for name in bounds), color=STEERED, alpha=0.25, lw=0)
             look = {"color": STEERED, "lw": 1.2, "marker": "o", "ms": 2.5, "label": "steering vector"}
             axis.plot(line["strength"], line[measure], **look)

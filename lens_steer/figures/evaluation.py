@@ -62,13 +62,14 @@ def evaluation_panels(
 
 
 def _curve(axis: Axes, rows: pd.DataFrame, controls: pd.DataFrame) -> None:
-    """The mean propensity with its interval, beside what random directions do at the reference strength."""
+    """The mean propensity with its interval, beside what the controls do at the reference strength."""
     plain = float(rows.loc[rows["strength"] == 0, "propensity"].iloc[0])
-    random = controls[controls["vector"] != "steering"]
-    if len(random):
-        s, (low, high) = float(random["strength"].iloc[0]), random["effect"].quantile([0.025, 0.975])
-        ends = pd.DataFrame({"low": [plain - high, plain + low], "high": [plain - low, plain + high]}, index=[-s, s])
-        control_bars(axis, ends["low"], ends["high"], "random, same norm (95 %)")
+    others = controls[controls["vector"] != "steering"]
+    both = [
+        others.assign(strength=sign * others["strength"], propensity=plain + sign * others["effect"])
+        for sign in (1, -1)
+    ]
+    control_bars(axis, pd.concat(both), "propensity")
     ends = rows["propensity_low"], rows["propensity_high"]
     axis.fill_between(rows["strength"], *ends, color=STEERED, alpha=0.25, lw=0)
     axis.plot(rows["strength"], rows["propensity"], color=STEERED, marker="o", ms=2.5, lw=1.2, label="steering vector")

@@ -226,8 +226,20 @@ def add_legend(figure: Figure) -> None:
         legend.remove()
 
 
-def control_bars(axis: Axes, low: pd.Series, high: pd.Series, label: str) -> None:
-    """Draws the range of the controls at each strength (the index) at which they were measured, and nowhere else."""
+def control_bars(axis: Axes, controls: pd.DataFrame, column: str) -> None:
+    """Draws the middle 95 % of the controls at each strength at which they were measured, and nowhere else.
+
+    Args:
+        axis: where it is drawn.
+        controls: columns `vector` (`random k`, or a name that begins with `shuffled`), `strength` and the column drawn.
+        column: the column drawn; no rows draw nothing.
+    """
+    if controls.empty:
+        return
+    at = controls.groupby("strength")[column]
+    low, high = at.quantile(0.025), at.quantile(0.975)
+    shuffled = controls["vector"].astype(str).str.startswith("shuffled").any()
+    label = f"{'controls' if shuffled else 'random'}, same norm (95 %)"
     axis.vlines(low.index, low, high, color=CONTROL, alpha=0.5, lw=3, label=label, zorder=0.5)
     for ends in (low, high):
         axis.plot(low.index, ends, "_", color=CONTROL, ms=3, mew=1, zorder=0.5)

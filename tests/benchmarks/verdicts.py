@@ -1,12 +1,13 @@
 """Whether the verdicts of the reliability study are right: on other items, of shuffled labels, of random directions.
 
-    python tests/benchmarks/verdicts.py --out verdicts.jsonl        about an hour on one core
+    python tests/benchmarks/verdicts.py --out verdicts.jsonl        about three hours on one core
 
 The lab's planted truths say what each verdict must be. Every behaviour is judged on `--seeds` draws of its training,
 validation and test items. Then vectors that can steer nothing take the place of the behaviour's own, on the first items
 of three behaviours, with the norms of its own vector: of shuffled labels of its training texts, and random directions.
-Null vector k is judged beside the random directions k + 1 to k + 20; what one of them does at a place and strength does
-not depend on the others, so it is measured once. Settings are those of `lens-steer reproduce`.
+Null vector k is judged beside the random directions, and the vectors of shuffled labels, k + 1 to k + 20; what one of
+them does at a place and strength does not depend on the others, so it is measured once. Settings are those of
+`lens-steer reproduce`.
 
 Every verdict is a line of the file given, with which the script goes on after it was ended. It prints tables and, last,
 one line of JSON.
@@ -26,13 +27,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pandas as pd
 
-from lens_steer import extract, load_model
-from lens_steer.data.contrast import contrast_from_choices, shuffled_labels
+from lens_steer import load_model
 from lens_steer.data.splits import SPLITS, Splits
 from lens_steer.evaluation.prompts import Prompts
 from lens_steer.evaluation.score import ChoiceScores, ScoringOptions
 from lens_steer.experiments.reliability import Reliability, judge, measure
-from lens_steer.experiments.reliability.experiment import behaviour_vector
+from lens_steer.experiments.reliability.experiment import behaviour_vector, shuffled_controls
 from lens_steer.experiments.reliability.judge import judge_vector
 from lens_steer.experiments.reliability.measure import Asked, Place, ask
 from lens_steer.experiments.reliability.rules import BIASED, NOT_STEERABLE, STEERABLE, UNRELIABLE
@@ -58,10 +58,16 @@ def splits_of(behaviour: str, seed: int) -> Splits:
     return Splits(**drawn)
 
 
-def judged(model: SteerableModel, vector: SteeringVector, splits: Splits, seed: int) -> dict[str, Any]:
-    """The verdict on one vector beside the random directions from `seed` on."""
-    row = judge_vector(model, vector, splits, replace(SETTINGS, seed=seed)).row
-    return {name: row[name] for name in ("site", "steerability", "p", "anti_share", "verdict", "why")}
+def judged(
+    model: SteerableModel, own: SteeringVector, splits: Splits, seed: int, vector: SteeringVector | None = None
+) -> dict[str, Any]:
+    """The verdict on a behaviour's own vector, or another in its place, beside the controls from `seed` on."""
+    settings = replace(SETTINGS, seed=seed)
+    controls = shuffled_controls(model, own, splits, settings)
+    row = judge_vector(model, vector or own, splits, settings, controls).row
+    return {
+        name: row[name] for name in ("site", "steerability", "p_random", "p_shuffled", "anti_share", "verdict", "why")
+    }
 
 
 def kept() -> Callable[..., list[Asked]]:
@@ -93,10 +99,8 @@ def null_vector(model: SteerableModel, kind: str, own: SteeringVector, splits: S
     """A vector that can steer nothing, with the norms of a behaviour's own."""
     if kind == RANDOM:
         return random_like(own, seed)
-    contrast = shuffled_labels(contrast_from_choices(own.name, splits.train, answer=SETTINGS.answer), seed)
-    found = extract(model, contrast, sites=SETTINGS.sites)
-    scaled = {site: d * (own.directions[site].norm() / d.norm()) for site, d in found.directions.items()}
-    return found.replaced(contrast.name, scaled)
+    (found,) = shuffled_controls(model, own, splits, replace(SETTINGS, n_shuffled=1, seed=seed))
+    return found
 
 
 def planted_rows(model: SteerableModel, seeds: int, done: Done) -> Iterator[dict[str, Any]]:
@@ -118,7 +122,7 @@ def null_rows(model: SteerableModel, nulls: int, done: Done) -> Iterator[dict[st
             for kind, seed in product((RANDOM, SHUFFLED), range(nulls // len(NULL_ON))):
                 if (kind, name, seed) not in done:
                     vector = null_vector(model, kind, own, splits, seed)
-                    yield {"kind": kind, "behaviour": name, "seed": seed} | judged(model, vector, splits, seed + 1)
+                    yield {"kind": kind, "behaviour": name, "seed": seed} | judged(model, own, splits, seed + 1, vector)
 
 
 def run(model: SteerableModel, out: Path, seeds: int, nulls: int) -> pd.DataFrame:

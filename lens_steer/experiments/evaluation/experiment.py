@@ -1,6 +1,6 @@
 """The whole evaluation of one steering vector, section by section, each with its control, interval or reason.
 
-    verdict       effect, reliability per item, biases, random directions   `experiments.reliability.judge`, `rules`
+    verdict       effect, reliability per item, biases, controls   `experiments.reliability.judge`, `rules`
     side effects  neutral text, and text of the behaviour apart: KL, top-1, top-10, perplexity, over strengths
     capability    items that test something else, right before and after: McNemar, corrected over strengths (Holm)
     others        behaviours that are not the target: change in nats (sign flips, Holm), entanglement of their rates
@@ -48,8 +48,8 @@ class Evaluation(Tables):
     """Everything that was measured of one vector, as tidy frames; `facts` is the protocol and what is left out.
 
     `summary`: one row, the verdict with its numbers. `items`: one row a test item. `curves`: one row a strength.
-    `controls`: one row a vector, `steering` and `random k`. `side_effects`: one row a text, strength and measure.
-    `capability`: one row a strength. `others`: one row a behaviour that is not the target.
+    `controls`: one row a vector, `steering`, `random k` or `shuffled k`. `side_effects`: one row a text, strength and
+    measure. `capability`: one row a strength. `others`: one row a behaviour that is not the target.
     """
 
     kind = "evaluation"
@@ -80,6 +80,7 @@ def evaluate(
     related: Sequence[str] = (),
     capability: Sequence[ChoiceItem] = (),
     others: Mapping[str, Sequence[ChoiceItem]] | None = None,
+    shuffled: Sequence[SteeringVector] = (),
     settings: Reliability | None = None,
     progress: bool = False,
 ) -> Evaluation:
@@ -93,6 +94,8 @@ def evaluate(
         related: texts of the behaviour, where a shift is expected.
         capability: items whose matching option is the right answer, such as MMLU's.
         others: items of behaviours that are not the target, by name.
+        shuffled: vectors of shuffled labels of what the vector was made of (`extraction.shuffled_vectors`), the control
+            that random directions are not.
         settings: sites, positions, strengths, controls, scoring; the sites are those of the vector where absent, four
             of them where it has more.
         progress: draw a progress bar.
@@ -109,7 +112,7 @@ def evaluate(
     found: dict[str, Any] = {}
     texts, rest = {NEUTRAL: neutral, RELATED: related}, others or {}
     sections = {
-        "judged": lambda: judge_vector(model, vector, splits, settings),
+        "judged": lambda: judge_vector(model, vector, splits, settings, shuffled),
         "side_effects": lambda: _side_effects(model, vector, found["judged"].place, texts, settings),
         "capability": lambda: _capability(model, vector, found["judged"].place, capability, settings),
         "others": lambda: _others(model, vector, found["judged"].place, rest, settings),
@@ -118,11 +121,17 @@ def evaluate(
         found[name] = measure()
     judged: Judged = found.pop("judged")
     row = {"behaviour": vector.name, **judged.row, **_costs(judged, **found)}
-    given = {NEUTRAL: neutral, RELATED: related, "capability": capability, "others": others}
+    given = {
+        NEUTRAL: neutral,
+        RELATED: related,
+        "capability": capability,
+        "others": others,
+        "shuffled labels": shuffled,
+    }
     facts = {"settings": asdict(settings) | {"checkpoint": None}, "versions": versions()}
     facts |= {"model": fingerprint(model).to_dict(), "vector": _described(vector, judged.place)}
     facts["left_out"] = {name: "not given" for name, what in given.items() if not what}
-    facts["configurations"] = len(settings.sites) * len(settings.positions) * (1 + settings.n_random)
+    facts["configurations"] = len(settings.sites) * len(settings.positions) * len(judged.controls)
     return Evaluation(
         summary=pd.DataFrame([row]),
         items=judged.items,

@@ -71,8 +71,19 @@ SECTIONS = {"side_effects": _side_effects, "capability": _capability, "others": 
 QUESTION = Question(
     title="Evaluation of one vector: what does it do, to what, and at what cost?",
     judged="The verdict's rules are in `experiments.reliability.rules`. The place is chosen on validation items, for "
-    "random directions of the same norm too; everything else is of test items or given texts. Intervals are 95 %; p of "
+    "controls of the same norm too; everything else is of test items or given texts. Intervals are 95 %; p of "
     "capability is McNemar's, of other behaviours that of sign flips, both corrected by Holm's method.",
-    needs={"evaluation/summary.csv": ("behaviour", "verdict", "why", "steerability", "anti_share", "p", "reference")},
+    needs={
+        "evaluation/summary.csv": (
+            "behaviour",
+            "verdict",
+            "why",
+            "steerability",
+            "anti_share",
+            "p_random",
+            "p_shuffled",
+            "reference",
+        )
+    },
     find=find,
 )

@@ -16,7 +16,7 @@ def violins_caption(behaviours: pd.DataFrame) -> Caption:
         "Colours are verdicts.",
         n=f"{counted(len(behaviours), 'behaviour')} of {_sizes(behaviours['n'])} test items",
         interval="95 % (Agresti-Coull) of the shares; none above, where all items are drawn",
-        control="the verdict compares with random directions of the vector's norm; dashed: half of the items",
+        control="the verdict compares with random directions and vectors of shuffled labels; dashed: half of the items",
         strength_scale=names(behaviours["scale"]),
     )
 

@@ -6,8 +6,8 @@
 
 Sources: Tan et al. 2024 (arXiv 2407.12404), Braun et al. 2025 (arXiv 2505.22637). Unlike the former, every item is
 asked in both option orders (or its options' texts are scored), flat items are not called anti-steerable, random
-directions go through the same choice, and every number has an interval. A behaviour that fails is named in the facts,
-and the others go on.
+directions and vectors of shuffled labels go through the same choice, and every number has an interval. A behaviour that
+fails is named in the facts, and the others go on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ import pandas as pd
 
 from lens_steer._util.progress import track
 from lens_steer.data.choices import ChoiceItem
-from lens_steer.data.contrast import contrast_from_choices
+from lens_steer.data.contrast import ContrastSet, contrast_from_choices
 from lens_steer.data.splits import Splits
 from lens_steer.data.tables import Tables
 from lens_steer.errors import LensSteerError, ScoreError
@@ -27,7 +27,7 @@ from lens_steer.experiments.reliability.judge import judge_vector
 from lens_steer.experiments.reliability.predictors import predictors, ranking
 from lens_steer.experiments.reliability.prompts import Persona, persona_of
 from lens_steer.experiments.reliability.settings import Reliability, places_of
-from lens_steer.extraction import extract
+from lens_steer.extraction import extract, shuffled_vectors
 from lens_steer.metrics.significance import holm
 from lens_steer.model import SteerableModel, fingerprint, versions
 from lens_steer.vector import SteeringVector
@@ -117,9 +117,33 @@ def behaviour_vector(model: SteerableModel, name: str, splits: Splits, settings:
     Raises:
         ContrastError: there are no training items.
     """
-    contrast = contrast_from_choices(name, splits.train, settings.template, settings.answer)
     sites = tuple(dict.fromkeys(str(place.site) for place in places_of(model, settings)))
+    contrast = _contrast(name, splits, settings)
     return extract(model, contrast, sites=sites, batch_size=settings.batch_size, cache=settings.checkpoint)
+
+
+def shuffled_controls(
+    model: SteerableModel, vector: SteeringVector, splits: Splits, settings: Reliability
+) -> list[SteeringVector]:
+    """Vectors of shuffled labels of the same training items, as many as the settings ask for.
+
+    Args:
+        model: a loaded model.
+        vector: of `behaviour_vector`, by the behaviour's name.
+        splits: its items.
+        settings: template, where the vector is read, and the seed of the first.
+
+    Raises:
+        ContrastError: too few training items to shuffle.
+    """
+    contrast, n = _contrast(vector.name, splits, settings), settings.n_shuffled
+    size, cache = settings.batch_size, settings.checkpoint
+    return shuffled_vectors(model, vector, contrast, n, settings.seed, size, cache) if n else []
+
+
+def _contrast(name: str, splits: Splits, settings: Reliability) -> ContrastSet:
+    """The pairs of the training items."""
+    return contrast_from_choices(name, splits.train, settings.template, settings.answer)
 
 
 def _studied(
@@ -132,7 +156,7 @@ def _studied(
 ) -> dict[str, pd.DataFrame]:
     """Every table of one behaviour."""
     vector = behaviour_vector(model, name, splits, settings)
-    judged = judge_vector(model, vector, splits, settings)
+    judged = judge_vector(model, vector, splits, settings, shuffled_controls(model, vector, splits, settings))
     place, rule = judged.place, judged.place.positions
     row: dict[str, Any] = {**judged.row, **predictors(model, vector, place, splits, settings)}
     frames = {

@@ -1,10 +1,10 @@
 """One vector through the whole protocol: a place chosen on validation, curves on test, controls, and the verdict.
 
-    pool        the vector and random directions of its norms; each is asked at the place that is best for it on
-                validation items, so that what choosing gains, it gains for all
+    pool        the vector, random directions and vectors of shuffled labels, all of its norms; each is asked at the
+                place that is best for it on validation items, so that what choosing gains, it gains for all
     effect      mean over test items of [m(+s) - m(-s)] / 2 at the reference strength
     spread      root mean square of the same over items: how far they are moved, whichever way
-    p           (1 + random directions at least as far) / (1 + random directions), of effect and of spread
+    p           (1 + controls at least as far) / (1 + controls) of either kind, and the larger of the two
 
 Slopes are fitted on the strengths that are valid. Any vector of the model can be judged, a random one too.
 """
@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float
@@ -26,7 +27,7 @@ from lens_steer.experiments.evaluator import scoring_options
 from lens_steer.experiments.finding import LEVEL
 from lens_steer.experiments.reliability.measure import Asked, Place, ask, choose_places, rounding_of
 from lens_steer.experiments.reliability.prompts import says_yes
-from lens_steer.experiments.reliability.rules import verdict_of
+from lens_steer.experiments.reliability.rules import RANDOM, SHUFFLED, verdict_of
 from lens_steer.experiments.reliability.settings import Reliability, places_of
 from lens_steer.metrics.reliability import explained_variance, order_debiased, text_debiased
 from lens_steer.metrics.statistics import mean_interval
@@ -41,7 +42,7 @@ from lens_steer.model import SteerableModel
 from lens_steer.vector import SteeringVector, random_like
 
 STEERING = "steering"
-"""The vector in question, in the column `vector` of the tables; the others are `random k`."""
+"""The vector in question, in the columns `vector` and `kind` of the tables; the others are `random k`, `shuffled k`."""
 LEAST_OF_A_TEXT = 4
 """The fewest items that say Yes, and that say No, for which the two are compared."""
 
@@ -67,7 +68,11 @@ class Judged:
 
 
 def judge_vector(
-    model: SteerableModel, vector: SteeringVector, splits: Splits, settings: Reliability | None = None
+    model: SteerableModel,
+    vector: SteeringVector,
+    splits: Splits,
+    settings: Reliability | None = None,
+    shuffled: Sequence[SteeringVector] = (),
 ) -> Judged:
     """Judges one vector on the items of a behaviour.
 
@@ -76,13 +81,15 @@ def judge_vector(
         vector: with all sites of the settings.
         splits: validation items, on which the place is chosen, and test items.
         settings: sites, positions, strengths, controls; the defaults where absent.
+        shuffled: vectors of shuffled labels (`extraction.shuffled_vectors`), without which the verdict is beside random
+            directions alone, and says so.
 
     Returns:
         The verdict and everything it was made of.
 
     Raises:
         ScoreError: fewer than two validation or test items, a reference strength that is not in the grid, or too few
-            random directions for a verdict.
+            controls of a kind for a verdict.
         SiteError, OptionTokenError, MismatchError: as `sweep`.
     """
     settings = settings or Reliability()
@@ -92,22 +99,25 @@ def judge_vector(
             f"{len(splits.validation)} validation and {len(splits.test)} test items, reference strength {s:g} of "
             f"{list(settings.strengths)}; give at least two items each, and a grid that holds it with both signs."
         )
-    if 1 / (1 + settings.n_random) > LEVEL:
-        raise ScoreError(
-            f"{settings.n_random} random directions; p cannot reach {LEVEL}, and nothing could be called steerable. "
-            f"Give at least {round(1 / LEVEL) - 1}."
-        )
-    pool = [vector, *(random_like(vector, settings.seed + k) for k in range(settings.n_random))]
+    random = [random_like(vector, settings.seed + k) for k in range(settings.n_random)]
+    for kind, n in ((RANDOM, len(random)), (SHUFFLED, len(shuffled) or len(random))):
+        if 1 / (1 + n) > LEVEL:
+            raise ScoreError(
+                f"{n} {kind}; p cannot reach {LEVEL}, and nothing could be called steerable. "
+                f"Give at least {round(1 / LEVEL) - 1}."
+            )
+    pool, kinds = [vector, *random, *shuffled], [STEERING, *[RANDOM] * len(random), *[SHUFFLED] * len(shuffled)]
     places, held = places_of(model, settings), options.prepare(model, splits.validation)
     chosen = choose_places(model, pool, places, held, s, settings.scale, options)
     prompts = options.prepare(model, splits.test)
     (asked,) = ask(model, prompts, [(vector, chosen[0])], settings.strengths, settings.scale, options)
     pairs = list(zip(pool[1:], chosen[1:], strict=True))
-    others = ask(model, prompts, pairs, (-s, s), settings.scale, options) if pairs else []
+    others = ask(model, prompts, pairs, (-s, s), settings.scale, options)
     controls = pd.DataFrame(
         [
             {
                 "vector": STEERING if k == 0 else pool[k].name,
+                "kind": kinds[k],
                 "site": str(chosen[k].site),
                 "positions": chosen[k].positions,
                 "effect": float(found.effects(s).mean()),
@@ -209,12 +219,15 @@ def interval_of(name: str, values: Float[Tensor, " item"], settings: Reliability
 
 
 def _against(controls: pd.DataFrame, effects: Float[Tensor, " item"], settings: Reliability) -> dict[str, Any]:
-    """Effect and spread, and how many random directions go as far; those that are not valid do not count."""
-    random = controls[controls["vector"].ne(STEERING) & controls["valid"]]
+    """Effect and spread, and how many controls of each kind go as far; those that are not valid do not count."""
     found: dict[str, Any] = interval_of("effect", effects, settings, settings.seed)
     found["spread"] = float(effects.square().mean().sqrt())
     for column, name in (("effect", "p"), ("spread", "spread_p")):
-        found[name] = float((1 + (random[column] >= found[column]).sum()) / len(controls))
+        for kind, end in ((RANDOM, "random"), (SHUFFLED, "shuffled")):
+            own = controls[controls["kind"] == kind]
+            far = own["valid"] & (own[column] >= found[column])
+            found[f"{name}_{end}"] = (1 + int(far.sum())) / (1 + len(own)) if len(own) else math.nan
+        found[name] = float(np.nanmax([found[f"{name}_random"], found[f"{name}_shuffled"]]))
     return found
 
 

@@ -2,14 +2,15 @@
 
 collapsed before effect   at the reference strength answers are not valid (`measure`)
 shown                     the interval of the mean slope is above 0, and at most one vector in 20, itself included,
-                          has as large an effect through the same choice of a place (p <= .05)
+                          has as large an effect through the same choice of a place (p <= .05), among random
+                          directions and, where they are given, among vectors of shuffled labels
 biased                    shown: the mean slope is not above 0 in one half of the questions (the matching option is
                           first or second, says Yes or No)
-unreliable                shown: the interval of the anti-steerable share reaches one half
+unreliable                shown: more than one item in ten is anti-steerable (the interval of the share is above .1)
 steerable                 shown, and neither
 biased                    not shown: unsteered, one place or one of Yes and No is three times as likely (ln 3 nats)
-unreliable                not shown, yet items are moved further than random vectors move them (p <= .05), and the
-                          interval of the anti-steerable share reaches one half
+unreliable                not shown, yet items are moved further than either kind of control moves them (p <= .05), and
+                          more than one in ten is anti-steerable
 not steerable             all else
 """
 
@@ -21,9 +22,13 @@ from lens_steer.experiments.finding import LEVEL
 
 STEERABLE, UNRELIABLE, BIASED = "steerable", "unreliable", "biased"
 NOT_STEERABLE, COLLAPSED = "not steerable", "collapsed before effect"
+RANDOM, SHUFFLED = "random directions", "vectors of shuffled labels"
+"""The two kinds of controls."""
 VERDICTS = (STEERABLE, UNRELIABLE, BIASED, NOT_STEERABLE, COLLAPSED)
 ONE_SIDED = math.log(3)
 """Nats by which one place, or one text, is preferred whatever the question: three times as likely."""
+ANTI = 0.1
+"""The share of anti-steerable items beyond which a vector is unreliable."""
 HALVES = (("first", "second"), ("second", "first"), ("yes", "no"), ("no", "yes"))
 """Halves of the questions, each with the other one."""
 
@@ -39,20 +44,22 @@ def verdict_of(row: Mapping[str, Any]) -> tuple[str, str]:
     """
     if not row["valid"]:
         return COLLAPSED, f"at strength {row['reference']:g}: {row['reason']}"
-    half_anti = row["anti_high"] >= 0.5
+    unreliable = row["anti_low"] > ANTI
     anti = f"{100 * row['anti_share']:.0f} % [{100 * row['anti_low']:.0f}, {100 * row['anti_high']:.0f}] anti-steerable"
     if row["p"] <= LEVEL and row["steerability_low"] > 0:
         absent = [name for name, other in HALVES if _is_absent(row, name, other)]
         if absent:
             return BIASED, f"not shown where the matching option {_said(absent[0])}"
-        return (UNRELIABLE if half_anti else STEERABLE), anti
+        return (UNRELIABLE if unreliable else STEERABLE), anti
     preferred = {"place": row["position_bias"], "text": row["yes_bias"]}
     one_sided = [name for name, bias in preferred.items() if abs(bias) >= ONE_SIDED]
     if one_sided:
         return BIASED, f"unsteered, one {one_sided[0]} is preferred by {abs(preferred[one_sided[0]]):.1f} nats"
-    if row["spread_p"] <= LEVEL and half_anti:
+    if row["spread_p"] <= LEVEL and unreliable:
         return UNRELIABLE, f"items are moved, {anti}"
-    return NOT_STEERABLE, "not beyond random vectors" if row["p"] > LEVEL else "the interval of the slope holds 0"
+    if row["p"] > LEVEL:
+        return NOT_STEERABLE, f"not beyond {RANDOM if row['p_random'] > LEVEL else SHUFFLED}"
+    return NOT_STEERABLE, "the interval of the slope holds 0"
 
 
 def _is_absent(row: Mapping[str, Any], half: str, other: str) -> bool:

@@ -21,9 +21,10 @@ class Reliability:
 
     `sites` and `positions` are the places among which each vector's is chosen on validation, at the strength
     `reference`; where there are no sites, four are spread evenly over the layers. `answer` is where the vector is read:
-    at the answer's letter, or at the end of its text. `shifted` is the most test items that are asked in other prompt
-    settings, `varied` in variants; 0 leaves them out. `personas` gives two sentences of a behaviour, its own and its
-    opposite's. `checkpoint` is a folder in which finished passes are kept, so that a run that was ended goes on.
+    at the answer's letter, or at the end of its text. `n_random` random directions and `n_shuffled` vectors of shuffled
+    labels are the controls. `shifted` is the most test items that are asked in other prompt settings, `varied` in
+    variants; 0 leaves them out. `personas` gives two sentences of a behaviour, its own and its opposite's.
+    `checkpoint` is a folder in which finished passes are kept, so that a run that was ended goes on.
     """
 
     sites: tuple[str, ...] = ()
@@ -33,6 +34,7 @@ class Reliability:
     scale: Scale = "raw"
     answer: Literal["letter", "text"] = "text"
     n_random: int = 20
+    n_shuffled: int = 20
     shifted: int = 20
     varied: int = 30
     personas: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

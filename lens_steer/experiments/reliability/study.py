@@ -73,11 +73,11 @@ def lab_persona(name: str) -> Persona:
 def work(settings: ReliabilityStudy, extent: Extent) -> Work:
     """Reading, choosing among places, curves and controls, settings, variants and layers."""
     sites = settings.sites or evenly_spaced(extent.n_layers, N_SITES)
-    rules, pool, n = settings.positions, 1 + settings.n_random, len(settings.strengths)
+    rules, pool, n = settings.positions, 1 + settings.n_random + settings.n_shuffled, len(settings.strengths)
     share = 1 + len(settings.planted) / len(BEHAVIOURS)
     train, held, test = (share * extent.tokens(split) for split in SPLITS)
     shifted, varied = (test * min(1.0, most / _items(extent)) for most in (settings.shifted, settings.varied))
-    total = extent.read(train * (2 + len(SETTINGS) * bool(settings.shifted)))
+    total = extent.read(train * (2 + bool(settings.n_shuffled) + len(SETTINGS) * bool(settings.shifted)))
     total += Work({"gradient": held * extent.n_layers})
     for rule in rules:
         total += extent.asked(held, rule, extent.blocks(sites), 2 * pool)

@@ -8,7 +8,7 @@ import pandas as pd
 from lens_steer.experiments.finding import Finding, Question, p_words, percent
 from lens_steer.experiments.folder import ResultFolder
 from lens_steer.experiments.reliability.predictors import IN_AND_OUT, RELATIVE
-from lens_steer.experiments.reliability.rules import STEERABLE, VERDICTS
+from lens_steer.experiments.reliability.rules import RANDOM, SHUFFLED, STEERABLE, VERDICTS
 from lens_steer.figures.style import words
 
 
@@ -66,7 +66,9 @@ def judged(row: dict[str, Any]) -> Finding:
     said = (
         f"At {row['site']}, tokens {row['positions']}, chosen on validation items, the mean slope of {row['n']} test "
     )
-    said += f"items is {slope} nats a unit of strength ({row['scale']}), {p_words(row['p'])} beside random directions; "
+    beside = {"random": RANDOM, "shuffled": SHUFFLED}
+    compared = [f"{p_words(p)} beside {kind}" for end, kind in beside.items() if not math.isnan(p := row[f"p_{end}"])]
+    said += f"items is {slope} nats a unit of strength ({row['scale']}), {', '.join(compared)}; "
     said += f"{percent(row['anti_share'], row['anti_low'], row['anti_high'])} of the items are anti-steerable, "
     said += f"{percent(row['flat_share'])} flat."
     parts = {"the letter": row["explained_letter"], "Yes and No": row["explained_yes"]}
@@ -92,10 +94,21 @@ RANKED = ("predictor", "target", "correlation", "low", "high", "n", "pairs")
 VERDICT = Question(
     title="Reliability: is a vector's behaviour steerable item by item?",
     judged="Rules are in `experiments.reliability.rules`. Slopes are means of both option orders, on strengths at "
-    "which answers are valid; intervals are 95 % over items. Random "
-    "directions of the vector's norm are asked where each is best on validation items. p is not corrected for the "
-    "number of behaviours; `p_holm` in the table is.",
-    needs={BEHAVIOURS: ("behaviour", "verdict", "why", "steerability", "anti_share", "p", "explained_letter")},
+    "which answers are valid; intervals are 95 % over items. Controls "
+    "of the vector's norm are asked where each is best on validation items. p is not corrected for the number of "
+    "behaviours; `p_holm` in the table is, of the larger p.",
+    needs={
+        BEHAVIOURS: (
+            "behaviour",
+            "verdict",
+            "why",
+            "steerability",
+            "anti_share",
+            "p_random",
+            "p_shuffled",
+            "explained_letter",
+        )
+    },
     find=find_verdicts,
 )
 SHIFT = Question(

@@ -65,9 +65,7 @@ def _panel(axis: Axes, rows: pd.DataFrame, name: str, bounds: tuple[str, str]) -
     """One measure over strength."""
     line, controls = (rows[(rows["vector"] == STEERING) == own] for own in (True, False))
     random = controls["vector"].str.startswith("random ")
-    if random.any():
-        band = controls[random].groupby("strength")[name]
-        control_bars(axis, band.quantile(0.025), band.quantile(0.975), "random, same norm (95 %)")
+    control_bars(axis, controls[random], name)
     for number, (_, other) in enumerate(controls[~random].groupby("vector", sort=False)):
         axis.plot(other["strength"], other[name], color=OTHERS, lw=0.7, label="" if number else "shuffled labels")
     if bounds[0] in line.columns:

@@ -51,15 +51,16 @@ def compared(frame: pd.DataFrame, what: str) -> str:
 
 
 def steered(frame: pd.DataFrame, what: str) -> str:
-    """The control, from the random directions that have their own rows (named in `vector`)."""
+    """The control, from the random directions and vectors of shuffled labels that have their own rows (`vector`)."""
     vectors = frame["vector"].astype(str)
-    return directions(vectors[vectors.str.startswith("random")].nunique(), what)
+    random, shuffled = (vectors[vectors.str.startswith(kind)].nunique() for kind in ("random", "shuffled"))
+    return directions(random, what, shuffled)
 
 
-def directions(count: int, what: str) -> str:
-    """A control of `count` random directions; none for 0, and why."""
-    return (
-        f"{counted(count, 'random direction')} of the same norm, {what}"
-        if count
-        else "none: no random directions in the table"
-    )
+def directions(count: int, what: str, shuffled: int = 0) -> str:
+    """A control of `count` random directions, and of vectors of shuffled labels; none for 0, and why."""
+    if not count + shuffled:
+        return "none: no random directions in the table"
+    kinds = [counted(count, "random direction")] * bool(count)
+    kinds += [f"{counted(shuffled, 'vector')} of shuffled labels"] * bool(shuffled)
+    return f"{' and '.join(kinds)} of the same norm, {what}"
