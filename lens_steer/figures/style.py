@@ -240,6 +240,11 @@ def control_bars(axis: Axes, controls: pd.DataFrame, column: str) -> None:
     low, high = at.quantile(0.025), at.quantile(0.975)
     shuffled = controls["vector"].astype(str).str.startswith("shuffled").any()
     label = f"{'controls' if shuffled else 'random'}, same norm (95 %)"
+    range_bars(axis, low, high, label)
+
+
+def range_bars(axis: Axes, low: pd.Series, high: pd.Series, label: str) -> None:
+    """Draws a range at each strength (the index) at which it was measured, and nowhere else."""
     axis.vlines(low.index, low, high, color=CONTROL, alpha=0.5, lw=3, label=label, zorder=0.5)
     for ends in (low, high):
         axis.plot(low.index, ends, "_", color=CONTROL, ms=3, mew=1, zorder=0.5)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lens_steer.data.contrast import contrast_from_choices
+from lens_steer.data.contrast import ContrastSet, contrast_from_choices
 from lens_steer.data.splits import Splits
 from lens_steer.errors import ScoreError
 from lens_steer.evaluation.score import score_choices
@@ -15,8 +15,10 @@ from lens_steer.evaluation.side_effects import measure_side_effects
 from lens_steer.experiments.evaluation import Evaluation, evaluate
 from lens_steer.experiments.evaluation.verdict import QUESTION
 from lens_steer.experiments.folder import read_results
+from lens_steer.experiments.reliability.judge import STEERING
+from lens_steer.experiments.reliability.rules import RANDOM, SHUFFLED
 from lens_steer.experiments.reliability.settings import Reliability
-from lens_steer.extraction import extract
+from lens_steer.extraction import extract, shuffled_vectors
 from lens_steer.hooks import Intervention
 from lens_steer.lab.items import fact_items, open_items
 from lens_steer.model import load_model
@@ -32,10 +34,13 @@ def lab() -> Any:
     return load_model("lab")
 
 
+def contrast() -> ContrastSet:
+    return contrast_from_choices(NAME, open_items(NAME, 16, split="train"), SETTINGS.template, SETTINGS.answer)
+
+
 @pytest.fixture(scope="module")
 def vector(lab: Any) -> SteeringVector:
-    contrast = contrast_from_choices(NAME, open_items(NAME, 16, split="train"), SETTINGS.template, SETTINGS.answer)
-    return extract(lab, contrast, sites="resid_post@0")
+    return extract(lab, contrast(), sites="resid_post@0")
 
 
 def splits() -> Splits:
@@ -45,7 +50,9 @@ def splits() -> Splits:
 @pytest.fixture(scope="module")
 def found(lab: Any, vector: SteeringVector) -> Evaluation:
     facts, others = fact_items(10, split="test"), {"myopic": open_items("myopic", 8, split="test")}
-    return evaluate(lab, vector, splits(), neutral=TEXTS, capability=facts, others=others, settings=SETTINGS)
+    shuffled = shuffled_vectors(lab, vector, contrast(), n=19)
+    given: Any = {"neutral": TEXTS, "capability": facts, "others": others, "shuffled": shuffled}
+    return evaluate(lab, vector, splits(), settings=SETTINGS, **given)
 
 
 def edit(vector: SteeringVector, strength: float) -> Intervention:
@@ -56,6 +63,8 @@ def test_a_planted_behaviour_is_steerable_and_a_random_direction_is_not(
     lab: Any, vector: SteeringVector, found: Evaluation
 ) -> None:
     assert found.verdict == "steerable"
+    assert found.summary["p_random"].item() == found.summary["p_shuffled"].item() == 0.05
+    assert found.controls["kind"].value_counts().to_dict() == {STEERING: 1, RANDOM: 19, SHUFFLED: 19}
     assert evaluate(lab, random_like(vector, 7), splits(), settings=SETTINGS).verdict == "not steerable"
 
 

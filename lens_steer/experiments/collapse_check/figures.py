@@ -18,9 +18,9 @@ from lens_steer.figures.style import (
     STYLE,
     Caption,
     Figure,
-    control_bars,
     drawable,
     of_one,
+    range_bars,
 )
 from lens_steer.metrics.collapse import ANSWER_PROBABILITY_LIMIT, FAULTY_LIMIT, MODAL_LIMIT
 from lens_steer.metrics.collapse.generation import COLLAPSED_LIMIT, SIMILARITY_LIMIT
@@ -91,7 +91,7 @@ def _panel(axis: Axes, rows: pd.DataFrame, name: str, collapsed: pd.Series, limi
     x, y, fallen = (column[steering].to_numpy() for column in (rows["strength"], rows[name], collapsed))
     if not steering.all():
         controls = rows[~steering].groupby("strength")[name]
-        control_bars(axis, controls.min(), controls.max(), "")
+        range_bars(axis, controls.min(), controls.max(), "")
     if limit is not None:
         axis.axhline(limit, color="black", lw=0.6, ls=(0, (4, 3)))
     axis.plot(x, y, color=STEERED, lw=1.1)

@@ -34,7 +34,7 @@ from lens_steer.generation import Decoding, generate
 from lens_steer.hooks import Intervention, Scale
 from lens_steer.hooks.sites import Site
 from lens_steer.metrics.collapse import generation_collapse
-from lens_steer.metrics.statistics import RESAMPLES, mean_interval
+from lens_steer.metrics.statistics import RESAMPLES, mean_interval, rate_interval
 from lens_steer.model import SteerableModel, fingerprint, versions
 from lens_steer.vector import SteeringVector, random_like
 
@@ -215,7 +215,7 @@ def _strengths(
         scores = torch.tensor(group["score"].to_numpy(dtype=float), device="cpu")
         positive = torch.tensor(group["positive"].to_numpy(dtype=float), device="cpu")
         found = generation_collapse(list(group["tokens"]), list(group["text"]))
-        score, rate = (mean_interval(x, resamples=RESAMPLES if name == STEERING else 0) for x in (scores, positive))
+        score, rate = mean_interval(scores, resamples=RESAMPLES if name == STEERING else 0), rate_interval(positive)
         row = {"vector": name, "site": site, "positions": settings.positions, "layer": Site.parse(site).layer}
         row |= {"strength": float(strength), "scale": settings.scale, "split": split}
         row |= {"score": score.value, "low": score.low, "high": score.high, "why": score.why}

@@ -72,7 +72,8 @@ def _panel(axis: Axes, rows: pd.DataFrame, name: str, bounds: tuple[str, str]) -
         axis.fill_between(line["strength"], line[bounds[0]], line[bounds[1]], color=STEERED, alpha=0.25, lw=0)
     axis.plot(line["strength"], line[name], color=STEERED, marker="o", ms=2.5, lw=1.2, label="steering vector")
     fallen = line[line["collapsed"]]
-    axis.plot(fallen["strength"], fallen[name], "x", color=COLLAPSED, ms=5, ls="", label="collapsed", zorder=3)
+    if len(fallen):
+        axis.plot(fallen["strength"], fallen[name], "x", color=COLLAPSED, ms=5, ls="", label="collapsed", zorder=3)
 
 
 def _caption(rows: pd.DataFrame) -> Caption:
