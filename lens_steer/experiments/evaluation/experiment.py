@@ -112,10 +112,10 @@ def evaluate(
     found: dict[str, Any] = {}
     texts, rest = {NEUTRAL: neutral, RELATED: related}, others or {}
     sections = {
-        "judged": lambda: judge_vector(model, vector, splits, settings, shuffled),
-        "side_effects": lambda: _side_effects(model, vector, found["judged"].place, texts, settings),
-        "capability": lambda: _capability(model, vector, found["judged"].place, capability, settings),
-        "others": lambda: _others(model, vector, found["judged"].place, rest, settings),
+        "judged": lambda: judge_vector(model, vector, splits, settings, shuffled, progress),
+        "side_effects": lambda: _side_effects(model, vector, found["judged"].place, texts, settings, progress),
+        "capability": lambda: _capability(model, vector, found["judged"].place, capability, settings, progress),
+        "others": lambda: _others(model, vector, found["judged"].place, rest, settings, progress),
     }
     for name, measure in track(sections.items(), f"evaluating {vector.name}", len(sections), progress):
         found[name] = measure()
@@ -169,13 +169,14 @@ def _side_effects(
     place: Place,
     texts: Mapping[str, Sequence[str]],
     settings: Reliability,
+    progress: bool,
 ) -> pd.DataFrame:
     """One row a text, strength and measure, with its interval over texts."""
     rows, edits = list[dict[str, Any]](), _edits(vector, place, settings)
     for name, documents in texts.items():
         if not documents:
             continue
-        options = GridOptions(checkpoint=settings.checkpoint)
+        options = GridOptions(checkpoint=settings.checkpoint, progress=progress)
         written = [[of_document(edit)] for _, edit in edits]
         measured = side_effect_grid(model, documents, written, options, MOST_TOKENS)
         for (s, _), spoilt in zip(edits, measured, strict=True):
@@ -192,12 +193,13 @@ def _capability(
     place: Place,
     items: Sequence[ChoiceItem],
     settings: Reliability,
+    progress: bool,
 ) -> pd.DataFrame:
     """One row a strength: items right before and after; an item is right where it is on the mean of its orders."""
     columns = ("strength", "before", "after", "lost", "gained", "n", "p")
     if not items:
         return pd.DataFrame(columns=[*columns, "p_holm", "family"])
-    options, edits = scoring_options(settings), _edits(vector, place, settings)
+    options, edits = replace(scoring_options(settings), progress=progress), _edits(vector, place, settings)
     found = score_grid(model, options.prepare(model, items), [[edit] for _, edit in edits], options)
     before, rows = found.unsteered.item_differences > 0, []
     for (s, _), scores in zip(edits, found.configurations, strict=True):
@@ -213,9 +215,10 @@ def _others(
     place: Place,
     behaviours: Mapping[str, Sequence[ChoiceItem]],
     settings: Reliability,
+    progress: bool,
 ) -> pd.DataFrame:
     """One row a behaviour: half its change from subtracting to adding at the reference strength, and its rates."""
-    rows, options, s = list[dict[str, Any]](), scoring_options(settings), settings.reference
+    rows, options, s = list[dict[str, Any]](), replace(scoring_options(settings), progress=progress), settings.reference
     edits = [[place.edit(vector, sign * s, settings.scale)] for sign in (-1, 1)]
     for name, items in behaviours.items():
         found = score_grid(model, options.prepare(model, items), edits, options)

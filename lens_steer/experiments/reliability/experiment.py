@@ -86,7 +86,7 @@ def reliability(
         said = settings.personas.get(name, ())
         persona = (personas or {}).get(name) or persona_of(name, said, settings.chat)
         try:
-            frames = _studied(model, name, splits, persona, (paraphrases or {}).get(name, ()), settings)
+            frames = _studied(model, name, splits, persona, (paraphrases or {}).get(name, ()), settings, progress)
         except LensSteerError as error:
             failed[name] = f"{type(error).__name__}: {error}"
             continue
@@ -153,10 +153,12 @@ def _studied(
     persona: Persona,
     paraphrases: Sequence[ChoiceItem],
     settings: Reliability,
+    progress: bool,
 ) -> dict[str, pd.DataFrame]:
     """Every table of one behaviour."""
     vector = behaviour_vector(model, name, splits, settings)
-    judged = judge_vector(model, vector, splits, settings, shuffled_controls(model, vector, splits, settings))
+    controls = shuffled_controls(model, vector, splits, settings)
+    judged = judge_vector(model, vector, splits, settings, controls, progress)
     place, rule = judged.place, judged.place.positions
     row: dict[str, Any] = {**judged.row, **predictors(model, vector, place, splits, settings)}
     frames = {

@@ -11,7 +11,7 @@ Slopes are fitted on the strengths that are valid. Any vector of the model can b
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,7 @@ def judge_vector(
     splits: Splits,
     settings: Reliability | None = None,
     shuffled: Sequence[SteeringVector] = (),
+    progress: bool = False,
 ) -> Judged:
     """Judges one vector on the items of a behaviour.
 
@@ -83,6 +84,7 @@ def judge_vector(
         settings: sites, positions, strengths, controls; the defaults where absent.
         shuffled: vectors of shuffled labels (`extraction.shuffled_vectors`), without which the verdict is beside random
             directions alone, and says so.
+        progress: draw progress bars.
 
     Returns:
         The verdict and everything it was made of.
@@ -93,7 +95,7 @@ def judge_vector(
         SiteError, OptionTokenError, MismatchError: as `sweep`.
     """
     settings = settings or Reliability()
-    options, s = scoring_options(settings), settings.reference
+    options, s = replace(scoring_options(settings), progress=progress), settings.reference
     if min(len(splits.validation), len(splits.test)) < 2 or not {-s, s} <= set(settings.strengths):
         raise ScoreError(
             f"{len(splits.validation)} validation and {len(splits.test)} test items, reference strength {s:g} of "
