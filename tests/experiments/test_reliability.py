@@ -113,7 +113,7 @@ def test_what_shuffled_labels_do_as_well_is_not_called_steerable(lab: Any) -> No
 def test_a_vector_is_unreliable_where_more_than_one_item_in_ten_is_shown_to_go_the_wrong_way(
     result: ReliabilityResult, anti_low: float, shown: bool, verdict: str
 ) -> None:
-    row = of(result.behaviours).iloc[0].to_dict() | {"anti_low": anti_low, "spread_p": 0.05}
+    row: Any = of(result.behaviours).iloc[0].to_dict() | {"anti_low": anti_low, "spread_p": 0.05}
     assert verdict_of(row if shown else row | {"p": 0.1, "p_random": 0.1})[0] == verdict
 
 
