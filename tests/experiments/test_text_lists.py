@@ -15,12 +15,14 @@ from lens_steer.errors import DataError, ScoreError
 from lens_steer.evaluation.likelihood import text_likelihoods, text_slopes
 from lens_steer.experiments.folder import read_results
 from lens_steer.experiments.text_lists import TextLists, TextListsResult, study_texts
+from lens_steer.experiments.text_lists.experiment import LIMITING, LIMITING_TOKENS
 from lens_steer.experiments.text_lists.lists import shuffled, split_lists, true_labels
 from lens_steer.experiments.text_lists.rules import verdict_of
 from lens_steer.experiments.text_lists.verdict import QUESTION
 from lens_steer.hooks import Intervention, steer
 from lens_steer.lab import world
 from lens_steer.lab.corpora import lab_corpus
+from lens_steer.metrics import costs
 from lens_steer.model import load_model, pad, tokenize
 
 SETTINGS = TextLists(sites=("resid_post@4", "resid_post@7"), strengths=(0.2,), new_tokens=6)
@@ -70,6 +72,20 @@ def test_the_effect_is_that_of_the_likelihood_of_each_test_text(lab: Any, found:
     halves = torch.tensor(means)
     assert row["effect"] == pytest.approx(float(halves[positive].mean() - halves[~positive].mean()), abs=1e-4)
     assert found.texts["effect"].tolist() == pytest.approx(means, abs=1e-4)
+
+
+@pytest.mark.parametrize("limit", [1.02, 1.1, 1e9])
+def test_the_strength_is_the_largest_up_to_which_neutral_texts_stay_predictable(
+    lab: Any, monkeypatch: pytest.MonkeyPatch, limit: float
+) -> None:
+    monkeypatch.setattr(costs, "PERPLEXITY", limit)
+    sizes = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
+    found = study(lab, voice(True, 12), voice(False, 12), replace(SETTINGS, strengths=sizes, sites="resid_post@4"))
+    grid, site = [sign * size for size in sizes for sign in (1, -1)], found.vector.sites[0]
+    edits = [[Intervention.of(found.vector, site, s, "relative")] for s in grid]
+    ratios = text_likelihoods(lab, NEUTRAL[:LIMITING], edits, max_tokens=LIMITING_TOKENS).relative_perplexity
+    assert found.summary["strength"].item() == costs.usable_strength(grid, ratios.tolist())
+    assert found.vectors["strength"].nunique() > 1 or limit > 1e8
 
 
 def likelihood(lab: Any, row: Any, edit: Intervention) -> float:

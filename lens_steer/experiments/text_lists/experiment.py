@@ -3,8 +3,8 @@
     L_i(s)     mean log-likelihood of the tokens of text i at strength s                              nats a token
     effect     mean over positive texts of e_i - mean over negative ones,    e_i = [L_i(+s) - L_i(-s)] / 2
     site       where adding makes the positive validation texts likelier than the negative ones fastest, to first order
-    strength   the largest up to which neutral texts stay predictable (`metrics.costs.usable_strength`); 0 where none
-               is, or where adding helps at no site
+    strength   the largest up to which neutral texts stay predictable (`metrics.costs.usable_strength`), by bisection;
+               0 where none is, or where adding helps at no site
     p          (1 + controls with as large an effect) / (1 + controls)
 
 Vectors of shuffled labels are made, chosen and tested by their own labels, and random directions by the true ones. As
@@ -298,15 +298,19 @@ def _with_strengths(
     settings: TextLists,
     progress: bool,
 ) -> dict[str, Candidate]:
-    """Each vector with the largest strength that neutral texts allow."""
-    grid = [sign * s for s in settings.strengths for sign in SIGNS]
-    edits = [own.edit(s, settings) for own in pool.values() for s in grid]
-    spoilt = text_likelihoods(model, neutral, edits, GridOptions(progress=progress), LIMITING_TOKENS)
-    found = {}
-    for (key, own), ratios in zip(pool.items(), spoilt.relative_perplexity.split(len(grid)), strict=True):
-        usable = usable_strength(grid, ratios.tolist())
-        found[key] = replace(own, strength=usable if own.slope > 0 else 0.0)
-    return found
+    """Each vector with the largest strength that neutral texts allow, by bisection: they suffer more from more."""
+    sizes = sorted(set(settings.strengths))
+    usable = {key: 0 for key in pool}
+    spoilt = {key: len(sizes) if own.slope > 0 else 0 for key, own in pool.items()}
+    while asked := {key: (usable[key] + spoilt[key]) // 2 for key in pool if usable[key] < spoilt[key]}:
+        edits = [pool[key].edit(sign * sizes[at], settings) for key, at in asked.items() for sign in SIGNS]
+        found = text_likelihoods(model, neutral, edits, GridOptions(progress=progress), LIMITING_TOKENS)
+        for (key, at), ratios in zip(asked.items(), found.relative_perplexity.split(len(SIGNS)), strict=True):
+            if usable_strength([sign * sizes[at] for sign in SIGNS], ratios.tolist()):
+                usable[key] = at + 1
+            else:
+                spoilt[key] = at
+    return {key: replace(own, strength=sizes[usable[key] - 1] if usable[key] else 0.0) for key, own in pool.items()}
 
 
 def _tested(
