@@ -1,20 +1,24 @@
 """The file format of steering vectors: safetensors with a JSON header for the provenance.
 
-    tensors   "resid_post@12" -> float32 (d_model,)      header   {"lens_steer": JSON with schema, name, method, ...}
-              "z@5.3"         -> float32 (d_head,)
+    tensors   "resid_post@12" -> float32 (d_model,)      header   {"lens_steer": JSON with schema, name, method, ...,
+              "z@5.3"         -> float32 (d_head,)                 "sha256": of that JSON and the tensors}
 
-Schema 2 adds d_head, n_heads and architecture to the fingerprint, which head sites need; schema 1 is read too. Files
-are written atomically, and the same vector gives the same bytes. Truncated files, other formats and newer schemas raise
-`FormatError`; where a model is given, a vector of another model raises `MismatchError`. No pickle is used.
+Schema 2 adds d_head, n_heads and architecture to the fingerprint, which head sites need; schema 3 adds the checksum.
+Older files are read too. Files are written atomically, and the same vector gives the same bytes. Truncated and changed
+files, other formats and newer schemas raise `FormatError`; where a model is given, a vector of another model raises
+`MismatchError`. No pickle is used.
 """
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from torch import Tensor
 
 from lens_steer._util.files import write_whole
 from lens_steer.errors import FormatError, LensSteerError
@@ -22,7 +26,8 @@ from lens_steer.hooks.sites import Site
 from lens_steer.model import Fingerprint, SteerableModel, fingerprint, require_same_model
 from lens_steer.vector.vector import SteeringVector
 
-SCHEMA = 2
+SCHEMA, CHECKSUMMED = 3, 3
+CHECKSUM = "sha256"
 _PLAIN = ("name", "method", "position", "data_hash", "n_positive", "n_negative")
 
 
@@ -50,7 +55,7 @@ def save_vector(vector: SteeringVector, path: str | Path) -> Path:
             f"vector {vector.name!r} cannot be saved: {error}; its options must be numbers, texts, lists, dictionaries."
         ) from error
     tensors = {str(site): direction for site, direction in vector.directions.items()}
-    return write_whole(path, save_tensors(tensors, metadata={"lens_steer": text}))
+    return write_whole(path, save_tensors(tensors, metadata={"lens_steer": text, CHECKSUM: _checksum(text, tensors)}))
 
 
 def load_vector(path: str | Path, model: SteerableModel | None = None) -> SteeringVector:
@@ -64,7 +69,7 @@ def load_vector(path: str | Path, model: SteerableModel | None = None) -> Steeri
         The vector, equal to the saved one in every field.
 
     Raises:
-        FormatError: the file is missing, truncated, of another format or of a newer schema.
+        FormatError: the file is missing, truncated, changed, of another format or of a newer schema.
         MismatchError: the vector is of another model; the differing fields are named.
     """
     path = Path(path)
@@ -77,7 +82,7 @@ def load_vector(path: str | Path, model: SteerableModel | None = None) -> Steeri
         outer = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     except (SafetensorError, ValueError) as error:
         raise FormatError(f"{path}: truncated, or not a safetensors file ({error}); save the vector again.") from error
-    header = _header(outer, path)
+    header = _header(outer, tensors, path)
     try:
         vector = SteeringVector(
             **{key: header[key] for key in _PLAIN},
@@ -95,10 +100,16 @@ def load_vector(path: str | Path, model: SteerableModel | None = None) -> Steeri
     return vector
 
 
-def _header(outer: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The lens_steer header; raises for unknown kinds and schemas."""
+def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """The sha256 of a file's header text and tensors."""
+    return hashlib.sha256(text.encode() + save_tensors(dict(tensors))).hexdigest()
+
+
+def _header(outer: dict[str, Any], tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
+    """The lens_steer header; raises for unknown kinds and schemas, and where it or a tensor was changed."""
     try:
-        header = json.loads(outer["__metadata__"]["lens_steer"])
+        text, checksum = outer["__metadata__"]["lens_steer"], outer["__metadata__"].get(CHECKSUM)
+        header = json.loads(text)
         schema, kind = header["schema"], header["kind"]
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError(
@@ -111,4 +122,6 @@ def _header(outer: dict[str, Any], path: Path) -> dict[str, Any]:
         raise FormatError(
             f"{path}: schema {schema!r}; this version of lens_steer reads up to {SCHEMA}. Install a newer lens_steer."
         )
+    if (checksum is not None or schema >= CHECKSUMMED) and checksum != _checksum(text, tensors):
+        raise FormatError(f"{path}: changed after it was saved (its checksum does not match); save the vector again.")
     return header

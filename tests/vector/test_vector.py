@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -134,12 +135,23 @@ def test_truncated_foreign_and_newer_files_are_refused(vector: SteeringVector, t
         load_vector(tmp_path / "none.safetensors")
 
 
+def test_no_changed_bit_of_a_file_goes_unnoticed(vector: SteeringVector, tmp_path: Path) -> None:
+    path = vector.save(tmp_path / "v.safetensors")
+    content, rng = path.read_bytes(), random.Random(0)
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(changed)
+        with pytest.raises(FormatError):
+            load_vector(path)
+
+
 def rewritten(content: bytes, change: dict[str, Any]) -> bytes:
-    """The same file with other entries in its header."""
+    """The same file as schema 2 wrote it, without a checksum, with other entries in its header."""
     size = int.from_bytes(content[:8], "little")
     outer = json.loads(content[8 : 8 + size])
     header = json.loads(outer["__metadata__"]["lens_steer"])
-    outer["__metadata__"]["lens_steer"] = json.dumps({**header, **change})
+    outer["__metadata__"] = {"lens_steer": json.dumps({**header, "schema": 2, **change})}
     text = json.dumps(outer).encode()
     return len(text).to_bytes(8, "little") + text + content[8 + size :]
 
@@ -148,7 +160,8 @@ def test_a_newer_schema_another_kind_and_a_damaged_header_are_refused(vector: St
     path = vector.save(tmp_path / "v.safetensors")
     content = path.read_bytes()
     for change, message in (
-        ({"schema": 3}, "schema 3; this version of lens_steer reads up to 2"),
+        ({"schema": 4}, "schema 4; this version of lens_steer reads up to 3"),
+        ({"schema": 3}, "changed after it was saved"),
         ({"kind": "probe"}, "holds a 'probe'; expected a steering vector"),
         ({"fingerprint": {}}, "the header or a direction is damaged"),
         ({"activation_norms": {}}, "the header or a direction is damaged"),
