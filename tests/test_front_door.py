@@ -210,7 +210,7 @@ def test_a_vector_of_another_model_is_told_by_name_whatever_its_width(vector: St
         pass
 
 
-@pytest.mark.parametrize("given", [None, 1.5, True, {"a": 1}, ["last"]])
+@pytest.mark.parametrize("given", [None, 1.5, True, {"a": 1}, {1: 2}, ["last"], "~" * 5000 + "last"])
 def test_what_is_no_position_is_answered_with_the_rules(given: Any, unchecked: Callable[[], None]) -> None:
     unchecked()
     with pytest.raises(PositionError, match="is not a position rule; expected one of all"):

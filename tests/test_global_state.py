@@ -286,6 +286,7 @@ def test_autocast_is_refused_by_what_runs_the_model_and_changes_nothing_else(
     assert not {"vector", "saved vector", "several vectors", "vector lens", "readings", "statistics"} & set(found)
 
 
+@pytest.mark.slow
 def test_more_threads_change_only_the_rounding(run: Callable[[str], Any], plain: dict[str, Any]) -> None:
     def differ(one: Any, other: Any) -> bool:
         if isinstance(one, list | dict):

@@ -1,6 +1,8 @@
 """Batches, progress, whole files."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,9 +19,11 @@ def test_every_sequence_stands_in_exactly_one_batch_of_like_length() -> None:
     assert sorted(index for batch in batches for index in batch) == list(range(5))
 
 
-def test_a_batch_size_below_one_is_refused() -> None:
-    with pytest.raises(DataError, match="batch_size is 0; give 1 or more"):
-        length_buckets([1], 0)
+@pytest.mark.parametrize("size", [0, 1.5, "2"])
+def test_a_batch_size_that_is_no_whole_number_from_one_on_is_refused(size: Any, unchecked: Callable[[], None]) -> None:
+    unchecked()
+    with pytest.raises(DataError, match=f"batch_size is {size}; give 1 or more"):
+        length_buckets([1], size)
 
 
 def test_progress_is_silent_unless_asked(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ import json
 import random
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lens_steer._util.shown import shown
 from lens_steer.data.choices import ORDERS, ChoiceItem, ChoiceTemplate
@@ -250,7 +250,7 @@ def contrast_from_choices(
         A set of 2 * len(items) pairs, the two orders of an item adjacent; of len(items) where the answer is "option".
 
     Raises:
-        ContrastError: there are no items.
+        ContrastError: there are no items, or an unknown answer.
 
     Source:
         Rimsky et al. 2024, "Steering Llama 2 via Contrastive Activation Addition", arXiv 2312.06681.
@@ -262,6 +262,8 @@ def contrast_from_choices(
         >>> [pair.positive for pair in pairs]
         ['A) One now.', 'B) One now.']
     """
+    if answer not in get_args(Completion):
+        raise ContrastError(f"answer {answer!r}; give one of {', '.join(get_args(Completion))}.")
     template = template or ChoiceTemplate()
     if answer == "option":
         return ContrastSet(name=name, pairs=tuple(_option_pair(item, template) for item in items))

@@ -98,7 +98,8 @@ def prepare_choices(
         What `score_prompts` asks, as often as wanted.
 
     Raises:
-        ScoreError: there are no items, their numbers of options differ, or an unknown scoring.
+        ScoreError: there are no items, something else than items, their numbers of options differ, or an unknown
+            scoring.
         OptionTokenError: letters are not one token each, or the same token, after some prompt; or an option's text
             changes the tokens of the prompt, or becomes the same tokens as another option's.
         ModelFolderError: `chat`, and the tokenizer has no chat template.
@@ -106,6 +107,8 @@ def prepare_choices(
     """
     if not items:
         raise ScoreError("no items to score; give at least one.")
+    if strange := [item for item in items if not isinstance(item, Item)]:
+        raise ScoreError(f"{strange[0]!r} is no item to score; give ChoiceItems, such as read(path).choices.")
     if scoring not in get_args(Scoring):
         raise ScoreError(f"scoring {scoring!r}; give one of {', '.join(get_args(Scoring))}.")
     options = tuple(item.content[1:] for item in items)

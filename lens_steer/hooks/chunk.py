@@ -8,8 +8,9 @@ It is read from the arguments of the Hugging Face module under the bridge, which
 `generate` and `hf_generate` all call.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -174,14 +175,20 @@ def lengths_of(given: Lengths) -> Int[Tensor, " length"] | None:
         One or more lengths; None where none are given.
 
     Raises:
-        PositionError: there are none of them, or one is below 1.
+        PositionError: there are none of them, or one is no whole number of 1 or more.
     """
     if given is None:
         return None
-    lengths = torch.tensor([given] if isinstance(given, int) else [int(length) for length in given], device="cpu")
-    if lengths.numel() == 0 or int(lengths.min()) < 1:
-        raise PositionError(f"prompt_lengths {lengths.tolist()}; give at least one length, each 1 or more.")
-    return lengths
+    lengths = list(given) if isinstance(given, Iterable) else [given]
+    whole = all(isinstance(length, Integral) or _is_whole(length) for length in lengths)
+    if not lengths or not whole or min(int(length) for length in lengths) < 1:
+        raise PositionError(f"prompt_lengths {given!r}; give at least one length, each a whole number of 1 or more.")
+    return torch.tensor([int(length) for length in lengths], device="cpu")
+
+
+def _is_whole(length: Any) -> bool:
+    """Whether a length is an entry of a tensor of whole numbers."""
+    return isinstance(length, Tensor) and length.numel() == 1 and not length.is_floating_point()
 
 
 def _cached_length(past: Any) -> int:

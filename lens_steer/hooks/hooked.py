@@ -11,10 +11,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from lens_steer.errors import SiteError
 from lens_steer.model import SteerableModel
 
+_INSTALLED: dict[int, list[RemovableHandle]] = {}
+"""The handles of torch hooks while they are installed. A handle finds its module by a weak reference; of one that only
+an abandoned cycle of objects holds, Python clears that reference before the context of the handle ends."""
 HookFunction = Callable[[Tensor], Tensor | None]
 """From an activation to its replacement; None leaves it unchanged."""
 
@@ -66,13 +70,10 @@ def watched(
         after(output is not None)
 
     inner = model.original_model
-    handles = [inner.register_forward_pre_hook(enter, with_kwargs=True)]
-    try:
+    with _removed() as handles:
+        handles.append(inner.register_forward_pre_hook(enter, with_kwargs=True))
         handles.append(inner.register_forward_hook(leave, always_call=True))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager
@@ -95,15 +96,25 @@ def watched_inputs(model: SteerableModel, inputs: dict[int, Tensor], layers: Col
         return run
 
     blocks: Any = model.blocks
-    handles = []
     try:
-        for layer in layers:
-            block = blocks[layer].original_component
-            handles.append(block.register_forward_pre_hook(keep(layer), with_kwargs=True))
-        yield
+        with _removed() as handles:
+            for layer in layers:
+                block = blocks[layer].original_component
+                handles.append(block.register_forward_pre_hook(keep(layer), with_kwargs=True))
+            yield
     finally:
         inputs.clear()
-        for handle in handles:
+
+
+@contextmanager
+def _removed() -> Iterator[list[RemovableHandle]]:
+    """A list for handles, which are removed when the context ends."""
+    handles: list[RemovableHandle] = []
+    _INSTALLED[id(handles)] = handles
+    try:
+        yield handles
+    finally:
+        for handle in _INSTALLED.pop(id(handles)):
             handle.remove()
 
 

@@ -78,10 +78,12 @@ class Intervention:
 
     def __post_init__(self) -> None:
         direction = self.direction
-        if direction.ndim != 1 or not bool(direction.isfinite().all()) or not bool(direction.any()):
+        finite = bool(direction.isfinite().all()) and not direction.is_complex()
+        if direction.ndim != 1 or not finite or not bool(direction.any()):
             raise DirectionError(
-                f"{self.name!r} at {self.site}: a direction must be one axis, finite and not zero; got shape "
-                f"{tuple(direction.shape)} with {int((~direction.isfinite()).sum())} entries that are NaN or infinite."
+                f"{self.name!r} at {self.site}: a direction must be one axis, real, finite and not zero; got "
+                f"{direction.dtype} of shape {tuple(direction.shape)}, of which "
+                f"{int((~direction.isfinite()).sum())} entries are NaN or infinite."
             )
         if not math.isfinite(self.strength):
             raise SteeringError(f"{self.name!r} at {self.site}: strength {self.strength} is not a finite number.")

@@ -20,7 +20,7 @@ last token of the sequence of one forward pass: while generating it moves, so `l
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -93,11 +93,14 @@ class Positions:
             return rule
         if isinstance(rule, str):
             words = [match[0].strip() for match in _WORD.finditer(rule)]
-            found = _take_union(words)
+            try:
+                found = _take_union(words)
+            except RecursionError:
+                found = None
             if found is None or words:
                 raise PositionError(_unknown(rule))
             return found
-        indices = list(rule) if isinstance(rule, Iterable) else [rule]
+        indices = list(rule) if isinstance(rule, Iterable) and not isinstance(rule, Mapping) else [rule]
         if not all(isinstance(index, Integral) and not isinstance(index, bool) for index in indices):
             raise PositionError(_unknown(rule))
         return cls("spans", tuple((index, index + 1) for index in indices))

@@ -370,6 +370,8 @@ class SteeringVector:
 
 def _checked(direction: Tensor, width: int | None, where: str) -> Tensor:
     """A copy of a direction as float32 on the CPU; raises with the site's name where it is invalid."""
+    if isinstance(direction, Tensor) and direction.is_complex():
+        raise DirectionError(f"{where}: complex entries; give real ones, such as direction.real.")
     given = torch.as_tensor(direction, dtype=torch.float32, device="cpu")
     with torch.inference_mode(False):  # a vector outlives the mode that it was made in
         kept = given.detach().clone(memory_format=torch.contiguous_format)

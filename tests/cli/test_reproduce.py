@@ -300,13 +300,20 @@ def short(folder: Path) -> Path:
         (["preflight", "--model", "./nowhere"], "ModelNotFoundError"),
     ],
 )
-def test_bad_arguments_end_in_one_clear_line_and_no_traceback(arguments: list[str], words: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from lens_steer.cli.app import main; main()", *arguments]
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, env={"HF_HUB_OFFLINE": "1", "PATH": ""}
-    )
-    assert done.returncode == 2
-    assert words in done.stderr and "Traceback" not in done.stderr
+def test_bad_arguments_end_in_one_clear_line_and_no_traceback(
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(sys, "argv", ["lens-steer", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capfd.readouterr().err
+    assert ended.value.code == 2 and words in said and "Traceback" not in said
     assert not list(tmp_path.iterdir())
 
 

@@ -20,6 +20,8 @@ def test_every_item_gives_two_pairs_so_that_each_letter_stands_on_each_side() ->
     texts = contrast_from_choices("x", [ITEM], answer="text")
     assert [(p.positive, p.negative) for p in texts.pairs] == [("A) now", "B) later"), ("B) now", "A) later")]
     assert letters.n == texts.n == 2
+    with pytest.raises(ContrastError, match="answer 'letters'; give one of letter, text, option"):
+        contrast_from_choices("x", [ITEM], answer="letters")  # pyright: ignore[reportArgumentType]
     assert letters.pairs[0].prompt == "When?\n(A) now\n(B) later\nAnswer: ("
 
 

@@ -151,6 +151,7 @@ def test_a_result_is_read_back_with_its_vector_and_refuses_another_model(
         Painless.load(tmp_path, llama)
 
 
+@pytest.mark.slow
 @ONE_LETTER
 def test_the_same_seeds_give_the_same_tables(lab: Any, items: Any, result: Painless) -> None:
     again = painless(lab, items, OPTIONS, "wealth")
@@ -180,6 +181,7 @@ def steered(lab: Any, options: PainlessOptions) -> pd.DataFrame:
     return runs[runs["method"] == "pas_full"]
 
 
+@pytest.mark.slow
 @ONE_LETTER
 def test_with_one_order_a_run_a_behaviour_that_cannot_be_steered_seems_to_be_and_by_default_it_does_not(
     lab: Any,

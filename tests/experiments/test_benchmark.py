@@ -28,6 +28,7 @@ from lens_steer.extraction.methods import METHODS
 from lens_steer.hooks.sites import Site
 from lens_steer.model import load_model
 
+pytestmark = pytest.mark.slow
 NAME = "wealth_seeking"
 SMALL = replace(SETTINGS, multiples=(1.0,), n_random=1, n_texts=4, max_tokens=32, shots=2)
 
@@ -132,7 +133,6 @@ def test_the_tables_are_read_back_and_the_comparison_of_an_earlier_version_is_re
         Benchmark.load(tmp_path)
 
 
-@pytest.mark.slow
 def test_every_contender_runs_on_the_lab_and_the_same_seed_gives_the_same_tables(lab: Any) -> None:
     behaviours, neutral = data()
     tuning = replace(SMALL.tuning, steps=3)
@@ -155,7 +155,6 @@ def test_a_folder_of_the_benchmark_holds_tables_figures_and_record_and_the_repor
     assert pd.read_csv(tmp_path / "benchmark.csv")["method"].tolist()[0] == "mean_difference"
 
 
-@pytest.mark.slow
 def test_a_turn_that_ends_before_the_budget_is_taken_at_its_end(lab: Any) -> None:
     behaviours, neutral = data()
     texts = PredictedTexts.of(lab, neutral.validation, 32)

@@ -132,6 +132,7 @@ def test_screening_leaves_as_many_places_as_wanted(lab: Any, screening: Any) -> 
     assert set(found.validation["site"]) == {"resid_post@0"} and set(found.chosen["site"]) == {"resid_post@0"}
 
 
+@pytest.mark.slow
 def test_strengths_next_to_the_best_of_a_coarse_grid_are_swept_for_the_vector_and_its_controls_alike(lab: Any) -> None:
     grid = tuple(sign * s for sign in (-1.0, 1.0) for s in (0.25, 0.5, 1.0, 2.0, 4.0))
     coarse = replace(SETTINGS, strengths=grid, coarse=True, mapped=False, sites="resid_post@0")

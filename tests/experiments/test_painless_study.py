@@ -26,6 +26,7 @@ from lens_steer.metrics.repeated_splits import splits_test
 from lens_steer.metrics.significance import holm
 from lens_steer.model import load_model
 
+pytestmark = pytest.mark.slow
 SETTINGS = replace(
     LAB.settings, sites=("resid_post@0",), strengths=(0.4,), places=1, methods=("ipas_wrong_only", "caa"),
     seeds=3, n_random=1, sizes=(8,), sized=("ipas_wrong_only", "caa"), shots=2, full_grid=1, knowledge=24,

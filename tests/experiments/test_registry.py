@@ -89,6 +89,7 @@ def tables(model: Any, vector: SteeringVector) -> dict[str, Any]:
     return {name: SimpleNamespace(**frames) for name, frames in found.items()}
 
 
+@pytest.mark.slow
 def test_every_figure_of_every_study_is_drawn_through_the_registry_with_its_data(
     llama: Any, vector: SteeringVector, tmp_path: Path
 ) -> None:

@@ -20,7 +20,7 @@ from lens_steer.experiments.reliability import Reliability, ReliabilityResult, j
 from lens_steer.experiments.reliability.experiment import behaviour_vector
 from lens_steer.experiments.reliability.judge import STEERING
 from lens_steer.experiments.reliability.measure import Asked
-from lens_steer.experiments.reliability.rules import RANDOM, SHUFFLED, verdict_of
+from lens_steer.experiments.reliability.rules import RANDOM, SHUFFLED
 from lens_steer.experiments.reliability.study import LAB, lab_persona, run, work
 from lens_steer.experiments.reliability.verdict import find_predictors, find_verdicts
 from lens_steer.experiments.speed import extent_of
@@ -98,23 +98,14 @@ def test_p_counts_the_controls_of_either_kind_that_go_as_far_each_at_its_own_pla
 
 
 def test_what_shuffled_labels_do_as_well_is_not_called_steerable(lab: Any) -> None:
-    splits = items_of(NAME)
-    vector = behaviour_vector(lab, NAME, splits, SETTINGS)
+    splits, few = items_of(NAME, test=4), replace(SETTINGS, strengths=(-1.0, 1.0), sites=("resid_post@0",))
+    vector = behaviour_vector(lab, NAME, splits, few)
     alike = [vector.replaced(f"shuffled {k}", vector.directions) for k in range(19)]
-    judged = judge_vector(lab, vector, splits, SETTINGS, alike)
+    judged = judge_vector(lab, vector, splits, few, alike)
     assert judged.row["p_random"] == 0.05 and judged.row["p_shuffled"] == judged.row["p"] == 1
     assert (judged.verdict, judged.row["why"]) == ("not steerable", "not beyond vectors of shuffled labels")
     with pytest.raises(ScoreError, match="18 vectors of shuffled labels"):
-        judge_vector(lab, vector, splits, SETTINGS, alike[1:])
-
-
-@pytest.mark.parametrize(("anti_low", "shown", "verdict"), [(0.1, True, "steerable"), (0.11, True, "unreliable"),
-    (0.1, False, "not steerable"), (0.11, False, "unreliable")])  # fmt: skip
-def test_a_vector_is_unreliable_where_more_than_one_item_in_ten_is_shown_to_go_the_wrong_way(
-    result: ReliabilityResult, anti_low: float, shown: bool, verdict: str
-) -> None:
-    row: Any = of(result.behaviours).iloc[0].to_dict() | {"anti_low": anti_low, "spread_p": 0.05}
-    assert verdict_of(row if shown else row | {"p": 0.1, "p_random": 0.1})[0] == verdict
+        judge_vector(lab, vector, splits, few, alike[1:])
 
 
 def test_a_planted_behaviour_is_steerable_and_one_that_fails_is_named(result: ReliabilityResult) -> None:

@@ -38,7 +38,7 @@ def vectors(lab: Any) -> dict[str, SteeringVector]:
     }
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=[NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])])
 def result(lab: Any, vectors: dict[str, SteeringVector], request: pytest.FixtureRequest) -> VectorAnalysisResult:
     items = open_items(request.param, 8, split="test")
     return analyse_vector(lab, request.param, vectors, items, TEXTS, SETTINGS)

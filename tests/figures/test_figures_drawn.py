@@ -41,6 +41,8 @@ REDRAWN = (
 )  # fmt: skip
 MAY_BE_EMPTY = (("interference_matrices", 1), ("evaluation_panels", 3))
 """Two behaviours have no agreement, and a vector may be evaluated without texts."""
+WRITTEN = ("steering_curves", "lens_panel")
+"""Figures that are written in every run of the tests, the others in slow ones."""
 by_figure = pytest.mark.parametrize("name", sorted(PUBLIC))
 
 
@@ -125,7 +127,9 @@ def test_the_legend_of_a_figure_for_a_paper_lies_on_no_data(name: str, frames: F
         assert axis.get_legend() is None or not (axis.lines or axis.collections or axis.patches or axis.images)
 
 
-@by_figure
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in WRITTEN else pytest.mark.slow) for name in sorted(PUBLIC)]
+)
 def test_a_figure_is_written_twice_the_same_with_its_data_and_caption_and_leaves_matplotlib_as_it_was(
     name: str, frames: Frames, tmp_path: Path
 ) -> None:

@@ -199,10 +199,12 @@ def test_hooks_that_someone_else_installed_stay(model: Any, count_hooks: Count) 
 
 
 def test_a_direction_or_strength_that_is_not_finite_is_refused_when_it_is_made() -> None:
-    with pytest.raises(DirectionError, match="16 entries that are NaN or infinite"):
+    with pytest.raises(DirectionError, match="16 entries are NaN or infinite"):
         Intervention.at("resid_post@0", torch.full((16,), float("nan")), 1)
     with pytest.raises(DirectionError, match="finite and not zero"):
         Intervention.at("resid_post@0", torch.zeros(16), 1)
+    with pytest.raises(DirectionError, match="must be one axis, real.*complex64"):
+        Intervention.at("resid_post@0", V.to(torch.complex64), 1)
     with pytest.raises(SteeringError, match="strength inf is not a finite number"):
         Intervention.at("resid_post@0", V, float("inf"))
 
@@ -323,9 +325,13 @@ def test_a_mask_that_does_not_cover_the_tokens_is_refused(llama: Any) -> None:
             llama.original_model(TOKENS, attention_mask=torch.zeros(1, 1, 5, 5))
 
 
-def test_prompt_lengths_below_one_are_refused(llama: Any) -> None:
-    with pytest.raises(PositionError, match="each 1 or more"):
-        with steer(llama, Intervention.at("resid_post@0", V, 1, "prompt"), prompt_lengths=[0]):
+@pytest.mark.parametrize("lengths", [[0], "3", [1.5], [], torch.tensor([1.0])])
+def test_prompt_lengths_that_are_not_whole_numbers_from_one_on_are_refused(
+    llama: Any, lengths: Any, unchecked: Callable[[], None]
+) -> None:
+    unchecked()
+    with pytest.raises(PositionError, match="each a whole number of 1 or more"):
+        with steer(llama, Intervention.at("resid_post@0", V, 1, "prompt"), prompt_lengths=lengths):
             pass
 
 

@@ -1,7 +1,8 @@
 """The battery: whatever happens inside `steer`, afterwards there are no hooks and the logits are bit-equal."""
 
+import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -172,6 +173,26 @@ def test_afterwards_there_are_no_hooks_and_the_logits_are_bit_equal(
     assert count_hooks(llama) == 0 and torch.equal(logits(llama), plain)
     with steer(llama, Intervention.at("resid_post@0", V)):
         assert not torch.equal(logits(llama), plain)
+
+
+def test_a_context_that_a_cycle_of_objects_abandons_is_taken_off_the_model_when_the_cycle_is_collected(
+    llama: Any, count_hooks: Count
+) -> None:
+    class Holder:
+        """Holds a generator that holds an open context, and itself."""
+
+        def __init__(self) -> None:
+            self.steps, self.me = self.run(), self
+            next(self.steps)
+
+        def run(self) -> Iterator[None]:
+            with steer(llama, Intervention.at("resid_post@0", V), Intervention.at("resid_mid@1", V)):
+                yield
+
+    plain = logits(llama)
+    Holder()
+    gc.collect()
+    assert count_hooks(llama) == 0 and torch.equal(logits(llama), plain)
 
 
 def test_two_threads_that_steer_one_model_at_once_are_refused_and_both_unwind(llama: Any, count_hooks: Count) -> None:

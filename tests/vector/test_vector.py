@@ -29,6 +29,7 @@ def with_direction(vector: SteeringVector, direction: Tensor) -> SteeringVector:
         (torch.full((16,), float("nan")), "at resid_post@1: NaN or infinite entries"),
         (torch.full((16,), float("inf")), "at resid_post@1: NaN or infinite entries"),
         (torch.zeros(16), "at resid_post@1: the direction is zero"),
+        (torch.ones(16, dtype=torch.complex64), "at resid_post@1: complex entries; give real ones"),
         (torch.ones(17), r"at resid_post@1: shape \(17,\); expected \(16,\)"),
     ],
 )
