@@ -99,7 +99,7 @@ def test_letters_that_become_the_same_token_are_refused(
 def test_no_items_and_positions_behind_the_prompt_are_refused(llama: Any, items: Items) -> None:
     with pytest.raises(ScoreError, match="no items to score"):
         score_choices(llama, [])
-    with pytest.raises(ScoreError, match="'What\?' is no item to score; give ChoiceItems"):
+    with pytest.raises(ScoreError, match=r"'What\?' is no item to score; give ChoiceItems"):
         prepare_choices(llama, ["What?"])  # pyright: ignore[reportArgumentType]
     with pytest.raises(SteeringError, match="positions answer edited no token"):
         score_choices(llama, items, [Intervention.at("resid_post@0", V, 1, "answer")])

@@ -203,7 +203,7 @@ def test_a_direction_or_strength_that_is_not_finite_is_refused_when_it_is_made()
         Intervention.at("resid_post@0", torch.full((16,), float("nan")), 1)
     with pytest.raises(DirectionError, match="finite and not zero"):
         Intervention.at("resid_post@0", torch.zeros(16), 1)
-    with pytest.raises(DirectionError, match="must be one axis, real.*complex64"):
+    with pytest.raises(DirectionError, match=r"must be one axis, real.*complex64"):
         Intervention.at("resid_post@0", V.to(torch.complex64), 1)
     with pytest.raises(SteeringError, match="strength inf is not a finite number"):
         Intervention.at("resid_post@0", V, float("inf"))
