@@ -5,11 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save as save_tensors
 
 from lens_steer._util.files import write_whole
 from lens_steer._util.progress import track
-from lens_steer.errors import DataError
+from lens_steer.cli.reproduce.settings import merged
+from lens_steer.data.tables import load_table
+from lens_steer.errors import DataError, FormatError
+from lens_steer.experiments.folder import read_results
 from lens_steer.model.batching import length_buckets
+from lens_steer.vector import SteeringVector
 
 
 def test_every_sequence_stands_in_exactly_one_batch_of_like_length() -> None:
@@ -60,3 +66,21 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_temporary(
         write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.bin"]
+
+
+def test_files_nested_without_end_are_refused_by_name(tmp_path: Path) -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    toml, record, table, vector = (tmp_path / name for name in ("a.toml", "run.json", "t.csv", "v.safetensors"))
+    toml.write_text(f"a = {deep}")
+    record.write_text(deep)
+    table.write_text(f"# {deep}\na,b\n")
+    vector.write_bytes(save_tensors({"resid_post@0": torch.ones(3)}, metadata={"lens_steer": deep}))
+    for read in (
+        lambda: merged([toml], {}),
+        lambda: merged([record], {}),
+        lambda: read_results(tmp_path),
+        lambda: load_table(table, "sweep"),
+        lambda: SteeringVector.load(vector),
+    ):
+        with pytest.raises(FormatError, match=str(tmp_path)):
+            read()

@@ -152,7 +152,7 @@ def load_table(path: str | Path, kind: str) -> tuple[pd.DataFrame, dict[str, Any
         header = json.loads(first.removeprefix("# "))
         schema, found, digest, columns = (header[key] for key in ("lens_steer", "kind", "sha256", "columns"))
         facts = header["facts"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FormatError(f"{path}: not a table of lens_steer (its first line is no header of it).") from error
     old = schema == 1
     if (renamed(found) != renamed(kind) if old else found != kind) or not isinstance(schema, int) or schema > SCHEMA:

@@ -127,7 +127,7 @@ def read_record(path: Path) -> Mapping[str, Any]:
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FormatError(f"{path}: truncated or not JSON ({error}); run what wrote it again.") from error
     if not isinstance(record, dict) or not isinstance(record.get("written", {}), dict):
         raise FormatError(f"{path}: not the record of a run; expected an object whose 'written' names files.")
@@ -156,7 +156,7 @@ def _kind(first_line: str) -> str:
     """The kind that a table's header claims; none where it is no header, which `load_table` then says."""
     try:
         return str(json.loads(first_line.removeprefix("# "))["kind"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "table"
 
 

@@ -80,7 +80,7 @@ def load_vector(path: str | Path, model: SteerableModel | None = None) -> Steeri
     try:
         tensors = load_tensors(content)
         outer = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise FormatError(f"{path}: truncated, or not a safetensors file ({error}); save the vector again.") from error
     header = _header(outer, tensors, path)
     try:
@@ -111,7 +111,7 @@ def _header(outer: dict[str, Any], tensors: Mapping[str, Tensor], path: Path) ->
         text, checksum = outer["__metadata__"]["lens_steer"], outer["__metadata__"].get(CHECKSUM)
         header = json.loads(text)
         schema, kind = header["schema"], header["kind"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise FormatError(
             f"{path}: a safetensors file, but not one of lens_steer (no header of it); expected a file written by "
             "SteeringVector.save."

@@ -147,7 +147,7 @@ def _read(path: Path) -> dict[str, Any]:
         if path.suffix == ".json":
             return dict(json.loads(content)["run"])
         return tomllib.loads(content)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise FormatError(
             f"{path}: cannot be read as settings ({error}); give a TOML file, or a run.json of lens-steer reproduce."
         ) from error

@@ -74,7 +74,7 @@ class Checkpoint:
         """Takes up one line; whether it is whole."""
         try:
             content = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
         if not line.endswith(b"\n") or not isinstance(content, dict) or not is_whole(content):
             return False

@@ -216,5 +216,5 @@ def _json(path: Path) -> Any:
     """What a JSON file says."""
     try:
         return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FormatError(f"{path}: truncated, or not JSON ({error}); check the file out again.") from error
