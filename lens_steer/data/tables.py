@@ -1,13 +1,14 @@
 """Result tables as files: one line of JSON, then CSV.
 
-    # {"lens_steer": 1, "kind": "sweep", "rows": 12, "sha256": "...", "columns": {"site": "text", ...}, "facts": {...}}
+    # {"lens_steer": 3, "kind": "sweep", "rows": 12, "sha256": "...", "columns": {"site": "text", ...}, "facts": {...}}
     site,strength,...
 
 Any CSV reader that skips lines starting with # can read it; floats are written so that they round-trip exactly. A file
 that is truncated, edited, not of lens_steer or of a newer schema raises `FormatError`. A result of several tables
 (`Tables`) is a folder of such files.
 
-Schema 1 is read too: its names of columns, tables and facts are replaced by the current ones (`RENAMED`).
+The checksum is of the other entries of the header and the CSV. Schema 2, whose checksum is of the CSV alone, and schema
+1 are read too; the latter's names of columns, tables and facts are replaced by the current ones (`RENAMED`).
 """
 
 import hashlib
@@ -26,7 +27,7 @@ from lens_steer._util.files import write_whole
 from lens_steer._util.shown import line, shown
 from lens_steer.errors import FormatError
 
-SCHEMA = 2
+SCHEMA, WHOLE = 3, 3
 RENAMED = {
     "letter_mass": "answer_probability",
     "effective_dose": "projected_strength",
@@ -119,15 +120,21 @@ def save_table(path: str | Path, kind: str, frame: pd.DataFrame, facts: dict[str
         "lens_steer": SCHEMA,
         "kind": kind,
         "rows": len(frame),
-        "sha256": hashlib.sha256(body.encode()).hexdigest(),
         "columns": {str(name): _type(pd.Series(frame[name])) for name in frame.columns},
         "facts": facts,
     }
     try:
-        line = json.dumps(header, sort_keys=True, allow_nan=False)
+        line = json.dumps({**header, "sha256": _checksum(header, body)}, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise FormatError(f"{path}: a {kind} cannot be saved: {error}.") from error
     return write_whole(path, f"# {line}\n{body}".encode())
+
+
+def _checksum(header: dict[str, Any], body: str) -> str:
+    """The sha256 of a table's CSV, behind the other entries of its header where there are any."""
+    known = {name: value for name, value in json.loads(json.dumps(header)).items() if name != "sha256"}
+    first = json.dumps(known, sort_keys=True, allow_nan=False) if known else ""
+    return hashlib.sha256(f"{first}{body}".encode()).hexdigest()
 
 
 def load_table(path: str | Path, kind: str) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -159,7 +166,7 @@ def load_table(path: str | Path, kind: str) -> tuple[pd.DataFrame, dict[str, Any
         raise FormatError(
             f"{path}: holds a {found!r} of schema {schema!r}; expected a {kind!r} of schema {SCHEMA} or lower."
         )
-    if hashlib.sha256(body.encode()).hexdigest() != digest:
+    if _checksum(header if schema >= WHOLE else {}, body) != digest:
         raise FormatError(f"{path}: truncated or edited (its checksum does not match); save the {kind} again.")
     frame = pd.read_csv(io.StringIO(body, newline=""), dtype=str, keep_default_na=False, lineterminator="\n")
     typed = {name: _read(pd.Series(frame[name]), column) for name, column in columns.items()}

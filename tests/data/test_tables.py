@@ -1,5 +1,8 @@
 """Result tables as files."""
 
+import hashlib
+import json
+import random
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,13 +40,13 @@ def test_the_same_table_gives_the_same_bytes(tmp_path: Path, frame: pd.DataFrame
 def test_damaged_and_foreign_tables_are_refused(tmp_path: Path, frame: pd.DataFrame) -> None:
     path = save_table(tmp_path / "t.csv", "test", frame, {})
     content = path.read_bytes()
-    with pytest.raises(FormatError, match=r"holds a 'test' of schema 2; expected a 'sweep'"):
+    with pytest.raises(FormatError, match=r"holds a 'test' of schema 3; expected a 'sweep'"):
         load_table(path, "sweep")
     path.write_bytes(content[:-3])
     with pytest.raises(FormatError, match="truncated or edited"):
         load_table(path, "test")
-    path.write_bytes(content.replace(b'"lens_steer": 2', b'"lens_steer": 3'))
-    with pytest.raises(FormatError, match="of schema 3; expected a 'test' of schema 2"):
+    path.write_bytes(content.replace(b'"lens_steer": 3', b'"lens_steer": 4'))
+    with pytest.raises(FormatError, match="of schema 4; expected a 'test' of schema 3"):
         load_table(path, "test")
     path.write_bytes(b"a,b\n1,2\n")
     with pytest.raises(FormatError, match="not a table of lens_steer"):
@@ -52,6 +55,28 @@ def test_damaged_and_foreign_tables_are_refused(tmp_path: Path, frame: pd.DataFr
         load_table(tmp_path / "none.csv", "test")
     with pytest.raises(FormatError, match="cannot be saved"):
         save_table(path, "test", frame, {"fact": object()})
+
+
+def of_schema(schema: int, content: bytes) -> bytes:
+    """A table as schema 1 or 2 wrote it, whose checksum is of the CSV alone."""
+    first, _, body = content.partition(b"\n")
+    header = {**json.loads(first[2:]), "lens_steer": schema, "sha256": hashlib.sha256(body).hexdigest()}
+    return b"# " + json.dumps(header, sort_keys=True).encode() + b"\n" + body
+
+
+def test_no_changed_bit_of_header_or_rows_goes_unnoticed(tmp_path: Path, frame: pd.DataFrame) -> None:
+    facts = {"layers": {9: "a", 10: "b"}, "rate": 0.1}
+    path, rng = save_table(tmp_path / "t.csv", "test", frame, facts), random.Random(0)
+    content = path.read_bytes()
+    assert load_table(path, "test")[1] == {"layers": {"9": "a", "10": "b"}, "rate": 0.1}
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(changed)
+        with pytest.raises(FormatError):
+            load_table(path, "test")
+    path.write_bytes(of_schema(2, content))
+    pd.testing.assert_frame_equal(load_table(path, "test")[0], frame, check_exact=True)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,7 +95,7 @@ def test_tables_of_schema_1_are_read_under_todays_names(tmp_path: Path) -> None:
     kept = pd.DataFrame({"kept": [0.5], "text_kept_low": [0.4], "partial": ["cellar"]})
     for name, frame in (("cells", cells), ("kept", kept)):
         path = save_table(tmp_path / f"{name}.csv", f"grid {name}", frame, {"settings": {"cells": 3, "sites": ["a"]}})
-        path.write_bytes(path.read_bytes().replace(b'"lens_steer": 2', b'"lens_steer": 1'))
+        path.write_bytes(of_schema(1, path.read_bytes()))
     found = Grid.load(tmp_path)
     columns = ["configuration", "answer_probability", "split", "reading", "side_effect_low"]
     assert list(found.configurations.columns) == columns
