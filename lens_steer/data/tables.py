@@ -91,13 +91,19 @@ class Tables:
             folder: of the files.
 
         Raises:
-            FormatError: a file is missing, truncated, edited, foreign or of a newer schema.
+            FormatError: a file is missing, truncated, edited, foreign or of a newer schema; or files are of different
+                results.
         """
         old = {renamed(path.stem): path for path in sorted(Path(folder).glob("*.csv"))}
         paths = {name: old.get(name, Path(folder) / f"{name}.csv") for name in cls.names()}
         read = {name: load_table(path, f"{cls.kind} {name}") for name, path in paths.items()}
-        frames = {name: frame for name, (frame, _) in read.items()}
-        return cls(**frames, facts=next(iter(read.values()))[1])
+        (first, (_, facts)), *others = read.items()
+        if strange := [name for name, (_, other) in others if other != facts]:
+            raise FormatError(
+                f"{folder}: {first}.csv and {', '.join(f'{name}.csv' for name in strange)} are of different results "
+                "(their headers differ in facts); save the result again in a folder of its own."
+            )
+        return cls(**{name: frame for name, (frame, _) in read.items()}, facts=facts)
 
 
 def save_table(path: str | Path, kind: str, frame: pd.DataFrame, facts: dict[str, Any]) -> Path:

@@ -88,6 +88,15 @@ class Grid(Tables):
     retained: pd.DataFrame
 
 
+def test_tables_of_two_results_are_no_result(tmp_path: Path, frame: pd.DataFrame) -> None:
+    for seed in (0, 1):
+        Grid(configurations=frame, retained=frame, facts={"seed": seed}).save(tmp_path / str(seed))
+    assert Grid.load(tmp_path / "1").facts == {"seed": 1}
+    (tmp_path / "0" / "retained.csv").replace(tmp_path / "1" / "retained.csv")
+    with pytest.raises(FormatError, match=r"configurations.csv and retained.csv are of different results"):
+        Grid.load(tmp_path / "1")
+
+
 def test_tables_of_schema_1_are_read_under_todays_names(tmp_path: Path) -> None:
     cells = pd.DataFrame(
         {"cell": [0], "letter_mass": [0.9], "part": ["test"], "reading": ["faithful"], "damage_low": 1.0}
