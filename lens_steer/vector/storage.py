@@ -1,12 +1,12 @@
 """The file format of steering vectors: safetensors with a JSON header for the provenance.
 
-    tensors   "resid_post@12" -> float32 (d_model,)      header   {"lens_steer": JSON with schema, name, method, ...,
-              "z@5.3"         -> float32 (d_head,)                 "sha256": of that JSON and the tensors}
+    tensors   "resid_post@12" -> float32 (d_model,)      header   {"lens_steer": JSON with schema, name, method, ...}
+              "z@5.3"         -> float32 (d_head,)
 
-Schema 2 adds d_head, n_heads and architecture to the fingerprint, which head sites need; schema 3 adds the checksum.
-Older files are read too. Files are written atomically, and the same vector gives the same bytes. Truncated and changed
-files, other formats and newer schemas raise `FormatError`; where a model is given, a vector of another model raises
-`MismatchError`. No pickle is used.
+Schema 2 adds d_head, n_heads and architecture to the fingerprint, which head sites need; schema 3 adds a checksum of
+the tensors and the other entries of the JSON. Older files are read too. Files are written atomically, and the same
+vector gives the same bytes. Truncated and changed files, other formats and newer schemas raise `FormatError`; where a
+model is given, a vector of another model raises `MismatchError`. No pickle is used.
 """
 
 import hashlib
@@ -49,13 +49,14 @@ def save_vector(vector: SteeringVector, path: str | Path) -> Path:
     header |= {"options": dict(vector.options), "versions": dict(vector.versions)}
     header["activation_norms"] = {str(site): norm for site, norm in vector.activation_norms.items()}
     try:
-        text = json.dumps(header, sort_keys=True, allow_nan=False)
+        json.dumps(header, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise FormatError(
             f"vector {vector.name!r} cannot be saved: {error}; its options must be numbers, texts, lists, dictionaries."
         ) from error
     tensors = {str(site): direction for site, direction in vector.directions.items()}
-    return write_whole(path, save_tensors(tensors, metadata={"lens_steer": text, CHECKSUM: _checksum(text, tensors)}))
+    header[CHECKSUM] = _checksum(header, tensors)
+    return write_whole(path, save_tensors(tensors, metadata={"lens_steer": json.dumps(header, sort_keys=True)}))
 
 
 def load_vector(path: str | Path, model: SteerableModel | None = None) -> SteeringVector:
@@ -100,17 +101,17 @@ def load_vector(path: str | Path, model: SteerableModel | None = None) -> Steeri
     return vector
 
 
-def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
-    """The sha256 of a file's header text and tensors."""
-    return hashlib.sha256(text.encode() + save_tensors(dict(tensors))).hexdigest()
+def _checksum(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """The sha256 of a file's tensors and of its header but for the checksum."""
+    known = {name: value for name, value in json.loads(json.dumps(header)).items() if name != CHECKSUM}
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode() + save_tensors(dict(tensors))).hexdigest()
 
 
 def _header(outer: dict[str, Any], tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
     """The lens_steer header; raises for unknown kinds and schemas, and where it or a tensor was changed."""
     try:
-        text, checksum = outer["__metadata__"]["lens_steer"], outer["__metadata__"].get(CHECKSUM)
-        header = json.loads(text)
-        schema, kind = header["schema"], header["kind"]
+        header = json.loads(outer["__metadata__"]["lens_steer"])
+        schema, kind, checksum = header["schema"], header["kind"], header.get(CHECKSUM)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise FormatError(
             f"{path}: a safetensors file, but not one of lens_steer (no header of it); expected a file written by "
@@ -122,6 +123,6 @@ def _header(outer: dict[str, Any], tensors: Mapping[str, Tensor], path: Path) ->
         raise FormatError(
             f"{path}: schema {schema!r}; this version of lens_steer reads up to {SCHEMA}. Install a newer lens_steer."
         )
-    if (checksum is not None or schema >= CHECKSUMMED) and checksum != _checksum(text, tensors):
+    if (checksum is not None or schema >= CHECKSUMMED) and checksum != _checksum(header, tensors):
         raise FormatError(f"{path}: changed after it was saved (its checksum does not match); save the vector again.")
     return header

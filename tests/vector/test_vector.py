@@ -152,7 +152,8 @@ def rewritten(content: bytes, change: dict[str, Any]) -> bytes:
     size = int.from_bytes(content[:8], "little")
     outer = json.loads(content[8 : 8 + size])
     header = json.loads(outer["__metadata__"]["lens_steer"])
-    outer["__metadata__"] = {"lens_steer": json.dumps({**header, "schema": 2, **change})}
+    header.pop("sha256")
+    outer["__metadata__"]["lens_steer"] = json.dumps({**header, "schema": 2, **change})
     text = json.dumps(outer).encode()
     return len(text).to_bytes(8, "little") + text + content[8 + size :]
 
