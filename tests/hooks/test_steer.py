@@ -198,7 +198,8 @@ def test_hooks_that_someone_else_installed_stay(model: Any, count_hooks: Count) 
     assert seen == [5, 5]
 
 
-def test_a_direction_or_strength_that_is_not_finite_is_refused_when_it_is_made() -> None:
+def test_a_direction_or_strength_that_is_not_finite_is_refused_when_it_is_made(unchecked: Callable[[], None]) -> None:
+    unchecked()
     with pytest.raises(DirectionError, match="16 entries are NaN or infinite"):
         Intervention.at("resid_post@0", torch.full((16,), float("nan")), 1)
     with pytest.raises(DirectionError, match="finite and not zero"):
