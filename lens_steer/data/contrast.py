@@ -28,7 +28,8 @@ class ContrastPair:
     """One prompt with a completion that shows the behaviour and one that does not.
 
     `group` names a nuisance difference of the completions, such as the letter of the matching option; balanced methods
-    give every group the same weight.
+    give every group the same weight. `question` is what pairs share that ask the same in several option orders; their
+    labels are shuffled together, so that the letter stays balanced.
     """
 
     id: str
@@ -36,6 +37,7 @@ class ContrastPair:
     positive: str
     negative: str
     group: str = ""
+    question: str = ""
 
     def swapped(self) -> "ContrastPair":
         """The pair with its sides exchanged."""
@@ -74,6 +76,14 @@ class ContrastSet:
     def n(self) -> int:
         """The number of pairs."""
         return len(self.pairs)
+
+    @property
+    def questions(self) -> tuple[tuple[int, ...], ...]:
+        """The places of the pairs of each question; a pair without one is its own."""
+        found: dict[object, list[int]] = {}
+        for index, pair in enumerate(self.pairs):
+            found.setdefault(pair.question or index, []).append(index)
+        return tuple(map(tuple, found.values()))
 
     def swapped(self) -> "ContrastSet":
         """The set with the sides of every pair exchanged: what suppresses the behaviour is made of it."""
@@ -147,7 +157,7 @@ def shuffled_labels(contrast: ContrastSet | TextContrast, seed: int) -> Contrast
     """The same texts with labels that say nothing: the control of a vector that the data, and not the labels, make.
 
     Args:
-        contrast: pairs, of which a random half is exchanged; or two lists, whose texts are dealt out anew.
+        contrast: pairs, of whose questions a random half is exchanged; or two lists, whose texts are dealt out anew.
         seed: the same seed gives the same labels.
 
     Returns:
@@ -181,7 +191,8 @@ def shuffled_order(contrast: ContrastSet | TextContrast, seed: int) -> list[int]
         order = list(range(contrast.n))
         rng.shuffle(order)
         return order
-    exchanged = set(rng.sample(range(contrast.n), contrast.n // 2))
+    chosen = rng.sample(contrast.questions, len(contrast.questions) // 2)
+    exchanged = {index for question in chosen for index in question}
     return [2 * index + (side ^ (index in exchanged)) for index in range(contrast.n) for side in (0, 1)]
 
 
@@ -283,6 +294,7 @@ def contrast_from_choices(
                     positive=sides[0],
                     negative=sides[1],
                     group=template.letter(matching_first, True),
+                    question=item.id,
                 )
             )
     return ContrastSet(name=name, pairs=tuple(pairs))

@@ -36,7 +36,8 @@ def shuffled_vectors(
     Args:
         model: the vector's model.
         vector: what `extract` made of the contrast; gives sites, norms, method and the tokens read.
-        contrast: of pairs, of which a random half is exchanged; or of two lists, whose texts are dealt out anew.
+        contrast: of pairs, of whose questions a random half is exchanged; or of two lists, whose texts are dealt out
+            anew.
         n: how many.
         seed: of the first; the labels of vector k are those of `shuffled_labels(contrast, seed + k)`.
         batch_size: sequences in one forward pass.
@@ -51,10 +52,11 @@ def shuffled_vectors(
         DirectionError: a direction of shuffled labels is zero.
         SiteError, PositionError, DataError, MethodError, ActivationError: as `extract`.
     """
-    first = contrast.n // 2 if isinstance(contrast, ContrastSet) else len(contrast.positive)
-    if (ways := math.comb(contrast.n, first)) < 2 * n:
+    units = len(contrast.questions) if isinstance(contrast, ContrastSet) else contrast.n
+    first = units // 2 if isinstance(contrast, ContrastSet) else len(contrast.positive)
+    if (ways := math.comb(units, first)) < 2 * n:
         raise ContrastError(
-            f"contrast {contrast.name!r} has {contrast.n} texts or pairs, whose labels can be shuffled in {ways} ways; "
+            f"contrast {contrast.name!r} has {units} questions or texts, whose labels can be shuffled in {ways} ways; "
             f"{n} vectors of shuffled labels need twice as many ways. Give more, or ask for fewer vectors."
         )
     options, sites = options or ExtractOptions(), tuple(vector.directions)

@@ -65,3 +65,15 @@ def test_shuffled_labels_keep_the_texts_and_the_sizes_and_exchange_half_of_the_p
     assert sum(pair.positive.startswith("-") for pair in mixed.pairs) == 5
     assert [{p.positive, p.negative} for p in mixed.pairs] == [{p.positive, p.negative} for p in pairs.pairs]
     assert shuffled_labels(pairs, seed=4) == mixed != shuffled_labels(pairs, seed=5)
+
+
+def test_labels_of_both_orders_of_a_question_are_shuffled_together_so_that_letters_stay_balanced() -> None:
+    items = [ChoiceItem(id=f"q{i}", stem="When?", matching=f"now {i}", other=f"later {i}") for i in range(10)]
+    contrast = contrast_from_choices("x", items, answer="text")
+    assert contrast.questions == tuple((2 * i, 2 * i + 1) for i in range(10))
+    for seed in range(5):
+        mixed = shuffled_labels(contrast, seed)
+        assert isinstance(mixed, ContrastSet)
+        exchanged = ["later" in pair.positive for pair in mixed.pairs]
+        assert exchanged[::2] == exchanged[1::2] and sum(exchanged) == 10
+        assert sum(pair.positive.startswith("A") for pair in mixed.pairs) == 10

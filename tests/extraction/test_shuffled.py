@@ -56,5 +56,5 @@ def test_labels_that_cannot_be_shuffled_often_enough_are_refused(lab: Any) -> No
     few = as_contrast([("a good day", "a bad day"), ("one", "two"), ("cat", "hat")])
     vector = extract(lab, few, sites=SITES)
     assert len(shuffled_vectors(lab, vector, few, n=1)) == 1  # type: ignore[arg-type]
-    with pytest.raises(ContrastError, match=r"3 texts or pairs.* in 3 ways; 2 vectors .* twice as many"):
+    with pytest.raises(ContrastError, match=r"3 questions or texts.* in 3 ways; 2 vectors .* twice as many"):
         shuffled_vectors(lab, vector, few, n=2)  # type: ignore[arg-type]
