@@ -100,7 +100,7 @@ class Positions:
             if found is None or words:
                 raise PositionError(_unknown(rule))
             return found
-        indices = list(rule) if isinstance(rule, Iterable) and not isinstance(rule, Mapping) else [rule]
+        indices: list[Any] = list(rule) if isinstance(rule, Iterable) and not isinstance(rule, Mapping) else [rule]
         if not all(isinstance(index, Integral) and not isinstance(index, bool) for index in indices):
             raise PositionError(_unknown(rule))
         return cls("spans", tuple((index, index + 1) for index in indices))
