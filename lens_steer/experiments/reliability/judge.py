@@ -4,7 +4,8 @@
                 place that is best for it on validation items, so that what choosing gains, it gains for all
     effect      mean over test items of [m(+s) - m(-s)] / 2 at the reference strength
     spread      root mean square of the same over items: how far they are moved, whichever way
-    p           (1 + controls at least as far) / (1 + controls) of either kind, and the larger of the two
+    p           (1 + controls at least as far) / (1 + controls) of either kind, and the larger of the two; of the spread
+                random directions alone, as a vector whose sign a context flips is one of shuffled labels
 
 Slopes are fitted on the strengths that are valid. Any vector of the model can be judged, a random one too.
 """
@@ -224,13 +225,15 @@ def _against(controls: pd.DataFrame, effects: Float[Tensor, " item"], settings: 
     """Effect and spread, and how many controls of each kind go as far; those that are not valid do not count."""
     found: dict[str, Any] = interval_of("effect", effects, settings, settings.seed)
     found["spread"] = float(effects.square().mean().sqrt())
-    for column, name in (("effect", "p"), ("spread", "spread_p")):
-        for kind, end in ((RANDOM, "random"), (SHUFFLED, "shuffled")):
-            own = controls[controls["kind"] == kind]
-            far = own["valid"] & (own[column] >= found[column])
-            found[f"{name}_{end}"] = (1 + int(far.sum())) / (1 + len(own)) if len(own) else math.nan
-        found[name] = float(np.nanmax([found[f"{name}_random"], found[f"{name}_shuffled"]]))
-    return found
+    for name, column, kind in (
+        ("p_random", "effect", RANDOM),
+        ("p_shuffled", "effect", SHUFFLED),
+        ("spread_p", "spread", RANDOM),
+    ):
+        own = controls[controls["kind"] == kind]
+        far = own["valid"] & (own[column] >= found[column])
+        found[name] = (1 + int(far.sum())) / (1 + len(own)) if len(own) else math.nan
+    return found | {"p": float(np.nanmax([found["p_random"], found["p_shuffled"]]))}
 
 
 def _halves(by_order: Float[Tensor, "item order"], yes: Sequence[bool | None], settings: Reliability) -> dict[str, Any]:

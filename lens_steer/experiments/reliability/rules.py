@@ -9,8 +9,8 @@ biased                    shown: the mean slope is not above 0 in one half of th
 unreliable                shown: more than one item in ten is anti-steerable (the interval of the share is above .1)
 steerable                 shown, and neither
 biased                    not shown: unsteered, one place or one of Yes and No is three times as likely (ln 3 nats)
-unreliable                not shown, yet items are moved further than either kind of control moves them (p <= .05), and
-                          more than one in ten is anti-steerable
+unreliable                not shown, yet items are moved further than random directions move them (p <= .05), and more
+                          than one in ten is anti-steerable; labels that a context flips are as good as shuffled ones
 not steerable             all else
 """
 
