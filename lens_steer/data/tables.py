@@ -23,7 +23,7 @@ from typing import Any, ClassVar, TypeVar
 
 import pandas as pd
 
-from lens_steer._util.files import write_whole
+from lens_steer._util.files import CHECKSUM, checksum, write_whole
 from lens_steer._util.shown import line, shown
 from lens_steer.errors import FormatError
 
@@ -130,17 +130,10 @@ def save_table(path: str | Path, kind: str, frame: pd.DataFrame, facts: dict[str
         "facts": facts,
     }
     try:
-        line = json.dumps({**header, "sha256": _checksum(header, body)}, sort_keys=True, allow_nan=False)
+        line = json.dumps({**header, CHECKSUM: checksum(header, body.encode())}, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise FormatError(f"{path}: a {kind} cannot be saved: {error}.") from error
     return write_whole(path, f"# {line}\n{body}".encode())
-
-
-def _checksum(header: dict[str, Any], body: str) -> str:
-    """The sha256 of a table's CSV, behind the other entries of its header where there are any."""
-    known = {name: value for name, value in json.loads(json.dumps(header)).items() if name != "sha256"}
-    first = json.dumps(known, sort_keys=True, allow_nan=False) if known else ""
-    return hashlib.sha256(f"{first}{body}".encode()).hexdigest()
 
 
 def load_table(path: str | Path, kind: str) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -172,7 +165,8 @@ def load_table(path: str | Path, kind: str) -> tuple[pd.DataFrame, dict[str, Any
         raise FormatError(
             f"{path}: holds a {found!r} of schema {schema!r}; expected a {kind!r} of schema {SCHEMA} or lower."
         )
-    if _checksum(header if schema >= WHOLE else {}, body) != digest:
+    content = body.encode()
+    if (checksum(header, content) if schema >= WHOLE else hashlib.sha256(content).hexdigest()) != digest:
         raise FormatError(f"{path}: truncated or edited (its checksum does not match); save the {kind} again.")
     frame = pd.read_csv(io.StringIO(body, newline=""), dtype=str, keep_default_na=False, lineterminator="\n")
     typed = {name: _read(pd.Series(frame[name]), column) for name, column in columns.items()}

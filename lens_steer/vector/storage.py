@@ -9,7 +9,6 @@ vector gives the same bytes. Truncated and changed files, other formats and newe
 model is given, a vector of another model raises `MismatchError`. No pickle is used.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,14 +19,13 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from lens_steer._util.files import write_whole
+from lens_steer._util.files import CHECKSUM, checksum, write_whole
 from lens_steer.errors import FormatError, LensSteerError
 from lens_steer.hooks.sites import Site
 from lens_steer.model import Fingerprint, SteerableModel, fingerprint, require_same_model
 from lens_steer.vector.vector import SteeringVector
 
 SCHEMA, CHECKSUMMED = 3, 3
-CHECKSUM = "sha256"
 _PLAIN = ("name", "method", "position", "data_hash", "n_positive", "n_negative")
 
 
@@ -55,7 +53,7 @@ def save_vector(vector: SteeringVector, path: str | Path) -> Path:
             f"vector {vector.name!r} cannot be saved: {error}; its options must be numbers, texts, lists, dictionaries."
         ) from error
     tensors = {str(site): direction for site, direction in vector.directions.items()}
-    header[CHECKSUM] = _checksum(header, tensors)
+    header[CHECKSUM] = checksum(header, save_tensors(tensors))
     return write_whole(path, save_tensors(tensors, metadata={"lens_steer": json.dumps(header, sort_keys=True)}))
 
 
@@ -101,17 +99,11 @@ def load_vector(path: str | Path, model: SteerableModel | None = None) -> Steeri
     return vector
 
 
-def _checksum(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """The sha256 of a file's tensors and of its header but for the checksum."""
-    known = {name: value for name, value in json.loads(json.dumps(header)).items() if name != CHECKSUM}
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode() + save_tensors(dict(tensors))).hexdigest()
-
-
 def _header(outer: dict[str, Any], tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
     """The lens_steer header; raises for unknown kinds and schemas, and where it or a tensor was changed."""
     try:
         header = json.loads(outer["__metadata__"]["lens_steer"])
-        schema, kind, checksum = header["schema"], header["kind"], header.get(CHECKSUM)
+        schema, kind, given = header["schema"], header["kind"], header.get(CHECKSUM)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise FormatError(
             f"{path}: a safetensors file, but not one of lens_steer (no header of it); expected a file written by "
@@ -123,6 +115,6 @@ def _header(outer: dict[str, Any], tensors: Mapping[str, Tensor], path: Path) ->
         raise FormatError(
             f"{path}: schema {schema!r}; this version of lens_steer reads up to {SCHEMA}. Install a newer lens_steer."
         )
-    if (checksum is not None or schema >= CHECKSUMMED) and checksum != _checksum(header, tensors):
+    if (given is not None or schema >= CHECKSUMMED) and given != checksum(header, save_tensors(dict(tensors))):
         raise FormatError(f"{path}: changed after it was saved (its checksum does not match); save the vector again.")
     return header

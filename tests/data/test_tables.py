@@ -45,6 +45,9 @@ def test_damaged_and_foreign_tables_are_refused(tmp_path: Path, frame: pd.DataFr
     path.write_bytes(content[:-3])
     with pytest.raises(FormatError, match="truncated or edited"):
         load_table(path, "test")
+    path.write_bytes(content.replace(b'"facts": {}', b'"facts": {"rate": NaN}'))
+    with pytest.raises(FormatError, match="truncated or edited"):
+        load_table(path, "test")
     path.write_bytes(content.replace(b'"lens_steer": 3', b'"lens_steer": 4'))
     with pytest.raises(FormatError, match="of schema 4; expected a 'test' of schema 3"):
         load_table(path, "test")

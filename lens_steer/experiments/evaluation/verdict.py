@@ -7,7 +7,7 @@ import pandas as pd
 from lens_steer.experiments.evaluation.experiment import NEUTRAL
 from lens_steer.experiments.finding import LEVEL, Finding, Question, p_words, percent
 from lens_steer.experiments.folder import ResultFolder
-from lens_steer.experiments.reliability.verdict import judged
+from lens_steer.experiments.reliability.verdict import JUDGED, judged
 from lens_steer.figures.style import words
 
 
@@ -73,17 +73,6 @@ QUESTION = Question(
     judged="The verdict's rules are in `experiments.reliability.rules`. The place is chosen on validation items, for "
     "controls of the same norm too; everything else is of test items or given texts. Intervals are 95 %; p of "
     "capability is McNemar's, of other behaviours that of sign flips, both corrected by Holm's method.",
-    needs={
-        "evaluation/summary.csv": (
-            "behaviour",
-            "verdict",
-            "why",
-            "steerability",
-            "anti_share",
-            "p_random",
-            "p_shuffled",
-            "reference",
-        )
-    },
+    needs={"evaluation/summary.csv": (*JUDGED, "reference")},
     find=find,
 )

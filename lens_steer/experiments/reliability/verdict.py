@@ -90,6 +90,7 @@ def _correlation(row: dict[str, Any]) -> str:
 
 
 BEHAVIOURS, RANKING = "reliability/behaviours.csv", "reliability/ranking.csv"
+JUDGED = ("behaviour", "verdict", "why", "steerability", "anti_share", "p_random", "p_shuffled")
 RANKED = ("predictor", "target", "correlation", "low", "high", "n", "pairs")
 VERDICT = Question(
     title="Reliability: is a vector's behaviour steerable item by item?",
@@ -97,18 +98,7 @@ VERDICT = Question(
     "which answers are valid; intervals are 95 % over items. Controls "
     "of the vector's norm are asked where each is best on validation items. p is not corrected for the number of "
     "behaviours; `p_holm` in the table is, of the larger p.",
-    needs={
-        BEHAVIOURS: (
-            "behaviour",
-            "verdict",
-            "why",
-            "steerability",
-            "anti_share",
-            "p_random",
-            "p_shuffled",
-            "explained_letter",
-        )
-    },
+    needs={BEHAVIOURS: (*JUDGED, "explained_letter")},
     find=find_verdicts,
 )
 SHIFT = Question(
