@@ -489,6 +489,17 @@ def painless_gains() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def painless_on_top() -> pd.DataFrame:
+    conditions = ("unsteered", "vector", "prefix", "prefix and vector", "adapter", "adapter and vector")
+    rows = [
+        {"task": task, "condition": condition, "seeds": 5, "shots": 2, "gain": size, "gain_low": size - 0.1}
+        | {"gain_high": size + 0.1, "gain_p": 0.01 if size > 0.1 else 1.0}
+        for task in ("a", "b_c")
+        for condition, size in zip(conditions, (0.0, 0.2, 0.1, 0.25, 0.3, 0.3), strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
 def painless_points() -> pd.DataFrame:
     rows = [
         {"task": task, "seed": seed, "method": method, "vector": "v", "site": site, "strength": strength}
@@ -576,6 +587,7 @@ FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "side_effect_curves": (in_context_strengths(),),
     "simultaneous_curve": (joint_configurations(), joint_points()),
     "steerability_violins": judged(),
+    "on_top_bars": (painless_on_top(),),
     "size_curves": (painless_sizes(),),
     "sorted_likelihoods": (open_ended_likelihoods(),),
     "steering_curves": (curves(),),

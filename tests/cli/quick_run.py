@@ -101,6 +101,8 @@ sizes = [4]
 seeds = 2
 n_random = 1
 shots = 1
+tuned_seeds = 1
+tuning_steps = 2
 full_grid = 1
 items = {train = 10, validation = 4, test = 6}
 """

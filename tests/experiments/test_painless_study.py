@@ -1,5 +1,6 @@
 """Automatically made vectors as a study, on a behaviour of the lab and on what it knows."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,21 +16,23 @@ from lens_steer.evaluation.automatic import correct
 from lens_steer.evaluation.score import ScoringOptions, score_choices
 from lens_steer.experiments.folder import read_results
 from lens_steer.experiments.painless import PainlessResult, PainlessTasks, painless_tasks
-from lens_steer.experiments.painless.experiment import prefix_of
 from lens_steer.experiments.painless.full_grid import STRENGTHS, published_choice
+from lens_steer.experiments.painless.on_top import BASES, Base, compared, lessons, prefix_of
 from lens_steer.experiments.painless.settings import options_of
 from lens_steer.experiments.painless.study import LAB, STUDY, _different, _facts
 from lens_steer.experiments.painless.verdict import CHOICE, COST, GAIN, ON_TOP
 from lens_steer.experiments.plan import Sizes, evenly_spaced
+from lens_steer.extraction.finetune import Tuning, train_adapter
 from lens_steer.lab.items import open_items
 from lens_steer.metrics.repeated_splits import splits_test
 from lens_steer.metrics.significance import holm
-from lens_steer.model import load_model
+from lens_steer.model import adapted, load_model
 
 pytestmark = pytest.mark.slow
 SETTINGS = replace(
     LAB.settings, sites=("resid_post@0",), strengths=(0.4,), places=1, methods=("ipas_wrong_only", "caa"),
     seeds=3, n_random=1, sizes=(8,), sized=("ipas_wrong_only", "caa"), shots=2, full_grid=1, knowledge=24,
+    tuned_seeds=2, tuning_steps=60,
 )  # fmt: skip
 
 
@@ -113,8 +116,8 @@ def test_both_choices_are_tested_on_the_same_items_and_cost_what_was_forwarded(
 def test_the_prefix_stands_before_the_question_and_every_condition_is_on_the_same_items(
     lab: Any, result: PainlessResult, tasks: dict[str, Any]
 ) -> None:
-    rows: Any = result.prefix[result.prefix["task"] == "wealth"].set_index("condition")
-    assert list(rows.index) == ["unsteered", "vector", "prefix", "prefix and vector"]
+    rows: Any = result.on_top[result.on_top["task"] == "wealth"].set_index("condition")
+    assert list(rows.index) == ["unsteered", "vector", "prefix", "prefix and vector", "adapter", "adapter and vector"]
     best = result.gains[(result.gains["task"] == "wealth") & (result.gains["method"] == "best")].iloc[0]
     assert rows.loc["vector", "gain"] == pytest.approx(best["gain"])
     assert rows.loc["vector", "gain_p"] == pytest.approx(best["p_corrected"], rel=0.05)
@@ -141,11 +144,65 @@ def test_a_prefix_is_answered_questions_as_they_are_asked(tasks: dict[str, Any])
     assert prefix_of([], listing, text) == ""
 
 
-def test_capability_is_asked_where_the_vector_steers(result: PainlessResult) -> None:
-    assert result.capability["task"].tolist() == ["wealth"]
-    row = result.capability.iloc[0]
-    assert row["n"] == 24 and row["change"] == pytest.approx(row["steered"] - row["unsteered"])
-    assert row["unsteered"] == 1
+def test_a_model_fine_tuned_on_the_training_items_answers_better_and_the_vector_is_put_on_top(
+    lab: Any, result: PainlessResult, tasks: dict[str, Any]
+) -> None:
+    rows: Any = result.on_top[result.on_top["task"] == "wealth"].set_index("condition")
+    assert rows["seeds"].tolist() == [3, 3, 3, 3, 2, 2]
+    assert rows.loc["adapter", "gain"] > 0.2 and rows.loc["adapter", "over_adapter"] == 0
+    difference = rows.loc["adapter and vector", "accuracy"] - rows.loc["adapter", "accuracy"]
+    assert rows.loc["adapter and vector", "over_adapter"] == pytest.approx(difference)
+    again = []
+    for seed in (0, 1):
+        splits = split_items(tasks["wealth"], (0.6, 0.2, 0.2), seed, None)
+        lesson = lessons(splits.train, options_of(lab, SETTINGS))
+        adapter = train_adapter(lab, lesson, Tuning(steps=SETTINGS.tuning_steps, seed=seed))
+        with adapted(lab, adapter):
+            again.append(float(correct(score_choices(lab, splits.test)).mean()))
+    assert rows.loc["adapter", "accuracy"] == pytest.approx(sum(again) / 2)
+
+
+def test_conditions_are_compared_over_the_seeds_that_both_have() -> None:
+    plain = Base("unsteered", ((0.2, 0.4), (0.3, 0.3), (0.1, 0.5)), (True, False, True))
+    tuned = Base("adapter", ((0.9, 0.8), (0.7, 0.9)), (True, True))
+    rows = compared([plain, tuned], 10, 40).set_index("condition")
+    assert rows["seeds"].tolist() == [3, 3, 2, 2] and rows.loc["vector", "steers"] == pytest.approx(2 / 3)
+    assert rows.loc["adapter", "gain"] == pytest.approx(0.8 - 0.25)
+    assert rows.loc["vector", "over_adapter"] == pytest.approx(0.35 - 0.8)
+    found = splits_test(torch.tensor([0.6, 0.6]), 10, 40)
+    assert rows.loc["adapter and vector", "gain_low"] == pytest.approx(found.low, nan_ok=True)
+    assert rows["over_prefix"].isna().all() and BASES[1] not in rows.index
+
+
+def test_a_lesson_is_the_question_as_it_is_asked_with_the_right_answer(lab: Any, tasks: dict[str, Any]) -> None:
+    item, options = tasks["facts"][0], options_of(lab, SETTINGS)
+    (pair,) = lessons([item], options).pairs
+    place = Listing().order(item).index(0)
+    assert pair.prompt == Listing().write(item) and (pair.positive, pair.negative) == ("AB"[place], "BA"[place])
+    text = options_of(lab, replace(SETTINGS, scoring="option_token"))
+    (pair,) = lessons([item], text).pairs
+    assert (pair.prompt, pair.positive) == (f"{item.stem}\nAnswer:", f" {item.matching}")
+
+
+def test_where_nothing_can_be_fine_tuned_the_report_says_why(
+    lab: Any, tasks: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    own = replace(SETTINGS, methods=("caa",), seeds=2, sizes=(), full_grid=0, n_random=0)
+    found = painless_tasks(lab, {"wealth": tasks["wealth"]}, own)
+    assert set(found.on_top["condition"]) == {"unsteered", "vector", "prefix", "prefix and vector"}
+    found.save(tmp_path / "painless")
+    (said,) = ON_TOP.find(read_results(tmp_path))
+    assert "Not fine-tuned: an adapter needs the package peft" in said.words
+
+
+def test_capability_is_asked_where_the_vector_steers_and_of_the_adapter(result: PainlessResult) -> None:
+    own = result.capability[result.capability["task"] == "wealth"]
+    assert set(own["method"]) > {"adapter"} and len(own) == 2
+    assert result.capability[result.capability["task"] == "facts"]["method"].tolist() == ["adapter"]
+    for row in result.capability.to_dict("records"):
+        assert row["n"] == 24 and row["change"] == pytest.approx(row["steered"] - row["unsteered"])
+        assert row["unsteered"] == 1
 
 
 def test_verdicts_name_the_gain_and_leave_knowledge_alone(folder: Path) -> None:
@@ -157,7 +214,11 @@ def test_verdicts_name_the_gain_and_leave_knowledge_alone(folder: Path) -> None:
     assert {finding.subject for finding in ON_TOP.find(read_results(folder))} == {"wealth", "facts"}
     whole, *each = CHOICE.find(read_results(folder))
     assert whole.subject == "all tasks" and "times fewer passes" in whole.words and len(each) == 2
-    assert [finding.subject for finding in COST.find(read_results(folder))] == ["wealth"]
+    assert [finding.subject for finding in COST.find(read_results(folder))] == [
+        "wealth",
+        "wealth, adapter",
+        "facts, adapter",
+    ]
 
 
 def test_a_gain_that_random_vectors_have_too_is_not_called_one(result: PainlessResult, tmp_path: Path) -> None:
@@ -177,10 +238,10 @@ def test_a_result_is_read_back(result: PainlessResult, folder: Path) -> None:
 
 
 def test_tasks_without_a_vector_are_said_and_a_study_of_none_is_refused(lab: Any, tasks: dict[str, Any]) -> None:
-    own = replace(SETTINGS, methods=("ipas_wrong_only",), seeds=1, sizes=(), shots=0)
+    own = replace(SETTINGS, methods=("ipas_wrong_only",), seeds=1, sizes=(), shots=0, tuned_seeds=0)
     found = painless_tasks(lab, tasks, own)
     assert "answers all 24 items right" in found.facts["failed"]["facts"]
-    assert found.gains["task"].unique().tolist() == ["wealth"] and found.capability.empty and found.prefix.empty
+    assert found.gains["task"].unique().tolist() == ["wealth"] and found.capability.empty and found.on_top.empty
     with pytest.raises(ContrastError, match=r"no task gives a vector\. facts: facts: the model answers all"):
         painless_tasks(lab, {"facts": tasks["facts"]}, own)
 

@@ -84,7 +84,7 @@ def tables(model: Any, vector: SteeringVector) -> dict[str, Any]:
     listed = ("layers", "vectors", "curves", "side_effects")
     found["text_lists"] = dict(zip(listed, FRAMES["text_list_panels"], strict=True))
     found["painless"] = {"gains": one["gain_bars"], "points": one["tried_curves"], "sizes": one["size_curves"]}
-    found["painless"] |= {"grid": one["grid_maps"]}
+    found["painless"] |= {"grid": one["grid_maps"], "on_top": one["on_top_bars"]}
     found["benchmark"] = {"table": one["method_heatmap"], "fronts": one["front_panels"]}
     return {name: SimpleNamespace(**frames) for name, frames in found.items()}
 

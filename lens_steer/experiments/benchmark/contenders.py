@@ -36,7 +36,7 @@ from lens_steer.evaluation.score import ScoringOptions
 from lens_steer.experiments.benchmark.conditions import Adapted, Condition, Edited, Prompted
 from lens_steer.experiments.benchmark.settings import BenchmarkSettings
 from lens_steer.experiments.evaluator import scoring_options
-from lens_steer.experiments.painless.experiment import prefix_of
+from lens_steer.experiments.painless.on_top import prefix_of
 from lens_steer.experiments.reliability.prompts import persona_of
 from lens_steer.extraction import contrast_activations, extract
 from lens_steer.extraction.condition import extract_condition

@@ -20,6 +20,22 @@ def gains_caption(gains: pd.DataFrame) -> Caption:
     )
 
 
+def on_top_caption(on_top: pd.DataFrame) -> Caption:
+    """Of `on_top_bars`."""
+    tuned = on_top[on_top["condition"] == "adapter"]["seeds"]
+    said = f"; fine-tuned on {counted(int(tuned.min()), 'split')}" if len(tuned) else ""
+    return Caption(
+        shown="Accuracy on test items minus that of the unsteered model: of the vector, of examples before the "
+        "question and of an adapter trained on the same items, without and with the vector. Filled: p below "
+        "0.05, not corrected for the number of tasks.",
+        n=f"{counted(on_top['task'].nunique(), 'task')}, {counted(int(on_top['seeds'].max()), 'split')} each, "
+        f"{int(on_top['shots'].max())} examples{said}",
+        interval=CORRECTED,
+        control="the unsteered model; random vectors are beside the gains of each method",
+        strength_scale="chosen on validation items, 0 among the strengths",
+    )
+
+
 def tried_caption(points: pd.DataFrame) -> Caption:
     """Of `tried_curves`."""
     return Caption(

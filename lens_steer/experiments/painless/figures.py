@@ -1,4 +1,4 @@
-"""Figures of automatically made vectors: gains by task and method, what was tried, sizes, and the full grid."""
+"""Figures of automatically made vectors: gains by task and method or on top of what, points tried, sizes, full grid."""
 
 import matplotlib as mpl
 import numpy as np
@@ -7,12 +7,20 @@ from matplotlib.ticker import MaxNLocator
 
 from lens_steer.evaluation.painless.run import RANDOM
 from lens_steer.experiments.finding import LEVEL
-from lens_steer.experiments.painless.captions import gains_caption, grid_caption, sizes_caption, tried_caption
+from lens_steer.experiments.painless.captions import (
+    gains_caption,
+    grid_caption,
+    on_top_caption,
+    sizes_caption,
+    tried_caption,
+)
+from lens_steer.experiments.painless.on_top import BASES
 from lens_steer.figures.style import (
     CONTROL,
     DOUBLE_COLUMN,
     INK,
     STYLE,
+    Caption,
     Figure,
     add_legend,
     drawable,
@@ -37,26 +45,24 @@ def gain_bars(gains: pd.DataFrame) -> Figure:
         ScoreError: the frame is empty or lacks a column.
     """
     rows = drawable(gains, ("task", "method", "seeds", "gain", "gain_low", "gain_high", "p_corrected_holm"))
-    tasks, methods = list(rows["task"].unique()), list(rows["method"].unique())
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(DOUBLE_COLUMN, 2.4), layout="constrained")
-        axis = figure.subplots()
-        axis.axhline(0, color="black", lw=0.5)
-        for number, method in enumerate(methods):
-            own = rows[(rows["method"] == method) & rows["gain"].notna()]
-            x = own["task"].map(tasks.index).to_numpy(dtype=float) + (number - (len(methods) - 1) / 2) * 0.12
-            colour = CONTROL if method == RANDOM else INK[number]
-            reach = [own["gain"] - own["gain_low"], own["gain_high"] - own["gain"]]
-            axis.errorbar(x, own["gain"], yerr=reach, fmt="none", ecolor=colour, elinewidth=1, capsize=1.5)
-            shown = (own["p_corrected_holm"] < LEVEL).to_numpy()
-            look = {"color": colour, "marker": "o", "ms": 4, "ls": ""}
-            axis.plot(x, own["gain"], mfc="white", label=words(str(method)), **look)
-            axis.plot(x[shown], own["gain"][shown], **look)
-        axis.set_xticks(range(len(tasks)), [words(str(task)) for task in tasks])
-        axis.set_ylabel("gain of accuracy")
-        add_legend(figure)
-        figure.caption = gains_caption(rows)
-        return figure
+    return _gains(rows, "method", "p_corrected_holm", gains_caption(rows))
+
+
+def on_top_bars(on_top: pd.DataFrame) -> Figure:
+    """The gain of the vector alone, of examples and of fine-tuning, and of the vector on top of them.
+
+    Args:
+        on_top: from `painless_tasks`, one row a task and condition.
+
+    Returns:
+        The figure: points with intervals over seeds, filled where p is below 0.05.
+
+    Raises:
+        ScoreError: the frame is empty or lacks a column.
+    """
+    rows = drawable(on_top, ("task", "condition", "seeds", "shots", "gain", "gain_low", "gain_high", "gain_p"))
+    rows = rows[rows["condition"] != BASES[0]]
+    return _gains(rows, "condition", "gain_p", on_top_caption(rows))
 
 
 def tried_curves(points: pd.DataFrame) -> Figure:
@@ -156,6 +162,30 @@ def grid_maps(grid: pd.DataFrame) -> Figure:
         if image is not None:
             figure.colorbar(image, ax=axes, label="gain of accuracy", shrink=0.8, pad=0.01)
         figure.caption = grid_caption(rows)
+        return figure
+
+
+def _gains(rows: pd.DataFrame, by: str, p: str, caption: Caption) -> Figure:
+    """Gains with intervals by task, in a colour each; filled where p is below the level."""
+    tasks, kinds = list(rows["task"].unique()), list(rows[by].unique())
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(DOUBLE_COLUMN, 2.4), layout="constrained")
+        axis = figure.subplots()
+        axis.axhline(0, color="black", lw=0.5)
+        for number, kind in enumerate(kinds):
+            own = rows[(rows[by] == kind) & rows["gain"].notna()]
+            x = own["task"].map(tasks.index).to_numpy(dtype=float) + (number - (len(kinds) - 1) / 2) * 0.12
+            colour = CONTROL if kind == RANDOM else INK[number]
+            reach = [own["gain"] - own["gain_low"], own["gain_high"] - own["gain"]]
+            axis.errorbar(x, own["gain"], yerr=reach, fmt="none", ecolor=colour, elinewidth=1, capsize=1.5)
+            shown = (own[p] < LEVEL).to_numpy()
+            look = {"color": colour, "marker": "o", "ms": 4, "ls": ""}
+            axis.plot(x, own["gain"], mfc="white", label=words(str(kind)), **look)
+            axis.plot(x[shown], own["gain"][shown], **look)
+        axis.set_xticks(range(len(tasks)), [words(str(task)) for task in tasks])
+        axis.set_ylabel("gain of accuracy")
+        add_legend(figure)
+        figure.caption = caption
         return figure
 
 

@@ -19,9 +19,10 @@ class PainlessTasks:
     `sites`, `strengths`, `positions`, `places`: what is tried, as in `evaluation.automatic.SelectOptions`; where there
     are no sites, six are spread evenly over the layers. `seeds`: how many splits. `n_random`: random vectors a seed.
     `sizes`: numbers of training items at which `sized` methods are made again. `shots`: examples of a prefix, of items
-    that the model gets wrong; none where 0. `full_grid`: on how many of the seeds the paper's full grid is searched
-    beside, at all of `sites`; none where 0. `knowledge`: how many questions about facts of the lab's world are a task
-    of their own, and are asked before and after steering.
+    that the model gets wrong; none where 0. `tuned_seeds`: on how many of the seeds an adapter is trained on the
+    training items, in `tuning_steps` steps, and the vector made on top of it; none where 0. `full_grid`: on how many of
+    the seeds the paper's full grid is searched beside, at all of `sites`; none where 0. `knowledge`: how many questions
+    about facts of the lab's world are a task of their own, and are asked before and after steering.
     """
 
     sites: tuple[str, ...] = ()
@@ -37,6 +38,8 @@ class PainlessTasks:
     sizes: tuple[int, ...] = (8, 16, 32)
     sized: tuple[OwnAnswers, ...] = ("ipas_wrong_only", "caa")
     shots: int = 4
+    tuned_seeds: int = 0
+    tuning_steps: int = 60
     full_grid: int = 0
     knowledge: int = 0
     scoring: Scoring = "letter"

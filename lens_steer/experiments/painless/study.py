@@ -5,12 +5,13 @@ from dataclasses import replace
 from lens_steer.data.choices import ChoiceItem
 from lens_steer.data.splits import SPLITS
 from lens_steer.experiments.painless import PainlessResult, PainlessTasks, painless_tasks
-from lens_steer.experiments.painless.figures import gain_bars, grid_maps, size_curves, tried_curves
+from lens_steer.experiments.painless.figures import gain_bars, grid_maps, on_top_bars, size_curves, tried_curves
 from lens_steer.experiments.painless.full_grid import STRENGTHS
 from lens_steer.experiments.painless.settings import N_SITES
 from lens_steer.experiments.painless.verdict import CHOICE, COST, GAIN, ON_TOP
 from lens_steer.experiments.plan import Extent, Sizes, Work, evenly_spaced, every_second
 from lens_steer.experiments.study import Needs, Setup, Study, StudyContext
+from lens_steer.extraction.finetune import Tuning
 from lens_steer.lab.items import fact_items
 
 FACTS = "facts"
@@ -26,6 +27,7 @@ LAB = Setup(
         sized=("ipas_wrong_only",),
         knowledge=40,
         shots=2,
+        tuned_seeds=5,
     ),
     items={"train": 60, "validation": 20, "test": 20},
 )
@@ -46,27 +48,38 @@ def run(context: StudyContext) -> PainlessResult:
 
 
 def work(settings: PainlessTasks, extent: Extent) -> Work:
-    """Texts that are read, validation items at every point of every vector, test items with and without a prefix."""
+    """Texts that are read, validation items at every point of every vector, test items under each best one."""
     sites = settings.sites or evenly_spaced(extent.n_layers, N_SITES)
-    tokens = sum(extent.tokens(split) for split in SPLITS) * (
-        1 + bool(settings.knowledge) / max(1, len(extent.prompts))
-    )
-    vectors = len(settings.methods) + settings.n_random + len(settings.sizes) * len(settings.sized)
-    middle, points = [extent.middle], min(settings.places, len(sites)) * len(settings.strengths)
-    held = tokens * settings.seeds / 5
-    total = extent.read(2 * tokens) + Work({"gradient": held * extent.n_layers * (1 + len(settings.sizes))})
-    total += extent.asked(held, settings.positions, middle, vectors * points)
-    searched = held * min(1.0, settings.full_grid / settings.seeds)
-    total += extent.asked(searched, settings.positions, extent.blocks(sites), len(settings.methods) * len(STRENGTHS))
-    return total + extent.asked(held * (2 + settings.shots), settings.positions, middle, vectors)
+    tasks = max(1, len(extent.prompts))
+    tokens = sum(extent.tokens(split) for split in SPLITS) * (1 + bool(settings.knowledge) / tasks)
+    items = sum(len(lengths[split]) for lengths in extent.prompts.values() for split in SPLITS) / tasks
+    methods, rule, middle = len(settings.methods), settings.positions, [extent.middle]
+    points = min(settings.places, len(sites)) * len(settings.strengths)
+    ranked = min(1.0, 5 * settings.ranked / max(1.0, items))
+
+    def chosen(vectors: int, seeds: int) -> Work:
+        """Validation and test items are a fifth of all, each seed."""
+        held = tokens * seeds / 5
+        slopes = Work({"gradient": held * ranked * extent.n_layers})
+        return slopes + extent.asked(held, rule, middle, vectors * (points + 1))
+
+    total = extent.read(2 * tokens) + chosen(methods + settings.n_random, settings.seeds)
+    for _ in settings.sizes:
+        total += chosen(len(settings.sized), settings.seeds)
+    held = tokens / 5
+    total += extent.asked(held * settings.full_grid, rule, extent.blocks(sites), methods * len(STRENGTHS))
+    total += extent.asked(held * settings.seeds * (2 + settings.shots) * bool(settings.shots), rule, middle)
+    lessons = settings.tuning_steps * Tuning().batch_size * tokens / (2 * max(1.0, items))
+    tuned = Work({"gradient": lessons * extent.n_layers}) + extent.read(2 * tokens)
+    return total + tuned * settings.tuned_seeds + chosen(methods, settings.tuned_seeds)
 
 
 def reduced(settings: PainlessTasks, sizes: Sizes) -> PainlessTasks:
-    """Fewer strengths and seeds, no curve over the number of training items, no full grid."""
+    """Fewer strengths and seeds, no curve over the number of training items, no full grid, no fine-tuning."""
     if not sizes.coarse:
         return settings
     strengths = tuple(map(float, every_second(settings.strengths)))
-    return replace(settings, strengths=strengths, seeds=min(settings.seeds, 3), sizes=(), full_grid=0)
+    return replace(settings, strengths=strengths, seeds=min(settings.seeds, 3), sizes=(), full_grid=0, tuned_seeds=0)
 
 
 def _different(items: list[ChoiceItem]) -> tuple[ChoiceItem, ...]:
@@ -92,6 +105,7 @@ STUDY = Study(
     figures={
         "painless_gains": (gain_bars, lambda result: (result.gains,)),
         "painless_points": (tried_curves, lambda result: (result.points,)),
+        "painless_on_top": (on_top_bars, lambda result: (result.on_top,) if len(result.on_top) else None),
         "painless_sizes": (size_curves, lambda result: (result.sizes,) if len(result.sizes) else None),
         "painless_grid": (grid_maps, lambda result: (result.grid,) if len(result.grid) else None),
     },

@@ -15,7 +15,9 @@ from lens_steer.experiments.folder import ResultFolder
 from lens_steer.figures.captions.common import counted
 from lens_steer.figures.style import words
 
-GAINS, CHOICES, PREFIX, CAPABILITY = (f"painless/{name}.csv" for name in ("gains", "choices", "prefix", "capability"))
+GAINS, CHOICES, ON_TOP_OF, CAPABILITY = (
+    f"painless/{name}.csv" for name in ("gains", "choices", "on_top", "capability")
+)
 
 
 def find_gains(results: ResultFolder) -> list[Finding]:
@@ -53,33 +55,40 @@ def find_choices(results: ResultFolder) -> list[Finding]:
     return [Finding(subject="all tasks", verdict=verdict, words=said, holds=same), *found]
 
 
-def find_prefix(results: ResultFolder) -> list[Finding]:
-    """Vector, examples and both, of each task."""
-    found = []
-    for name, own in results.tables[PREFIX].frame.groupby("task", sort=False):
+def find_on_top(results: ResultFolder) -> list[Finding]:
+    """The vector alone, on top of examples and on top of fine-tuning, of each task."""
+    table, found = results.tables[ON_TOP_OF], []
+    for name, own in table.frame.groupby("task", sort=False):
         rows = own.set_index("condition")
         parts = [
             f"{condition} {percent(row['accuracy'])} ({_points(row, 'gain')}, {p_words(row['gain_p'])})"
             for condition, row in rows.iloc[1:].iterrows()
         ]
-        both: Any = rows.loc["prefix and vector"]
-        adds = bool(both["over_prefix_low"] > 0)
-        said = f"Unsteered {percent(rows['accuracy'].iloc[0])}; {'; '.join(parts)}. The vector on top of "
-        said += f"{int(both['shots'])} examples: {_points(both, 'over_prefix')}, {p_words(both['over_prefix_p'])}."
-        verdict = "the vector adds to the examples" if adds else "no gain over the examples shown"
-        found.append(Finding(subject=words(str(name)), verdict=verdict, words=said, holds=adds))
+        said, adds = f"Unsteered {percent(rows['accuracy'].iloc[0])}; {'; '.join(parts)}.", {}
+        for base, what in (("prefix", f"{int(rows['shots'].iloc[0])} examples"), ("adapter", "fine-tuning")):
+            if base in rows.index:
+                both: Any = rows.loc[f"{base} and vector"]
+                adds[what] = bool(both[f"over_{base}_low"] > 0)
+                said += f" The vector on top of {what}: {_points(both, f'over_{base}')}, "
+                said += f"{p_words(both[f'over_{base}_p'])}, over {counted(int(both['seeds']), 'split')}."
+        said += f" Not fine-tuned: {table.facts['untuned']}" if table.facts.get("untuned") else ""
+        verdict = f"the vector adds to {' and '.join(what for what, more in adds.items() if more)}"
+        verdict = verdict if any(adds.values()) else f"no gain over {' or '.join(adds)} shown"
+        found.append(Finding(subject=words(str(name)), verdict=verdict, words=said, holds=any(adds.values())))
     return found
 
 
 def find_capability(results: ResultFolder) -> list[Finding]:
-    """Knowledge before and after, of each task whose vector steers."""
+    """Knowledge before and after, of each task whose vector steers, and of each adapter."""
     found = []
     for row in results.tables[CAPABILITY].frame.to_dict("records"):
         said = f"Of {row['n']} questions about facts {percent(row['unsteered'])} are right unsteered and "
-        said += f"{percent(row['steered'])} with the best vector of the first seed: {_points(row, 'change')}."
+        name, tuned = words(str(row["task"])), row["method"] == "adapter"
+        what = "adapter" if tuned else "best vector"
+        said += f"{percent(row['steered'])} with the {what} of the first seed: {_points(row, 'change')}."
         worse = row["change_high"] < 0
-        verdict = "knowledge is lost" if worse else "no loss shown"
-        found.append(Finding(subject=words(str(row["task"])), verdict=verdict, words=said, holds=not worse))
+        verdict, subject = "knowledge is lost" if worse else "no loss shown", f"{name}, adapter" if tuned else name
+        found.append(Finding(subject=subject, verdict=verdict, words=said, holds=not worse))
     return found
 
 
@@ -142,11 +151,13 @@ CHOICE = Question(
     find=find_choices,
 )
 ON_TOP = Question(
-    title="Painless vectors: on top of examples in the prompt?",
-    judged=f"{INTERVALS}Examples are training items that the model gets wrong. The vector and its strength are those "
-    "chosen without examples. p is one-sided, corrected for shared items, not for the number of tasks.",
-    needs={PREFIX: ("task", "condition", "accuracy", "gain", "gain_p", "over_prefix", "over_prefix_p", "shots")},
-    find=find_prefix,
+    title="Painless vectors: on top of examples in the prompt, and of fine-tuning?",
+    judged=f"{INTERVALS}Examples are training items that the model gets wrong; with them, the vector and its strength "
+    "are those chosen without. An adapter is trained on the right answers of all training items; on top of it the "
+    "vector is made and chosen anew, of the adapted model's answers. p is one-sided, corrected for shared items, not "
+    "for the number of tasks.",
+    needs={ON_TOP_OF: ("task", "condition", "seeds", "accuracy", "gain", "gain_p", "over_prefix", "shots")},
+    find=find_on_top,
 )
 COST = Question(
     title="Painless vectors: what is lost?",
