@@ -3,6 +3,7 @@
     reading   resid_pre + attn_out + mlp_out = resid_post   and   resid_pre + attn_out = resid_mid, at every layer
     writing   a direction v added by `steer` acts once at every token, and its term moves by v:
                   share = <moved, v> / <v, v> = 1
+    MLP input v added at mlp_input moves what the MLP reads by v, and what it gives to what it gives of that by itself
     heads     v added at z@l.h moves what attention gives, before a norm or a scale behind it, by W_O[h]^T v, and no
               other head:  share = <moved, W v> / <W v, W v> = 1
 
@@ -30,7 +31,7 @@ from lens_steer._util.shown import shown
 from lens_steer.errors import SiteError, SteeringError
 from lens_steer.hooks import Intervention, hooked, steer
 from lens_steer.hooks.sites import HEADS, Site, SiteLike, by_hook_name, site_fault
-from lens_steer.hooks.terms import STREAM, SUM, Equation, allowed_error, equations
+from lens_steer.hooks.terms import MLP_INPUT, STREAM, SUM, Equation, allowed_error, equations, mlp_misses
 from lens_steer.model import SteerableModel, forward, output_weights, vocabulary_size
 
 TOKENS = 8
@@ -145,6 +146,8 @@ def preflight(model: SteerableModel, seed: int = 0) -> Preflight:
             silent = reason or ("" if site in before.terms else "has a hook that does not run in a forward pass")
             found = _missing(silent) if silent else _written(model, tokens, before, site, generator, tolerance)
             checks.append(_check(site, found, tolerance))
+        site = Site(MLP_INPUT, layer)
+        checks.append(_check(site, _into_mlp(model, tokens, site, generator), tolerance))
         checks += [_check(site, found, tolerance) for site, found in _heads(model, tokens, layer, generator).items()]
     return Preflight(checks=tuple(checks), tolerance=tolerance)
 
@@ -154,9 +157,9 @@ def _observe(
     tokens: Int[Tensor, "batch pos"],
     sites: Collection[Site],
     writes: Sequence[Intervention] = (),
-    attention: int | None = None,
+    raw: Site | None = None,
 ) -> _Seen:
-    """One forward pass, with every site as it is after the writes, and as attn_out what one layer's attention gives."""
+    """One forward pass, with every site as it is after the writes; `raw` (attn_out, mlp_out) as its module gives it."""
     terms: dict[Site, Tensor] = {}
 
     def look(here: list[Site]) -> Callable[[Tensor], None]:
@@ -166,8 +169,8 @@ def _observe(
         return run
 
     functions = {name: look(here) for name, here in by_hook_name(tuple(sites)).items()}
-    if attention is not None:
-        functions[f"blocks.{attention}.attn.hook_out"] = look([Site("attn_out", attention)])
+    if raw is not None:
+        functions[f"blocks.{raw.layer}.{raw.kind.removesuffix('_out')}.hook_out"] = look([raw])
     with steer(model, *writes) as steering, hooked(model, functions):
         logits = forward(model, tokens, torch.ones_like(tokens))
     return _Seen(terms=terms, logits=logits.float().cpu(), edited=tuple(steering.edited))
@@ -205,6 +208,25 @@ def _written(
     return _Found(fires=fires, share=share, error=errors.get(equation, float("nan")), equation=equation)
 
 
+def _into_mlp(
+    model: SteerableModel, tokens: Int[Tensor, "batch pos"], site: Site, generator: torch.Generator
+) -> _Found:
+    """What a random direction does that is added at every token of what an MLP reads."""
+    if fault := site_fault(model, site):
+        return _missing(fault)
+    out = Site("mlp_out", site.layer)
+    before = _observe(model, tokens, [site]).terms[site]
+    v = _direction(before, generator)
+    try:
+        after = _observe(model, tokens, [site], [Intervention.at(site, v)], raw=out)
+        error = mlp_misses(model, site.layer, before + v, after.terms[out])
+    except (SiteError, SteeringError) as fault:
+        return _missing(str(fault))
+    share = _share(after.terms[site] - before, v)
+    equation = "the MLP, run by itself on what it reads and v,"
+    return _Found(fires=after.edited[0] / tokens.numel(), share=share, error=error, equation=equation)
+
+
 def _heads(
     model: SteerableModel, tokens: Int[Tensor, "batch pos"], layer: int, generator: torch.Generator
 ) -> dict[Site, _Found]:
@@ -215,10 +237,10 @@ def _heads(
         return {site: _missing(faults[0]) for site in sites}
     try:
         matrices = output_weights(model, layer)
-        before = _observe(model, tokens, sites, attention=layer)
+        before = _observe(model, tokens, sites, raw=out)
         directions = [_direction(before.terms[site], generator) for site in sites]
         plans = [Intervention.at(sites[head], v, positions=head) for head, v in enumerate(directions)]
-        after = _observe(model, tokens, sites, plans, attention=layer)
+        after = _observe(model, tokens, sites, plans, raw=out)
     except (SiteError, SteeringError) as error:
         return {site: _missing(str(error)) for site in sites}
     found = {}

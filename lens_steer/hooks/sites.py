@@ -3,6 +3,7 @@
     resid_pre@0   the residual stream before block 0        attn_out@3   what attention 3 adds to it
     resid_mid@4   the stream between attention 4 and MLP 4  mlp_out@7    what MLP 7 adds to it
     resid_post@12 the residual stream after block 12        z@5.3        head 3 of layer 5, before its output matrix
+    mlp_input@7   what MLP 7 reads, behind its norm: an edit reaches the MLP alone, not the stream
     resid_post@8:16   layers 8 to 15    resid_post@*   every layer    z@5.*   every head of layer 5    z@*   every head
 
 A layer alone (`12`, `range(8, 16)`) means its `resid_post`, and TransformerLens' own names of these places are read too
@@ -26,15 +27,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lens_steer.errors import SiteError
-from lens_steer.hooks.terms import site_faults
+from lens_steer.hooks.terms import MLP_INPUT, STREAM, hook_of, site_faults
 from lens_steer.model import SteerableModel
 
 HEADS = "z"
-KINDS = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post", HEADS)
+KINDS = (*STREAM, MLP_INPUT, HEADS)
 _SITE = re.compile(r"([a-z_]+)@(\d+)(?:\.(\d+))?")
 _RANGE = re.compile(r"([a-z_]+)@(?:(\*)|(\d+)(?::(\d+))?)(?:\.(?:(\*)|(\d+)))?")
 _HOOK = re.compile(r"(?:blocks\.(\d+)\.)?((?:\w+\.)*hook_\w+)")
-_HOOKS = {f"hook_{kind}": kind for kind in KINDS if kind != HEADS} | {
+_HOOKS = {f"hook_{kind}": kind for kind in STREAM} | {
+    "mlp.hook_in": MLP_INPUT,
     "hook_in": "resid_pre",
     "hook_out": "resid_post",
     "attn.hook_out": "attn_out",
@@ -95,12 +97,12 @@ class Site:
     @property
     def hook_name(self) -> str:
         """The TransformerLens name at which the site is read, such as `blocks.12.hook_resid_post`."""
-        return f"blocks.{self.layer}.{'attn.' if self.kind == HEADS else ''}hook_{self.kind}"
+        return hook_of(self.kind, self.layer)
 
     @property
     def write_name(self) -> str:
         """The TransformerLens name at which the site is written; another one for `resid_mid`."""
-        return f"blocks.{self.layer}.hook_attn_out" if self.kind == "resid_mid" else self.hook_name
+        return hook_of("attn_out", self.layer) if self.kind == "resid_mid" else self.hook_name
 
     @property
     def tensor(self) -> "Site":

@@ -2,6 +2,7 @@
 
     attn_out, mlp_out   resid_pre + attn_out + mlp_out = resid_post
     resid_mid           the same, and resid_pre + attn_out = resid_mid
+    mlp_input           the MLP, run on it by itself, gives what it gave
     z                   heads are as many and as wide as the model's configuration says
     every site          its hook runs
 
@@ -20,12 +21,25 @@ import torch
 from einops import einsum
 from torch import Tensor
 
+from lens_steer.errors import SiteError
 from lens_steer.hooks.hooked import hooked
-from lens_steer.model import SteerableModel, is_hooked, output_weights, pad, run_hooks
+from lens_steer.model import SteerableModel, is_hooked, mlp_output, output_weights, pad, run_hooks
 
 _TOKENS = [1, 2, 3, 4, 3, 2, 1, 4]
 STREAM = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
-"""The kinds of sites that are as wide as the residual stream, in the order of a block."""
+"""The kinds of sites that are terms of the residual stream, in the order of a block."""
+MLP_INPUT, MLP_RAW = "mlp_input", "mlp"
+_INSIDE = {MLP_INPUT: "mlp.hook_in", MLP_RAW: "mlp.hook_out", "z": "attn.hook_z"}
+
+
+def hook_of(kind: str, layer: int) -> str:
+    """TransformerLens' name of the hook at which a kind of activation is seen; `mlp` is the module's own output.
+
+    Args:
+        kind: of a site, or `mlp`.
+        layer: which one.
+    """
+    return f"blocks.{layer}.{_INSIDE.get(kind, f'hook_{kind}')}"
 
 
 def allowed_error(model: SteerableModel) -> float:
@@ -60,8 +74,7 @@ _FAULTS: "weakref.WeakKeyDictionary[Any, dict[tuple[str, int], str]]" = weakref.
 def _faults(model: SteerableModel) -> dict[tuple[str, int], str]:
     """The faults of every layer, from one pass."""
     names, layers = model.hook_dict, range(int(model.cfg.n_layers))
-    places = {(kind, layer): f"blocks.{layer}.hook_{kind}" for layer in layers for kind in STREAM}
-    places |= {("z", layer): f"blocks.{layer}.attn.hook_z" for layer in layers}
+    places = {(kind, layer): hook_of(kind, layer) for layer in layers for kind in (*STREAM, *_INSIDE)}
     seen: dict[tuple[str, int], Tensor] = {}
 
     def look(place: tuple[str, int]) -> Callable[[Tensor], None]:
@@ -77,7 +90,7 @@ def _faults(model: SteerableModel) -> dict[tuple[str, int], str]:
     for layer in layers:
         terms = {kind: seen[kind, layer] for kind in STREAM if (kind, layer) in seen}
         found = {kind: _missed(terms, kind, limit) for kind in ("attn_out", "resid_mid", "mlp_out")}
-        found["z"] = _odd_heads(model, seen, layer)
+        found |= {MLP_INPUT: _odd_mlp(model, seen, layer, limit), "z": _odd_heads(model, seen, layer)}
         faults |= {(kind, layer): reason for kind, reason in found.items() if reason}
     silent = {place for place, name in places.items() if name in names and place not in seen}
     return faults | dict.fromkeys(silent, "its hook does not run in a forward pass")
@@ -144,12 +157,11 @@ def heads_miss(model: SteerableModel, layer: int) -> float:
 
         return run
 
-    places = {name: f"blocks.{layer}.{hook}" for name, hook in (("z", "attn.hook_z"), ("out", "hook_attn_out"))}
-    with hooked(model, {hook: look(name) for name, hook in places.items()}):
+    with hooked(model, {hook_of(kind, layer): look(kind) for kind in ("z", "attn_out")}):
         run_hooks(model, *pad(model, [_TOKENS]))
     said = einsum(seen["z"], matrices, "pos head d_head, head d_head d_model -> pos d_model")
-    moved, wanted = (rows - rows[:1] for rows in (seen["out"], said))
-    return float((moved - wanted).norm() / seen["out"].norm())
+    moved, wanted = (rows - rows[:1] for rows in (seen["attn_out"], said))
+    return float((moved - wanted).norm() / seen["attn_out"].norm())
 
 
 def _missed(terms: Mapping[str, Tensor], kind: str, limit: float) -> str:
@@ -159,6 +171,33 @@ def _missed(terms: Mapping[str, Tensor], kind: str, limit: float) -> str:
         if not error <= limit:
             return f"{equation} misses by {error:.2g} of its size (a norm behind the sum, or a part that is no site)"
     return ""
+
+
+def mlp_misses(model: SteerableModel, layer: int, given: Tensor, output: Tensor) -> float:
+    """How far an MLP's output is from what it gives when it is run by itself, relative to its largest entry.
+
+    Args:
+        model: a loaded model.
+        layer: which one.
+        given: what the MLP read, (pos, d_model).
+        output: what it gave.
+
+    Raises:
+        SiteError: it cannot be run by itself.
+    """
+    return float((mlp_output(model, layer, given) - output).abs().max() / output.abs().max())
+
+
+def _odd_mlp(model: SteerableModel, seen: Mapping[tuple[str, int], Tensor], layer: int, limit: float) -> str:
+    """Why what is seen before an MLP is not what it reads; nothing where it is, or where the layer has no MLP."""
+    places = (MLP_INPUT, layer), (MLP_RAW, layer)
+    if not all(place in seen for place in places):
+        return ""
+    try:
+        error = mlp_misses(model, layer, *(seen[place] for place in places))
+    except SiteError as fault:
+        return str(fault)
+    return "" if error <= limit else f"the MLP, run on it by itself, misses what it gave by {error:.2g} of its size"
 
 
 def _odd_heads(model: SteerableModel, seen: Mapping[tuple[str, int], Tensor], layer: int) -> str:

@@ -1,4 +1,4 @@
-"""The weights that steering needs to look into: the output matrix of each attention head.
+"""The parts that steering needs to look into: the output matrix of each attention head, and an MLP by itself.
 
     attn_out = sum over heads h of  z[h] W_O[h]  +  b_O                z[h]: (pos, d_head),  W_O[h]: (d_head, d_model)
 
@@ -8,6 +8,7 @@ Models that put a norm or a scale behind attention add something else than this 
 
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -41,3 +42,27 @@ def output_weights(model: SteerableModel, layer: int) -> Float[Tensor, "head d_h
             "this architecture cannot be steered one by one; use attn_out."
         )
     return weight.detach().float().cpu()
+
+
+def mlp_output(model: SteerableModel, layer: int, given: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos d_model"]:
+    """What one layer's MLP gives when it is run by itself, before a norm or a scale behind it.
+
+    Args:
+        model: a loaded model without hooks inside this MLP.
+        layer: which one, from 0.
+        given: what it reads, behind its norm.
+
+    Returns:
+        float32 on the CPU.
+
+    Raises:
+        SiteError: this layer's MLP cannot be run by itself.
+    """
+    mlp: Any = getattr(getattr(model, "blocks", {})[layer], "mlp", None)
+    try:
+        own = next(mlp.parameters())
+        with torch.no_grad():
+            found = mlp.original_component(given[None].to(own.device, own.dtype))
+    except (AttributeError, TypeError, ValueError, RuntimeError, StopIteration) as error:
+        raise SiteError(f"the MLP of layer {layer} cannot be run by itself ({error})") from error
+    return (found if isinstance(found, Tensor) else found[0])[0].float().cpu()

@@ -14,7 +14,7 @@ from lens_steer.data.choices import ChoiceItem, ChoiceTemplate, MultipleChoiceIt
 from lens_steer.data.own_answers import Listing, OwnAnswers, own_answer_texts
 from lens_steer.data.read import read
 from lens_steer.data.splits import Splits
-from lens_steer.errors import ContrastError, DataError, SiteError
+from lens_steer.errors import ContrastError, DataError
 from lens_steer.evaluation.score import score_choices
 from lens_steer.extraction.own_answers import read_own_answers
 from lens_steer.hooks.sites import sites_of
@@ -24,7 +24,7 @@ from lens_steer.model import load_model, tokenize
 FOLDER = Path(lens_steer.lab.__path__[0]) / "weights"
 VARIANTS: tuple[OwnAnswers, ...] = ("pas_full", "ipas_all", "ipas_wrong_only", "caa")
 LAYERS = (1, 3, 6)
-KINDS = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
+KINDS = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_input", "mlp_out")
 PUBLISHED = ChoiceTemplate(
     prompt="{stem}\n{options}\nRespond with a single letter.\nAnswer:", line="{letter}: {text}", letters=("A", "B")
 )
@@ -57,6 +57,7 @@ def last_token(plain: tuple[Any, Any], text: str, kind: str, layer: int) -> Tens
     model, tokenizer = plain
     block = model.model.layers[layer]
     modules = {"attn_out": block.self_attn, "mlp_out": block.mlp, "resid_mid": block.post_attention_layernorm}
+    modules |= {"mlp_input": block.post_attention_layernorm}
     seen: list[Tensor] = []
 
     def keep(_module: Any, given: Any, output: Any) -> None:
@@ -121,11 +122,6 @@ def test_each_variant_is_the_published_difference_of_means_at_every_site(
         expected = published(plain, variant, site.kind, site.layer, orders)
         assert torch.allclose(vector.at(site), expected, atol=1e-5), (variant, str(site))
     assert all(vector.norm(f"{kind}@{LAYERS[-1]}") > 1e-2 for kind in KINDS)
-
-
-def test_there_is_no_site_behind_the_norm_that_follows_attention(lab: Any) -> None:
-    with pytest.raises(SiteError, match="is a TransformerLens hook point but not a site"):
-        sites_of(lab, "blocks.1.ln2.hook_normalized")
 
 
 def test_a_vector_of_some_items_is_the_vector_of_these_alone(lab: Any) -> None:

@@ -33,7 +33,7 @@ MODULES = (
 )
 PUBLIC = {
     name: found for module in MODULES for name, found in vars(module).items()
-    if inspect.isfunction(found) and found.__annotations__.get("return") is Figure
+    if inspect.isfunction(found) and not name.startswith("_") and found.__annotations__.get("return") is Figure
 }  # fmt: skip
 REDRAWN = (
     "steering_curves", "simultaneous_curve", "combined_bars", "individual_bars", "lens_panel", "selectivity_curves",

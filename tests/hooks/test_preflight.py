@@ -16,13 +16,13 @@ def test_every_site_of_both_architectures_passes_and_leaves_no_hooks(
     model: Any, count_hooks: Callable[[Any], int]
 ) -> None:
     found = preflight(model)
-    assert len(found.checks) == (5 + model.cfg.n_heads) * model.cfg.n_layers
+    assert len(found.checks) == (6 + model.cfg.n_heads) * model.cfg.n_layers
     for check in found.checks:
         assert check.passed and check.fires == 1 and check.reason == ""
         assert abs(check.share - 1) < 1e-3 and check.identity_error < 1e-5
         found.require(check.site)
     assert count_hooks(model) == 0
-    assert list(found.to_frame()["site"])[:7] == [*(f"{kind}@0" for kind in KINDS if kind != "z"), "z@0.0", "z@0.1"]
+    assert list(found.to_frame()["site"])[:8] == [*(f"{kind}@0" for kind in KINDS if kind != "z"), "z@0.0", "z@0.1"]
 
 
 def test_parallel_blocks_pass_but_for_resid_mid(neox: Any, count_hooks: Callable[[Any], int]) -> None:

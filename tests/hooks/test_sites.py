@@ -13,7 +13,8 @@ from lens_steer.hooks.sites import HEADS, KINDS, Site, by_hook_name, check_site,
 def test_a_site_parses_prints_back_and_names_its_hook(kind: str) -> None:
     site = Site.parse(f"{kind}@12")
     assert site == Site(kind, 12) and str(site) == f"{kind}@12" and Site.parse(site) is site
-    assert site.hook_name == f"blocks.12.hook_{kind}"
+    inside = {"mlp_input": "mlp.hook_in"}
+    assert site.hook_name == f"blocks.12.{inside.get(kind, f'hook_{kind}')}"
     assert len({site, Site(kind, 12)}) == 1
 
 

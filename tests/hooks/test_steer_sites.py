@@ -2,17 +2,22 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from lens_steer.errors import DirectionError, SiteError
+from lens_steer.analysis.attribution import attribute_directly, token_contrast
+from lens_steer.analysis.attribution.writing import writing_sites
+from lens_steer.analysis.lens.stream import in_stream
+from lens_steer.errors import AttributionError, DirectionError, SiteError
+from lens_steer.extraction import extract
 from lens_steer.extraction.record import record
 from lens_steer.hooks import Intervention, steer
 from lens_steer.hooks.sites import Site
-from lens_steer.model import forward, output_weights, pad, tokenize
+from lens_steer.model import forward, mlp_output, output_weights, pad, tokenize
 from lens_steer.vector import SteeringVector, load_vector
 
 V = torch.randn(16, generator=torch.Generator().manual_seed(3))
@@ -166,3 +171,45 @@ def test_heads_are_recorded_kept_in_vectors_and_saved(llama: Any, vector: Steeri
         replace(mixed, directions={sites[1]: V})
     with pytest.raises(SiteError, match=r"z@1.2 on a model of 2 heads a layer"):
         replace(mixed, directions={Site("z", 1, 2): head(1)})
+
+
+def test_a_write_at_what_an_mlp_reads_reaches_the_mlp_alone(model: Any) -> None:
+    edit = Intervention.at("mlp_input@1", V, 2.5, "2:4")
+    plain, found = terms(model), terms(model, edit)
+    for same in ("hook_resid_mid", "hook_attn_out"):
+        torch.testing.assert_close(found[f"blocks.1.{same}"], plain[f"blocks.1.{same}"], rtol=0, atol=0)
+    given = plain["blocks.1.mlp.hook_in"].clone()
+    given[:, 2:4] += 2.5 * V
+    expected = mlp_output(model, 1, given[0])
+    torch.testing.assert_close(found["blocks.1.hook_mlp_out"][0], expected, rtol=0, atol=1e-5)
+    assert not torch.allclose(expected, plain["blocks.1.hook_mlp_out"][0], atol=1e-2)
+
+
+def test_what_an_mlp_reads_is_read_steered_saved_and_has_no_lens(model: Any, tmp_path: Path) -> None:
+    (kept,) = record(model, ["a cat sat"], "mlp_input@1")
+    own = terms(model)["blocks.1.mlp.hook_in"]
+    assert kept.activations[Site("mlp_input", 1)].shape[1] == own.shape[-1]
+    vector = extract(model, ["a cat", "one dog"], ["a house", "ten"], sites="mlp_input@1")
+    again = load_vector(vector.save(tmp_path / "v.safetensors"), model)
+    assert torch.equal(again.at("mlp_input@1"), vector.at("mlp_input@1"))
+    with pytest.raises(SiteError, match="read by the MLP and never reaches the stream itself"):
+        in_stream(model, vector, "mlp_input@1")
+
+
+def test_an_edit_of_what_an_mlp_reads_is_attributed_to_what_the_mlp_writes(model: Any) -> None:
+    asked = token_contrast(model, ["a cat sat"], 40, 41)
+    found = attribute_directly(model, asked, [Intervention.at("mlp_input@1", V, 3.0)])
+    values = dict(zip([one.label for one in found.components], found.values.T.tolist(), strict=True))
+    assert values["edit mlp_input@1"] == [0] and abs(values["mlp_out@1"][0]) > 1e-3
+    assert float(found.unexplained.abs().max()) < 1e-3
+    with pytest.raises(AttributionError, match="stands behind a norm and is no sum"):
+        writing_sites(model, "mlp_input@1")
+
+
+def test_an_mlp_that_cannot_be_run_by_itself_is_refused_and_named(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def needs_more(*_: Any) -> None:
+        raise TypeError("missing 'residual'")
+
+    monkeypatch.setattr(model.blocks[1].mlp.original_component, "forward", needs_more)
+    with pytest.raises(SiteError, match=r"the MLP of layer 1 cannot be run by itself \(missing 'residual'\)"):
+        mlp_output(model, 1, torch.zeros(2, 16))

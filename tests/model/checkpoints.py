@@ -30,7 +30,8 @@ class Architecture:
 
     `settings` are those of the configuration; `blocks` is the list of blocks; `attn` and `mlp` are the modules whose
     outputs are added to the stream, `heads` the one that joins the heads, `mid` where the stream between attention and
-    MLP is; each is empty where the architecture has no such place.
+    MLP is; each is empty where the architecture has no such place. `into_mlp` is the module that reads what `mlp`
+    makes its output of, where it is another one.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Architecture:
     mlp: str = "mlp"
     heads: str = "self_attn.o_proj"
     mid: Spot = ("post_attention_layernorm", "in")
+    into_mlp: str = ""
     slow: bool = True
 
     @property
@@ -108,11 +110,17 @@ _PARALLEL: dict[str, Any] = {"mid": ("", "")}
 _NORMED: dict[str, Any] = {
     "attn": "post_attention_layernorm",
     "mlp": "post_feedforward_layernorm",
+    "into_mlp": "mlp",
     "mid": ("pre_feedforward_layernorm", "in"),
 }
 _IN_GPT: dict[str, Any] = {"blocks": "transformer.h", "attn": "attn", "heads": "attn.c_proj", "mid": ("ln_2", "in")}
 _IN_NEOX: dict[str, Any] = {"blocks": "gpt_neox.layers", "attn": "attention", "heads": "attention.dense"}
-_IN_OPT: dict[str, Any] = {"blocks": "model.decoder.layers", "mlp": "fc2", "heads": "self_attn.out_proj"}
+_IN_OPT: dict[str, Any] = {
+    "into_mlp": "fc1",
+    "blocks": "model.decoder.layers",
+    "mlp": "fc2",
+    "heads": "self_attn.out_proj",
+}
 _IN_FALCON: dict[str, Any] = {
     "blocks": "transformer.h",
     "attn": "self_attention",
@@ -152,6 +160,7 @@ ARCHITECTURES = (
         settings={"hidden_size": 32, "n_layer": 2, "n_head": 4},
         **_places(_IN_FALCON, {"attn": "self_attention.dense"}),
         mlp="mlp.dense_4h_to_h",
+        into_mlp="mlp",
     ),
     Architecture(name="Llama, tied", family="Llama", settings=_LLAMA | {"tie_word_embeddings": True}),
     Architecture(name="Llama, untied", family="Llama", settings=_LLAMA | {"tie_word_embeddings": False}),
@@ -214,6 +223,7 @@ ARCHITECTURES = (
         blocks="transformer.blocks",
         attn="attn",
         mlp="ffn.down_proj",
+        into_mlp="ffn",
         heads="attn.out_proj",
         mid=("norm_2", "in"),
     ),

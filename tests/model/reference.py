@@ -12,6 +12,7 @@ from checkpoints import Architecture, Spot
 from torch import Tensor
 
 from lens_steer.hooks.sites import HEADS, Site
+from lens_steer.hooks.terms import MLP_INPUT
 
 ROWS = [[5, 9, 14, 13, 8, 6, 7, 11], [7, 3, 15, 4, 6], [14, 8, 6]]
 TOLERANCE = 1e-4
@@ -38,6 +39,7 @@ class Reference:
             "attn_out": [(a.attn, "out")] if a.attn else [],
             "mlp_out": [(a.mlp, "out")] if a.mlp else [],
             "resid_mid": [a.mid, *([("", "out")] if a.mid[1] == "in" else [])] if a.mid[0] else [],
+            MLP_INPUT: [(a.into_mlp or a.mlp, "in")] if a.mlp else [],
             HEADS: [(a.heads, "in")] if a.heads else [],
         }
         there = dict(self.blocks[site.layer].named_modules())

@@ -48,7 +48,7 @@ def edit(model: Any, site: str) -> Intervention:
 def test_the_preflight_passes_what_a_state_space_layer_has_and_names_what_it_lacks(jamba: Any, mamba: Any) -> None:
     found = {str(check.site): check for check in preflight(jamba).checks}
     assert [site for site, check in found.items() if check.passed and check.site.layer == 0] == [
-        "resid_pre@0", "mlp_out@0", "resid_post@0",
+        "resid_pre@0", "mlp_out@0", "resid_post@0", "mlp_input@0",
     ]  # fmt: skip
     assert all(check.passed for check in found.values() if check.site.layer == 1)
     assert found["mlp_out@0"].share == pytest.approx(1, abs=1e-3) and found["mlp_out@0"].identity_error < 1e-3
@@ -72,9 +72,7 @@ def test_an_mlp_that_is_scaled_behind_its_site_fails_in_a_layer_without_attentio
 def test_a_site_that_a_layer_lacks_is_refused_with_what_the_layer_has(jamba: Any, mamba: Any) -> None:
     with pytest.raises(SiteError, match=r"'attn_out@0' does not exist at this layer; the first layer that has it is 1"):
         steer(jamba, edit(jamba, "attn_out@0")).__enter__()
-    with pytest.raises(
-        SiteError, match=r"'blocks.0.attn.hook_z'\); choose another at layer 0: resid_pre, mlp_out, resid_post\."
-    ):
+    with pytest.raises(SiteError, match=r"choose another at layer 0: resid_pre, mlp_out, resid_post, mlp_input\."):
         extract(jamba, ["a"], ["b"], sites="z@0.1")
     with pytest.raises(SiteError, match=r"on this architecture .*; choose another at layer 1: resid_pre, resid_post\."):
         extract(mamba, ["a"], ["b"], sites="mlp_out@1")

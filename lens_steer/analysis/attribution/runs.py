@@ -18,7 +18,7 @@ from lens_steer.analysis.attribution.contrast import TokenContrast
 from lens_steer.errors import AttributionError
 from lens_steer.hooks import Chunk, Intervention, Interventions, as_interventions, hooked, steer
 from lens_steer.hooks.sites import Site, by_hook_name, check_site
-from lens_steer.hooks.terms import allowed_error, heads_miss
+from lens_steer.hooks.terms import MLP_INPUT, allowed_error, heads_miss
 from lens_steer.model import SteerableModel, logits_after, output_weights
 from lens_steer.model.batching import length_buckets
 
@@ -115,7 +115,8 @@ class _Seen:
 
 
 def written(model: SteerableModel, site: Site, activation: Float[Tensor, "n width"]) -> Float[Tensor, "n d_model"]:
-    """What an activation, or a change of one, adds to the residual stream: a head's goes through its output matrix.
+    """What an activation, or a change of one, adds to the residual stream: a head's goes through its output matrix, and
+    what an MLP reads adds nothing itself.
 
     Args:
         model: a loaded model.
@@ -125,6 +126,8 @@ def written(model: SteerableModel, site: Site, activation: Float[Tensor, "n widt
     Returns:
         In the stream's units, float64.
     """
+    if site.kind == MLP_INPUT:
+        return torch.zeros_like(activation, dtype=torch.float64)
     if site.head is None:
         return activation.double()
     return activation.double() @ output_weights(model, site.layer)[site.head].double()
@@ -143,7 +146,7 @@ def later_components(model: SteerableModel, edited: Sequence[Site], heads: bool 
     """
     attention = min(site.layer + (site.kind != "resid_pre") for site in edited)
     parallel = bool(getattr(model.cfg, "parallel_attn_mlp", False))
-    before_mlp = ("resid_pre",) if parallel else ("resid_pre", "attn_out", "resid_mid", "z")
+    before_mlp = ("resid_pre", MLP_INPUT) if parallel else ("resid_pre", "attn_out", "resid_mid", "z", MLP_INPUT)
     mlp = min(site.layer + (site.kind not in before_mlp) for site in edited)
     found: list[Site] = []
     for layer in range(int(model.cfg.n_layers)):

@@ -19,6 +19,7 @@ from lens_steer.analysis.attribution.contributions import Component, Contributio
 from lens_steer.analysis.attribution.runs import allowance, require_whole_heads, written
 from lens_steer.errors import AttributionError
 from lens_steer.hooks.sites import Site, SiteLike
+from lens_steer.hooks.terms import MLP_INPUT
 from lens_steer.model import SteerableModel, fingerprint, require_same_model
 from lens_steer.vector import SteeringVector
 
@@ -37,11 +38,13 @@ def writing_sites(model: SteerableModel, site: SiteLike, heads: bool = True) -> 
         What writes there, the embedding first, and the site itself last.
 
     Raises:
-        AttributionError: the site is one component's own output.
+        AttributionError: the site is one component's own output, or what an MLP reads.
     """
     where = Site.parse(site)
     if where.kind in ("mlp_out", "z"):
         raise AttributionError(f"{where} is written by one component alone; give a site of the stream, or attn_out.")
+    if where.kind == MLP_INPUT:
+        raise AttributionError(f"{where} stands behind a norm and is no sum; give a site of the stream, or attn_out.")
 
     def attention(layer: int) -> list[Site]:
         return (

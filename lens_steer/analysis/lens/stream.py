@@ -2,6 +2,7 @@
 
     resid_*, attn_out, mlp_out    the direction itself
     z@l.h                         v W_O[h]
+    mlp_input                     refused: what is added there never reaches the stream itself
 
 The output matrix is checked on the given model: between any two tokens, attn_out must differ by sum_h (z[h] - z'[h])
 W_O[h]. This fails for models with a norm after attention, whose heads cannot be mapped. A direction added at attn_out
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from lens_steer.errors import SiteError
 from lens_steer.hooks.sites import HEADS, Site, SiteLike, check_site
-from lens_steer.hooks.terms import allowed_error, heads_miss
+from lens_steer.hooks.terms import MLP_INPUT, allowed_error, heads_miss
 from lens_steer.model import SteerableModel, fingerprint, output_weights, require_same_model
 from lens_steer.vector import SteeringVector
 
@@ -33,12 +34,18 @@ def in_stream(model: SteerableModel, vector: SteeringVector, site: SiteLike) -> 
 
     Raises:
         MismatchError: a vector of another model.
-        SiteError: the vector has no such site, or a head's output does not reach the stream by its output matrix.
+        SiteError: the vector has no such site, or a head's output does not reach the stream by its output matrix, or
+            it is what an MLP reads.
     """
     require_same_model(vector.fingerprint, fingerprint(model), f"vector {vector.name!r} and the model of the lens")
     parsed = Site.parse(site)
     direction = vector.at(parsed)
     check_site(model, parsed)
+    if parsed.kind == MLP_INPUT:
+        raise SiteError(
+            f"site {parsed}: what is added there is read by the MLP and never reaches the stream itself, so the "
+            "unembedding cannot read it. Read a direction at mlp_out or resid_post instead."
+        )
     if parsed.kind != HEADS:
         return direction, ""
     matrices = output_weights(model, parsed.layer)

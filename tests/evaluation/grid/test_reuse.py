@@ -22,7 +22,7 @@ from lens_steer.model.fast_forward import FastForward
 
 MODELS = ["llama", "gpt2", "neox", "mistral", "qwen3", "gemma2"]
 RULES = ["all", "last", "last_prompt(2)", "prompt & ~content", "content", "3:5", "0,7", "1 | last", "tokens(9)"]
-KINDS = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post", HEADS)
+KINDS = ("resid_pre", "attn_out", "resid_mid", "mlp_input", "mlp_out", "resid_post", HEADS)
 ROWS = [[5, 9, 4, 3, 8, 6, 7, 3, 4, 5, 9, 8], [7, 3, 5, 4, 6, 9, 8, 3], [4, 8, 6], [9, 3, 7, 5, 8, 4, 6, 9, 5]]
 
 
