@@ -65,4 +65,5 @@ from lens_steer.model.tokens import single_ids as single_ids
 from lens_steer.model.tokens import token_text as token_text
 from lens_steer.model.tokens import tokenize as tokenize
 from lens_steer.model.weights import mlp_output as mlp_output
+from lens_steer.model.weights import module_names as module_names
 from lens_steer.model.weights import output_weights as output_weights

@@ -66,3 +66,26 @@ def mlp_output(model: SteerableModel, layer: int, given: Float[Tensor, "pos d_mo
     except (AttributeError, TypeError, ValueError, RuntimeError, StopIteration) as error:
         raise SiteError(f"the MLP of layer {layer} cannot be run by itself ({error})") from error
     return (found if isinstance(found, Tensor) else found[0])[0].float().cpu()
+
+
+def module_names(model: SteerableModel, layer: int) -> dict[str, str]:
+    """Hugging Face's names of a block and of its attention and MLP, in the model without its head.
+
+    Args:
+        model: a loaded model.
+        layer: which one, from 0.
+
+    Returns:
+        By part: the block as "", `attn` and `mlp`; a part is missing where what its module gives is not what it adds
+        to the stream, because a norm or a scale stands behind it.
+    """
+    inner: Any = model.original_model
+    blocks: Any = getattr(model, "blocks", ())
+    names = {id(found): name for name, found in getattr(inner, "base_model", inner).named_modules()}
+    parts = {"": blocks[layer]}
+    for part in ("attn", "mlp"):
+        module, hook = getattr(blocks[layer], part, None), model.hook_dict.get(f"blocks.{layer}.hook_{part}_out")
+        if module is not None and hook is getattr(module, "hook_out", None):
+            parts[part] = module
+    found = {part: names[id(module)] for part, module in parts.items() if id(module) in names}
+    return {part: name.replace("._original_component", "") for part, name in found.items()}
