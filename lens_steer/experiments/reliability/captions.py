@@ -28,7 +28,7 @@ def shift_caption(shift: pd.DataFrame) -> Caption:
         "in the same setting. Right: steerability relative to the setting's own vector, against the gap of unsteered "
         "propensity, over all pairs of settings whose own vector steers. All vectors have the norm of the baseline's.",
         n=f"{counted(shift['behaviour'].nunique(), 'behaviour')} of {_sizes(shift['n'])} test items, five settings",
-        interval=f"{ITEMS_95}, left; none right",
+        interval=f"{ITEMS_95}, left, where one that reaches the edge goes on; none right",
         control="dashed: as steerable as by the setting's own vector; no random directions",
         strength_scale="slopes in nats a unit of strength",
     )

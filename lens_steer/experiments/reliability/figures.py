@@ -92,7 +92,7 @@ def in_and_out(shift: pd.DataFrame) -> Figure:
         based = away[away["trained"] == BASELINE]
         for mark, colour, (asked, rows) in zip(MARKS, INK, based.groupby("asked", sort=False), strict=False):
             _points(left, rows, mark, colour, str(asked))
-        _diagonal(left)
+        _diagonal(left, based[["own_steerability", "steerability"]].to_numpy(dtype=float))
         left.set_xlabel("steerability by the setting's own vector")
         left.set_ylabel("by the baseline's vector")
         steered = away[away["own_steerability_low"] > 0]
@@ -162,9 +162,11 @@ def _points(axis: Axes, rows: pd.DataFrame, mark: str, colour: str, label: str) 
     axis.errorbar(x, y, along, across, fmt=mark, color=colour, ms=3.5, lw=0.5, label=label)
 
 
-def _diagonal(axis: Axes) -> None:
-    """Where both sides are equal, on axes of one range."""
-    low, high = min(axis.get_xlim()[0], axis.get_ylim()[0], 0), max(axis.get_xlim()[1], axis.get_ylim()[1], 0)
+def _diagonal(axis: Axes, points: np.ndarray) -> None:
+    """Where both sides are equal, on axes of one range: twice that of the points, where intervals go further."""
+    beyond = max(float(np.ptp(points)), 2 * float(np.abs(points).max())) / 2
+    low = max(min(axis.get_xlim()[0], axis.get_ylim()[0], 0), float(points.min()) - beyond)
+    high = min(max(axis.get_xlim()[1], axis.get_ylim()[1], 0), float(points.max()) + beyond)
     axis.set_xlim(low, high)
     axis.set_ylim(low, high)
     axis.plot([low, high], [low, high], color="black", lw=0.6, ls=DASHED)

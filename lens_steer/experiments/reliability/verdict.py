@@ -72,8 +72,8 @@ def judged(row: dict[str, Any]) -> Finding:
     said += f"{percent(row['anti_share'], row['anti_low'], row['anti_high'])} of the items are anti-steerable, "
     said += f"{percent(row['flat_share'])} flat."
     parts = {"the letter": row["explained_letter"], "Yes and No": row["explained_yes"]}
-    told = [f"{name} {percent(share)}" for name, share in parts.items() if not math.isnan(share)]
-    said += f" Of the variance of slopes, {' and '.join(told)} explain." if told else ""
+    told = [f"{percent(share)} by {name}" for name, share in parts.items() if not math.isnan(share)]
+    said += f" Explained of the variance of slopes: {', '.join(told)}." if told else ""
     return Finding(
         subject=words(str(row["behaviour"])),
         verdict=f"{row['verdict']}: {row['why']}",
