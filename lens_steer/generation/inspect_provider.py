@@ -1,0 +1,217 @@
+"""A model provider for Inspect: any Inspect task runs on a model of ours, steered or not.
+
+    inspect eval task.py --model lens_steer/smollm2                                              unsteered
+    inspect eval task.py --model lens_steer/smollm2 -M vector=v.safetensors -M site=14 -M strength=2
+    get_model("lens_steer/lab", bridge=model, interventions=[...])                                in Python
+
+What is written is what `generate` writes, token for token. Greedy requests with the same settings that wait at the same
+time are one batch. Sampled requests run one by one, with random numbers of the seed, the prompt and how often it has
+been asked, so that they depend on no other request. A chat is written by the tokenizer's template; where it has none,
+messages are lines. What is not honoured (tools, top_k, log-probabilities, several choices, penalties, images) is
+refused and not left out. Needs the extra `inspect`; Inspect finds the provider by its entry point.
+"""
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
+from typing import Any
+
+import anyio
+from inspect_ai.model import (
+    ChatCompletionChoice,
+    ChatMessage,
+    ChatMessageAssistant,
+    GenerateConfig,
+    ModelAPI,
+    ModelOutput,
+    ModelUsage,
+    modelapi,
+)
+from inspect_ai.tool import ToolChoice, ToolInfo
+
+from lens_steer.errors import ArgumentError, ModelFolderError
+from lens_steer.generation.decoding import Decoding
+from lens_steer.generation.generate import generate
+from lens_steer.generation.results import Continuation
+from lens_steer.hooks import Intervention, Interventions, as_interventions
+from lens_steer.model import SteerableModel, load_model
+from lens_steer.model.chat import chat_prompt
+from lens_steer.model.tokens import tokenize
+from lens_steer.vector import load_vector
+
+WAIT, POLL = 0.02, 0.005
+"""Seconds that a batch waits for one more request, and between two looks at whether an answer is there."""
+REFUSED = ("top_k", "num_choices", "logprobs", "top_logprobs", "logit_bias", "frequency_penalty", "presence_penalty",
+           "best_of", "response_schema")  # fmt: skip
+_ENDED = {"eos": "stop", "stop": "stop", "length": "max_tokens"}
+
+
+@dataclass(frozen=True, eq=False)
+class _Request:
+    """One prompt that waits for its continuation."""
+
+    tokens: tuple[int, ...]
+    decoding: Decoding
+    answer: "Future[Continuation]" = field(default_factory=Future)
+
+
+class SteeredModelAPI(ModelAPI):
+    """A model of ours under Inspect, with any interventions.
+
+    Args:
+        model_name: what `load_model` takes: `lab`, `smollm2`, a folder, a Hub name.
+        base_url: not used.
+        api_key: not used.
+        config: Inspect's settings of the model.
+        bridge: a loaded model, instead of loading `model_name`.
+        interventions: what steers every answer; none for the model as it is.
+        vector: a vector's file, or a vector; with `site` and `strength`, instead of interventions.
+        site: one of the vector's sites.
+        strength: in units of `scale`.
+        scale: what strength 1 means, as for `Intervention.of`.
+        positions: which tokens are edited.
+        batch_size: prompts in one batch.
+        load: further arguments of `load_model`, such as `dtype`.
+
+    Raises:
+        ArgumentError: both interventions and a vector, or a vector without its site and strength.
+        ModelFolderError, MismatchError, SiteError, PositionError, SteeringError: as `load_model` and `Intervention.of`.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        config: GenerateConfig = GenerateConfig(),
+        bridge: SteerableModel | None = None,
+        interventions: Interventions = (),
+        vector: Any = None,
+        site: Any = None,
+        strength: float | None = None,
+        scale: Any = "raw",
+        positions: str = "all",
+        batch_size: int = 16,
+        **load: Any,
+    ) -> None:
+        super().__init__(model_name=model_name, base_url=base_url, api_key=api_key, config=config)
+        self.model = load_model(model_name, **load) if bridge is None else bridge
+        plan = as_interventions(interventions)
+        if vector is not None:
+            if plan or site is None or strength is None:
+                raise ArgumentError("vector needs site and strength, and stands instead of interventions; give "
+                                    "-M vector=v.safetensors -M site=resid_post@14 -M strength=2.")  # fmt: skip
+            loaded = load_vector(vector, self.model) if isinstance(vector, str | Path) else vector
+            plan = (Intervention.of(loaded, site, float(strength), scale, positions),)
+        elif site is not None or strength is not None:
+            raise ArgumentError(f"site {site!r} and strength {strength!r} without a vector; give -M vector=FILE too.")
+        self.interventions, self.batch_size = tuple(plan), int(batch_size)
+        self._asked: Counter[tuple[int, ...]] = Counter()
+        self._waiting: Queue[_Request | None] = Queue()
+        self._worker: Thread | None = None
+
+    async def generate(
+        self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
+    ) -> ModelOutput:
+        """One answer, as Inspect asks for it."""
+        del tool_choice
+        if tools:
+            raise ArgumentError(f"{len(tools)} tools; steered models answer in text. Use a task without tools.")
+        tokens, began = self._tokens(input), time.monotonic()
+        request = _Request(tokens, self._decoding(config, tokens))
+        self._start()
+        self._waiting.put(request)
+        while not request.answer.done():
+            await anyio.sleep(POLL)
+        found = request.answer.result()
+        message = ChatMessageAssistant(content=found.text, model=self.model_name, source="generate")
+        read, written = len(found.prompt_tokens), len(found.tokens)
+        return ModelOutput(
+            model=self.model_name,
+            choices=[ChatCompletionChoice(message=message, stop_reason=_ENDED[found.ended])],  # type: ignore[arg-type]
+            usage=ModelUsage(input_tokens=read, output_tokens=written, total_tokens=read + written),
+            time=time.monotonic() - began,
+        )
+
+    def max_connections(self) -> int:
+        """How many requests Inspect keeps waiting: a batch."""
+        return self.batch_size
+
+    def close(self) -> None:
+        """Ends the thread that generates."""
+        if self._worker is not None:
+            self._waiting.put(None)
+            self._worker.join()
+            self._worker = None
+
+    def _tokens(self, messages: Sequence[ChatMessage]) -> tuple[int, ...]:
+        """The prompt of a conversation."""
+        for message in messages:
+            if not isinstance(message.content, str) and any(part.type != "text" for part in message.content):
+                raise ArgumentError(f"a {message.role} message with {message.content[0].type}; give text alone.")
+        try:
+            return tuple(chat_prompt(self.model, [{"role": m.role, "content": m.text} for m in messages]))
+        except ModelFolderError:
+            return tuple(tokenize(self.model, ["\n".join(message.text for message in messages)])[0])
+
+    def _decoding(self, config: GenerateConfig, tokens: tuple[int, ...]) -> Decoding:
+        """Decoding as the task asks for it."""
+        asked = {name: value for name in REFUSED if (value := getattr(config, name, None)) not in (None, False, 1)}
+        if asked:
+            raise ArgumentError(f"the task asks for {asked}, which steered models do not have; leave it out.")
+        decoding = Decoding(
+            max_new_tokens=config.max_tokens or Decoding().max_new_tokens,
+            temperature=config.temperature or 0.0,
+            top_p=1.0 if config.top_p is None else config.top_p,
+            stop=tuple(config.stop_seqs or ()),
+        )
+        if not decoding.temperature:
+            return decoding
+        self._asked[tokens] += 1
+        said = f"{config.seed or 0} {tokens} {self._asked[tokens]}".encode()
+        return replace(decoding, seed=int.from_bytes(hashlib.sha256(said).digest()[:4], "big"))
+
+    def _start(self) -> None:
+        """Starts the thread that generates: hooks belong to one thread."""
+        if self._worker is None:
+            self._worker = Thread(target=self._run, daemon=True, name="lens_steer for Inspect")
+            self._worker.start()
+
+    def _run(self) -> None:
+        """Answers batches until there is a None."""
+        while (first := self._waiting.get()) is not None:
+            waiting: list[_Request | None] = [first]
+            while len(waiting) < self.batch_size and waiting[-1] is not None:
+                try:
+                    waiting.append(self._waiting.get(timeout=WAIT))
+                except Empty:
+                    break
+            here = [request for request in waiting if request is not None]
+            for decoding in dict.fromkeys(request.decoding for request in here):
+                self._answer([request for request in here if request.decoding == decoding], decoding)
+            if waiting[-1] is None:
+                return
+
+    def _answer(self, requests: Sequence[_Request], decoding: Decoding) -> None:
+        """Generates one batch; an error is the answer of each of its requests."""
+        prompts = [list(request.tokens) for request in requests]
+        try:
+            found = generate(self.model, prompts, self.interventions, decoding, self.batch_size).continuations
+        except Exception as error:
+            for request in requests:
+                request.answer.set_exception(error)
+            return
+        for request, continuation in zip(requests, found, strict=True):
+            request.answer.set_result(continuation)
+
+
+@modelapi(name="lens_steer")
+def lens_steer() -> type[ModelAPI]:
+    """The provider, as Inspect registers it."""
+    return SteeredModelAPI
