@@ -15,11 +15,9 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from queue import Empty, Queue
-from threading import Thread
 from typing import Any
 
 import anyio
@@ -46,7 +44,7 @@ from lens_steer.model.tokens import tokenize
 from lens_steer.vector import load_vector
 
 WAIT, POLL = 0.02, 0.005
-"""Seconds that a batch waits for one more request, and between two looks at whether an answer is there."""
+"""Seconds in which other requests may join a batch, and between two looks at whether an answer is there."""
 REFUSED = ("top_k", "num_choices", "logprobs", "top_logprobs", "logit_bias", "frequency_penalty", "presence_penalty",
            "best_of", "response_schema")  # fmt: skip
 _ENDED = {"eos": "stop", "stop": "stop", "length": "max_tokens"}
@@ -58,7 +56,6 @@ class _Request:
 
     tokens: tuple[int, ...]
     decoding: Decoding
-    answer: "Future[Continuation]" = field(default_factory=Future)
 
 
 class SteeredModelAPI(ModelAPI):
@@ -113,8 +110,9 @@ class SteeredModelAPI(ModelAPI):
             raise ArgumentError(f"site {site!r} and strength {strength!r} without a vector; give -M vector=FILE too.")
         self.interventions, self.batch_size = tuple(plan), int(batch_size)
         self._asked: Counter[tuple[int, ...]] = Counter()
-        self._waiting: Queue[_Request | None] = Queue()
-        self._worker: Thread | None = None
+        self._waiting: dict[_Request, None] = {}
+        self._made: dict[_Request, Continuation] = {}
+        self._thread = ThreadPoolExecutor(1, "lens_steer for Inspect")  # hooks belong to one thread
 
     async def generate(
         self, input: list[ChatMessage], tools: list[ToolInfo], tool_choice: ToolChoice, config: GenerateConfig
@@ -125,11 +123,15 @@ class SteeredModelAPI(ModelAPI):
             raise ArgumentError(f"{len(tools)} tools; steered models answer in text. Use a task without tools.")
         tokens, began = self._tokens(input), time.monotonic()
         request = _Request(tokens, self._decoding(config, tokens))
-        self._start()
-        self._waiting.put(request)
-        while not request.answer.done():
-            await anyio.sleep(POLL)
-        found = request.answer.result()
+        self._waiting[request] = None
+        try:
+            await anyio.sleep(WAIT)
+            made = self._thread.submit(self._answer, request)
+            while not made.done():
+                await anyio.sleep(POLL)
+        finally:
+            self._waiting.pop(request, None)
+        found = made.result()
         message = ChatMessageAssistant(content=found.text, model=self.model_name, source="generate")
         read, written = len(found.prompt_tokens), len(found.tokens)
         return ModelOutput(
@@ -145,10 +147,7 @@ class SteeredModelAPI(ModelAPI):
 
     def close(self) -> None:
         """Ends the thread that generates."""
-        if self._worker is not None:
-            self._waiting.put(None)
-            self._worker.join()
-            self._worker = None
+        self._thread.shutdown(cancel_futures=True)
 
     def _tokens(self, messages: Sequence[ChatMessage]) -> tuple[int, ...]:
         """The prompt of a conversation."""
@@ -162,7 +161,8 @@ class SteeredModelAPI(ModelAPI):
 
     def _decoding(self, config: GenerateConfig, tokens: tuple[int, ...]) -> Decoding:
         """Decoding as the task asks for it."""
-        asked = {name: value for name in REFUSED if (value := getattr(config, name, None)) not in (None, False, 1)}
+        harmless = {"num_choices": 1, "best_of": 1, "logprobs": False}
+        asked = {name: value for name in REFUSED if (value := getattr(config, name)) not in (None, harmless.get(name))}
         if asked:
             raise ArgumentError(f"the task asks for {asked}, which steered models do not have; leave it out.")
         decoding = Decoding(
@@ -177,38 +177,15 @@ class SteeredModelAPI(ModelAPI):
         said = f"{config.seed or 0} {tokens} {self._asked[tokens]}".encode()
         return replace(decoding, seed=int.from_bytes(hashlib.sha256(said).digest()[:4], "big"))
 
-    def _start(self) -> None:
-        """Starts the thread that generates: hooks belong to one thread."""
-        if self._worker is None:
-            self._worker = Thread(target=self._run, daemon=True, name="lens_steer for Inspect")
-            self._worker.start()
-
-    def _run(self) -> None:
-        """Answers batches until there is a None."""
-        while (first := self._waiting.get()) is not None:
-            waiting: list[_Request | None] = [first]
-            while len(waiting) < self.batch_size and waiting[-1] is not None:
-                try:
-                    waiting.append(self._waiting.get(timeout=WAIT))
-                except Empty:
-                    break
-            here = [request for request in waiting if request is not None]
-            for decoding in dict.fromkeys(request.decoding for request in here):
-                self._answer([request for request in here if request.decoding == decoding], decoding)
-            if waiting[-1] is None:
-                return
-
-    def _answer(self, requests: Sequence[_Request], decoding: Decoding) -> None:
-        """Generates one batch; an error is the answer of each of its requests."""
-        prompts = [list(request.tokens) for request in requests]
-        try:
-            found = generate(self.model, prompts, self.interventions, decoding, self.batch_size).continuations
-        except Exception as error:
-            for request in requests:
-                request.answer.set_exception(error)
-            return
-        for request, continuation in zip(requests, found, strict=True):
-            request.answer.set_result(continuation)
+    def _answer(self, request: _Request) -> Continuation:
+        """The continuation of a request: made by an earlier batch, or now together with what waits beside it."""
+        if request not in self._made:
+            others = [one for one in list(self._waiting) if one is not request and one not in self._made]
+            batch = [request, *(one for one in others if one.decoding == request.decoding)][: self.batch_size]
+            prompts = [list(one.tokens) for one in batch]
+            found = generate(self.model, prompts, self.interventions, request.decoding, self.batch_size)
+            self._made |= dict(zip(batch, found.continuations, strict=True))
+        return self._made.pop(request)
 
 
 @modelapi(name="lens_steer")
