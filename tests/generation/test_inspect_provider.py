@@ -52,8 +52,9 @@ def run(folder: Path, prompts: list[str], config: GenerateConfig | None = None, 
     given = MemoryDataset([Sample(input=prompt, target="(A)") for prompt in prompts])
     settings = config or GenerateConfig(max_tokens=NEW)
     model = get_model("lens_steer/lab", memoize=False, **how)
-    task = Task(dataset=given, scorer=includes(), config=settings, **(task or {}))
-    (log,) = eval(task, model=model, log_dir=str(folder), display="none", fail_on_error=False)
+    further: dict[str, Any] = task or {}
+    asked = Task(dataset=given, scorer=includes(), config=settings, **further)
+    (log,) = eval(asked, model=model, log_dir=str(folder), display="none", fail_on_error=False)
     return log
 
 
