@@ -116,7 +116,8 @@ def test_there_is_no_print_assert_pickle_global_blind_except_or_global_seed() ->
     for path, where, on, name in calls():
         loads = (on, name) == ("torch", "load") and path != PACKAGE / "vector" / "exchange.py"
         prints = (on, name) == ("", "print") and room(path) != "cli"
-        if loads or prints or (on, name) in {("torch", "manual_seed"), ("random", "seed"), ("torch", "save")}:
+        saves = (on, name) == ("torch", "save") and path != PACKAGE / "vector" / "harness.py"  # it reads nothing else
+        if loads or prints or saves or (on, name) in {("torch", "manual_seed"), ("random", "seed")}:
             found.append(f"{where}: {on}.{name}()")
     for _, where, name in imports():
         if name.split(".")[0] in {"pickle", "dill", "joblib", "shelve"}:

@@ -47,6 +47,7 @@ WAIT, POLL = 0.02, 0.005
 """Seconds in which other requests may join a batch, and between two looks at whether an answer is there."""
 REFUSED = ("top_k", "num_choices", "logprobs", "top_logprobs", "logit_bias", "frequency_penalty", "presence_penalty",
            "best_of", "response_schema")  # fmt: skip
+PLACE = ("vector", "site", "strength", "scale", "positions")
 _ENDED = {"eos": "stop", "stop": "stop", "length": "max_tokens"}
 
 
@@ -68,13 +69,9 @@ class SteeredModelAPI(ModelAPI):
         config: Inspect's settings of the model.
         bridge: a loaded model, instead of loading `model_name`.
         interventions: what steers every answer; none for the model as it is.
-        vector: a vector's file, or a vector; with `site` and `strength`, instead of interventions.
-        site: one of the vector's sites.
-        strength: in units of `scale`.
-        scale: what strength 1 means, as for `Intervention.of`.
-        positions: which tokens are edited.
         batch_size: prompts in one batch.
-        load: further arguments of `load_model`, such as `dtype`.
+        how: instead of interventions, `vector` (a file, or a vector) with `site`, `strength`, and where wanted `scale`
+            and `positions`, as `Intervention.of` takes them; all others are of `load_model`, such as `dtype`.
 
     Raises:
         ArgumentError: both interventions and a vector, or a vector without its site and strength.
@@ -89,26 +86,20 @@ class SteeredModelAPI(ModelAPI):
         config: GenerateConfig = GenerateConfig(),
         bridge: SteerableModel | None = None,
         interventions: Interventions = (),
-        vector: Any = None,
-        site: Any = None,
-        strength: float | None = None,
-        scale: Any = "raw",
-        positions: str = "all",
         batch_size: int = 16,
-        **load: Any,
+        **how: Any,
     ) -> None:
         super().__init__(model_name=model_name, base_url=base_url, api_key=api_key, config=config)
-        self.model = load_model(model_name, **load) if bridge is None else bridge
-        plan = as_interventions(interventions)
-        if vector is not None:
-            if plan or site is None or strength is None:
-                raise ArgumentError("vector needs site and strength, and stands instead of interventions; give "
-                                    "-M vector=v.safetensors -M site=resid_post@14 -M strength=2.")  # fmt: skip
+        place = {name: how.pop(name) for name in PLACE if name in how}
+        self.model = load_model(model_name, **how) if bridge is None else bridge
+        self.interventions, self.batch_size = tuple(as_interventions(interventions)), int(batch_size)
+        if place:
+            if self.interventions or not {"vector", "site", "strength"} <= set(place):
+                raise ArgumentError(f"{', '.join(place)}; a vector needs its site and strength, and stands instead of "
+                                    "interventions: -M vector=v.safetensors -M site=14 -M strength=2.")  # fmt: skip
+            vector, strength = place.pop("vector"), float(place.pop("strength"))
             loaded = load_vector(vector, self.model) if isinstance(vector, str | Path) else vector
-            plan = (Intervention.of(loaded, site, float(strength), scale, positions),)
-        elif site is not None or strength is not None:
-            raise ArgumentError(f"site {site!r} and strength {strength!r} without a vector; give -M vector=FILE too.")
-        self.interventions, self.batch_size = tuple(plan), int(batch_size)
+            self.interventions = (Intervention.of(loaded, strength=strength, **place),)
         self._asked: Counter[tuple[int, ...]] = Counter()
         self._waiting: dict[_Request, None] = {}
         self._made: dict[_Request, Continuation] = {}

@@ -38,7 +38,8 @@ def test_every_folder_with_a_study_is_in_the_registry_once() -> None:
 def test_the_figures_and_questions_of_a_folder_are_those_of_its_study(name: str) -> None:
     study, found = BY_FOLDER[name], [value for module in modules(name) for value in vars(module).values()]
     drawn = [draw for draw, _ in study.figures.values()]
-    own = [f for f in found if inspect.isfunction(f) and f.__annotations__.get("return") is Figure]
+    functions = [f for f in found if inspect.isfunction(f) and not f.__name__.startswith("_")]
+    own = [f for f in functions if f.__annotations__.get("return") is Figure]
     assert all(any(draw is function for draw in drawn) for function in own)
     asked = {id(value): value for value in found if isinstance(value, Question)}
     assert {question.title for question in asked.values()} == {question.title for question in study.questions}
@@ -46,7 +47,7 @@ def test_the_figures_and_questions_of_a_folder_are_those_of_its_study(name: str)
 
 def test_no_two_studies_write_the_same_file_and_each_asks_its_own_tables() -> None:
     files = [name for study in studies() for name in study.figures]
-    assert len(files) == len(set(files)) == 41
+    assert len(files) == len(set(files)) == 42
     for study in studies():
         for question in study.questions:
             folders = {str(Path(name).parent) for name in question.needs}
