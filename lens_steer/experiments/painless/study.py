@@ -82,6 +82,11 @@ def reduced(settings: PainlessTasks, sizes: Sizes) -> PainlessTasks:
     return replace(settings, strengths=strengths, seeds=min(settings.seeds, 3), sizes=(), full_grid=0, tuned_seeds=0)
 
 
+def _several_sizes(result: PainlessResult) -> bool:
+    """Whether there is a curve over the number of training items."""
+    return bool(result.sizes.groupby("task")["n_train"].nunique().gt(1).any())
+
+
 def _different(items: list[ChoiceItem]) -> tuple[ChoiceItem, ...]:
     """Items without those that say the same as an earlier one."""
     return tuple({item.content: item for item in reversed(items)}.values())[::-1]
@@ -106,7 +111,7 @@ STUDY = Study(
         "painless_gains": (gain_bars, lambda result: (result.gains,)),
         "painless_points": (tried_curves, lambda result: (result.points,)),
         "painless_on_top": (on_top_bars, lambda result: (result.on_top,) if len(result.on_top) else None),
-        "painless_sizes": (size_curves, lambda result: (result.sizes,) if len(result.sizes) else None),
+        "painless_sizes": (size_curves, lambda result: (result.sizes,) if _several_sizes(result) else None),
         "painless_grid": (grid_maps, lambda result: (result.grid,) if len(result.grid) else None),
     },
     questions=(GAIN, CHOICE, ON_TOP, COST),

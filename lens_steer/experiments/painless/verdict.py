@@ -38,8 +38,8 @@ def find_choices(results: ResultFolder) -> list[Finding]:
         Finding(
             subject=words(str(row["task"])),
             verdict=f"{row['fewer_passes']:.0f} times fewer passes",
-            words=f"Gain on test items {100 * row['automatic']:+.0f} points by the automatic choice, "
-            f"{100 * row['full_grid']:+.0f} by the full grid, over {counted(int(row['seeds']), 'split')}; difference "
+            words=f"Gain on test items {_signed(row['automatic'])} points by the automatic choice, "
+            f"{_signed(row['full_grid'])} by the full grid, over {counted(int(row['seeds']), 'split')}; difference "
             f"{_points(row, 'difference')}.",
         )
         for row in rows.to_dict("records")
@@ -47,9 +47,7 @@ def find_choices(results: ResultFolder) -> list[Finding]:
     differences, fewer = rows["difference"], float(rows["fewer_passes"].min())
     same = bool(differences.mean() >= 0)
     said = f"Mean difference of {counted(len(rows), 'task')}: {100 * differences.mean():+.1f} points "
-    said += (
-        f"({100 * differences.min():+.0f} to {100 * differences.max():+.0f}), with at least {fewer:.0f} times fewer "
-    )
+    said += f"({_signed(differences.min())} to {_signed(differences.max())}), with at least {fewer:.0f} times fewer "
     said += "passes."
     verdict = "the same or better" if same else "less than the full grid"
     return [Finding(subject="all tasks", verdict=verdict, words=said, holds=same), *found]
@@ -112,7 +110,7 @@ def _gain(name: str, rows: pd.DataFrame, answers: str) -> Finding:
         said += f"Random vectors: {_points(table.loc[RANDOM], 'gain')}; beyond them: {_points(best, 'beyond')}. "
     methods = table.drop(index=[BEST, RANDOM], errors="ignore")
     built = methods[methods["seeds"] > 0]
-    said += f"By method: {', '.join(f'{words(str(m))} {100 * row.gain:+.0f}' for m, row in built.iterrows())}. "
+    said += f"By method: {', '.join(f'{words(str(m))} {_signed(row.gain)}' for m, row in built.iterrows())}. "
     lacking = [words(str(method)) for method in methods.index[methods["seeds"] == 0]]
     said += f"Could not be built: {', '.join(lacking)}. " if lacking else ""
     said += answers[:1].upper() + answers[1:]
@@ -121,12 +119,13 @@ def _gain(name: str, rows: pd.DataFrame, answers: str) -> Finding:
 
 def _points(row: Any, column: str) -> str:
     """A change of accuracy in percentage points with its interval."""
-    ends = (
-        ""
-        if pd.isna(row[f"{column}_low"])
-        else f" [{100 * row[f'{column}_low']:+.0f}, {100 * row[f'{column}_high']:+.0f}]"
-    )
-    return f"{100 * row[column]:+.0f} points{ends}"
+    low, high = row[f"{column}_low"], row[f"{column}_high"]
+    return f"{_signed(row[column])} points" + ("" if pd.isna(low) else f" [{_signed(low)}, {_signed(high)}]")
+
+
+def _signed(share: float) -> str:
+    """A change in whole percentage points."""
+    return f"{round(100 * share):+d}"
 
 
 INTERVALS = "Brackets are 95 % intervals of the corrected resampled t over splits, which share items. "
