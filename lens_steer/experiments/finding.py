@@ -58,7 +58,9 @@ def of_many(shown: int, tried: int) -> str:
 
 
 def p_words(p: float) -> str:
-    """A p-value as it is printed: `p = 0.031`, and `p < 0.001` below."""
+    """A p-value as it is printed: `p = 0.031`, `p < 0.001` below, and `no p` where nothing varies or was tested."""
+    if math.isnan(p):
+        return "no p"
     return "p < 0.001" if p < 0.0005 else f"p = {p:.3f}"
 
 
