@@ -103,10 +103,10 @@ def null_vector(model: SteerableModel, kind: str, own: SteeringVector, splits: S
     return found
 
 
-def planted_rows(model: SteerableModel, seeds: int, done: Done) -> Iterator[dict[str, Any]]:
+def planted_rows(model: SteerableModel, seeds: int, done: Done, behaviours: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Every behaviour's own vector, on each draw of its items."""
     for seed, truth in product(range(seeds), TRUTHS):
-        if (PLANTED, truth.behaviour, seed) not in done:
+        if truth.behaviour in behaviours and (PLANTED, truth.behaviour, seed) not in done:
             splits = splits_of(truth.behaviour, seed)
             vector = behaviour_vector(model, truth.behaviour, splits, SETTINGS)
             case = {"kind": PLANTED, "behaviour": truth.behaviour, "seed": seed}
@@ -125,11 +125,11 @@ def null_rows(model: SteerableModel, nulls: int, done: Done) -> Iterator[dict[st
                     yield {"kind": kind, "behaviour": name, "seed": seed} | judged(model, own, splits, seed + 1, vector)
 
 
-def run(model: SteerableModel, out: Path, seeds: int, nulls: int) -> pd.DataFrame:
+def run(model: SteerableModel, out: Path, seeds: int, nulls: int, behaviours: Sequence[str]) -> pd.DataFrame:
     """Every verdict that the file does not have yet, a line each; all lines."""
     rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] if out.exists() else []
     done = {(row["kind"], row["behaviour"], row["seed"]) for row in rows}
-    for row in chain(null_rows(model, nulls, done), planted_rows(model, seeds, done)):
+    for row in chain(null_rows(model, nulls, done), planted_rows(model, seeds, done, behaviours)):
         rows.append(row)
         with out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, default=float) + "\n")
@@ -142,8 +142,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("verdicts.jsonl"), help="a line each verdict")
     parser.add_argument("--seeds", type=int, default=20, help="draws of each behaviour's items")
     parser.add_argument("--nulls", type=int, default=60, help="vectors of each kind that can steer nothing")
+    names = [truth.behaviour for truth in TRUTHS]
+    parser.add_argument("--behaviours", nargs="+", choices=names, default=names, help="whose draws are judged")
     given = parser.parse_args()
-    rows = run(load_model("lab"), given.out, given.seeds, given.nulls)
+    rows = run(load_model("lab"), given.out, given.seeds, given.nulls, given.behaviours)
     kinds = {truth.behaviour: RIGHT[truth.kind] for truth in TRUTHS}
     rows["right"] = rows["behaviour"].map(kinds).where(rows["kind"] == PLANTED, "not called steerable")
     print(pd.crosstab([rows["kind"], rows["behaviour"], rows["right"]], rows["verdict"]).to_string())
