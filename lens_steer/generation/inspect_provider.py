@@ -143,8 +143,9 @@ class SteeredModelAPI(ModelAPI):
     def _tokens(self, messages: Sequence[ChatMessage]) -> tuple[int, ...]:
         """The prompt of a conversation."""
         for message in messages:
-            if not isinstance(message.content, str) and any(part.type != "text" for part in message.content):
-                raise ArgumentError(f"a {message.role} message with {message.content[0].type}; give text alone.")
+            parts = [] if isinstance(message.content, str) else message.content
+            if other := [part.type for part in parts if part.type != "text"]:
+                raise ArgumentError(f"a {message.role} message with {', '.join(other)}; give text alone.")
         try:
             return tuple(chat_prompt(self.model, [{"role": m.role, "content": m.text} for m in messages]))
         except ModelFolderError:

@@ -12,6 +12,7 @@ from lens_steer.hooks.intervention import as_interventions as as_interventions
 from lens_steer.hooks.replay import kept_outputs as kept_outputs
 from lens_steer.hooks.replay import replayed as replayed
 from lens_steer.hooks.steer import active_interventions as active_interventions
+from lens_steer.hooks.steer import check_intervention as check_intervention
 from lens_steer.hooks.steer import named as named
 from lens_steer.hooks.steer import require_unsteered as require_unsteered
 from lens_steer.hooks.steer import steer as steer

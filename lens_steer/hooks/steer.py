@@ -97,7 +97,7 @@ def steer(
     require_model(model, "steer(model, Intervention.of(vector, site, strength))", *interventions)
     plan = as_interventions(interventions)
     for intervention in plan:
-        _check(model, intervention)
+        check_intervention(model, intervention)
     prove_head(model)  # here, where these hooks are not installed yet
     opened = _OPEN.setdefault(model, [])
     steering = Steering(plan, model.tokenizer, prompt_lengths, given_lengths, learn_prompts, opened)
@@ -199,8 +199,18 @@ def _chain(functions: Sequence[HookFunction]) -> HookFunction:
     return run
 
 
-def _check(model: SteerableModel, intervention: Intervention) -> None:
-    """Refuses an intervention that does not belong on this model."""
+def check_intervention(model: SteerableModel, intervention: Intervention) -> None:
+    """Refuses an intervention that does not belong on this model.
+
+    Args:
+        model: a loaded model.
+        intervention: which has not been used yet.
+
+    Raises:
+        MismatchError: its vector is of another model.
+        SiteError: the model has no such site.
+        DirectionError: the direction is not as wide as the site.
+    """
     if intervention.fingerprint is not None:
         require_same_model(intervention.fingerprint, fingerprint(model), f"{intervention} and the model being steered")
     check_site(model, intervention.site)

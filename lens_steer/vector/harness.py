@@ -20,9 +20,8 @@ import torch
 
 from lens_steer._util.files import write_whole
 from lens_steer.errors import FormatError
-from lens_steer.hooks import Intervention, Interventions, as_interventions
+from lens_steer.hooks import Intervention, Interventions, as_interventions, check_intervention
 from lens_steer.hooks.operators import Add
-from lens_steer.hooks.sites import check_site
 from lens_steer.model import SteerableModel, module_names
 
 MODULES = {"resid_post": "", "attn_out": "attn", "mlp_out": "mlp"}
@@ -43,7 +42,7 @@ def export_lm_eval(model: SteerableModel, interventions: Interventions, path: st
 
     Raises:
         FormatError: the name of the file, or an intervention that the harness cannot do; the message says which part.
-        SiteError: a site that the model does not have.
+        MismatchError, SiteError, DirectionError: an intervention that is not of this model, as for `steer`.
     """
     path, edits = Path(path), as_interventions(interventions)
     if path.suffix not in (".pt", ".pth") or not edits:
@@ -51,11 +50,10 @@ def export_lm_eval(model: SteerableModel, interventions: Interventions, path: st
                           "and at least one intervention is wanted.")  # fmt: skip
     named: dict[str, dict[str, Any]] = {}
     for entry in edits:
-        check_site(model, entry.site)
+        check_intervention(model, entry)
         name, added = _module(model, entry), entry.strength * entry.direction
         before = named.get(name, {}).get("steering_vector", torch.zeros_like(added))
-        named[name] = {"steering_vector": before + added, "steering_coefficient": 1.0, "action": "add", "bias": None}
-        named[name]["head_index"] = None
+        named[name] = {"action": "add", "steering_vector": before + added, "steering_coefficient": 1.0}
     content = io.BytesIO()
     torch.save(named, content)
     return write_whole(path, content.getvalue())

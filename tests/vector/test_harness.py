@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from torch import Tensor
 
 import lens_steer.lab
 from lens_steer import Intervention, steer
-from lens_steer.errors import FormatError, SiteError
+from lens_steer.errors import FormatError, MismatchError, SiteError
 from lens_steer.hooks.operators import Ablate
-from lens_steer.model import forward, load_model, module_names, pad
+from lens_steer.model import fingerprint, forward, load_model, module_names, pad
 from lens_steer.vector import export_lm_eval
 
 FOLDER = Path(lens_steer.lab.__path__[0]) / "weights"
@@ -86,6 +87,9 @@ def test_wrong_names_and_sites_are_refused(lab: Any, tmp_path: Path) -> None:
         export_lm_eval(lab, edit("resid_post@1"), tmp_path / "steer.safetensors")
     with pytest.raises(FormatError, match="with 0 interventions"):
         export_lm_eval(lab, [], tmp_path / "steer.pt")
+    other = replace(edit("resid_post@1"), fingerprint=replace(fingerprint(lab), config_hash="0" * 64))
+    with pytest.raises(MismatchError, match="the model being steered"):
+        export_lm_eval(lab, other, tmp_path / "steer.pt")
     with pytest.raises(SiteError, match="the model has 8 layers"):
         export_lm_eval(lab, edit("resid_post@8"), tmp_path / "steer.pt")
 

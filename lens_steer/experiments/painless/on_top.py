@@ -91,7 +91,9 @@ def on_top(
     tuned = options.seeds[: settings.tuned_seeds]
     if not settings.shots and not tuned:
         return pd.DataFrame(columns=list(ON_TOP)), None
-    bases = [_base(model, items, reading, runs, options, shots) for shots in sorted({0, settings.shots})]
+    bases = [Base(BASES[0], *zip(*map(_best, runs), strict=True))]
+    if settings.shots:
+        bases.append(_behind_examples(model, items, reading, runs, options, settings.shots))
     first, found = None, []
     for seed in track(tuned, "fine-tuning", len(tuned), progress):
         train = _splits(items, options, seed).train
@@ -195,13 +197,13 @@ def capability(
     Returns:
         One row of `CAPABILITY` a vector that steers, and an adapter.
     """
-    asked, rows = bool(knowledge), []
+    rows = []
     ways: Mapping[str, tuple[Intervention | None, Adapter | None]] = {
         str(run.point["method"]): (intervention_of(run.vector, run.point), None),
         "adapter": (None, adapter),
     }
     for method, (edit, tuned) in ways.items():
-        if asked and (edit or tuned):
+        if knowledge and (edit or tuned):
             before = _right(model, knowledge, [], scoring)[0]
             with adapted(model, tuned) if tuned else nullcontext():
                 after = _right(model, knowledge, [edit] if edit else [], scoring)[-1]
@@ -212,7 +214,13 @@ def capability(
     return pd.DataFrame(rows, columns=list(CAPABILITY))
 
 
-def _base(
+def _best(run: SeedRun) -> tuple[tuple[float, float], bool]:
+    """Accuracy on the test items of a run without and with its best vector, and whether that steers."""
+    best: Any = run.runs.set_index("method").loc[BEST]
+    return (float(best["unsteered"]), float(best["steered"])), bool(best["strength"] > 0)
+
+
+def _behind_examples(
     model: SteerableModel,
     items: Sequence[Item],
     reading: Reading,
@@ -220,7 +228,7 @@ def _base(
     options: PainlessOptions,
     shots: int,
 ) -> Base:
-    """The best vector of each seed, behind so many examples."""
+    """The best vector of each seed on its test items, each behind so many examples."""
     scoring, listing = options.select.scoring, Listing(template=options.select.scoring.template)
     right = dict(zip(map(id, items), reading.answers["right"], strict=True))
     accuracies, steers = [], []
@@ -234,7 +242,7 @@ def _base(
         found = _right(model, asked, [edit] if edit else [], scoring)
         accuracies.append((float(found[0].mean()), float(found[-1].mean())))
         steers.append(edit is not None)
-    return Base("prefix" if shots else BASES[0], tuple(accuracies), tuple(steers))
+    return Base("prefix", tuple(accuracies), tuple(steers))
 
 
 def _tuned(
@@ -246,13 +254,11 @@ def _tuned(
     with adapted(model, adapter):
         try:
             reading = read_answers(model, items, own, listing, "adapted")
-            runs = run_seed(model, items, reading.rows, listing, seed, own).runs
+            return _best(run_seed(model, items, reading.rows, listing, seed, own))
         except ContrastError:  # all of its answers are right, or all wrong: there is no vector, and no steering
             test = _splits(items, options, seed).test
             plain = float(_right(model, test, [], options.select.scoring)[0].mean())
             return (plain, plain), False
-    best: Any = runs.set_index("method").loc[BEST]
-    return (float(best["unsteered"]), float(best["steered"])), bool(best["strength"] > 0)
 
 
 def _splits(items: Sequence[Item], options: PainlessOptions, seed: int) -> Splits[Any]:

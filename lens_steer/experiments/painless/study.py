@@ -68,7 +68,7 @@ def work(settings: PainlessTasks, extent: Extent) -> Work:
         total += chosen(len(settings.sized), settings.seeds)
     held = tokens / 5
     total += extent.asked(held * settings.full_grid, rule, extent.blocks(sites), methods * len(STRENGTHS))
-    total += extent.asked(held * settings.seeds * (2 + settings.shots) * bool(settings.shots), rule, middle)
+    total += extent.asked(held * settings.seeds * (1 + settings.shots) * bool(settings.shots), rule, middle)
     lessons = settings.tuning_steps * Tuning().batch_size * tokens / (2 * max(1.0, items))
     tuned = Work({"gradient": lessons * extent.n_layers}) + extent.read(2 * tokens)
     return total + tuned * settings.tuned_seeds + chosen(methods, settings.tuned_seeds)
