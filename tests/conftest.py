@@ -3,6 +3,8 @@
 Also a small folder of results, and a browser to open pages in.
 """
 
+import gc
+import logging
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -336,3 +338,14 @@ def chromium() -> Iterator[Any]:
 def opened(chromium: Any) -> Iterator[Callable[..., Opened]]:
     with opening(chromium) as open_page:
         yield open_page
+
+
+@pytest.fixture
+def contained() -> Iterator[None]:
+    """Inspect sets up logging of the whole process, which is put back, and leaves streams open, which are collected."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = before
+    root.setLevel(level)
+    gc.collect()

@@ -500,6 +500,17 @@ def painless_on_top() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def task_scores() -> pd.DataFrame:
+    place = {"task": "task.py", "site": "resid_post@1", "strength": 2.0, "scale": "raw", "positions": "all", "n": 24}
+    rows = [
+        {"scorer": scorer, "arm": arm, "score": 0.4 + change, "score_low": 0.3 + change, "score_high": 0.5 + change}
+        | {"change": change, "change_low": change - 0.1, "change_high": change + 0.1, "collapsed_share": 0.0, **place}
+        for scorer in ("includes", "match")
+        for arm, change in (("unsteered", 0.0), ("steering", 0.3), ("random 0", -0.1), ("random 1", 0.05))
+    ]
+    return pd.DataFrame(rows)
+
+
 def painless_points() -> pd.DataFrame:
     rows = [
         {"task": task, "seed": seed, "method": method, "vector": "v", "site": site, "strength": strength}
@@ -577,6 +588,7 @@ FRAMES: dict[str, tuple[pd.DataFrame, ...]] = {
     "persistence_curves": (lasting(),),
     "projection_strip": (projections(),),
     "text_curves": (steered_texts(),),
+    "task_arms": (task_scores(),),
     "text_list_panels": two_lists(),
     "trade_off": (joint_points(),),
     "function_vector_panels": function_vectors(),

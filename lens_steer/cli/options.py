@@ -1,11 +1,13 @@
 """Options of the command line that several commands share, those of `reproduce`, and how lists in them are read."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from lens_steer.errors import ScoreError
+from lens_steer.errors import ScoreError, SettingsError
 
 DATA = "A behaviour of the lab model (lab:myopic) or a file of questions (docs/formats.md). "
 CHOOSE = "The point is chosen on #validation, or on #train where that is appended, and reported on the test items."
@@ -125,6 +127,20 @@ def numbers(words: str) -> list[float]:
         return [float(word) for word in words.split(",")]
     except ValueError as error:
         raise ScoreError(f"strengths {words!r}; give numbers separated by commas, such as 0.5,1,2.") from error
+
+
+def values(words: Sequence[str]) -> dict[str, object]:
+    """Arguments `NAME=VALUE` by name; a value that is JSON (24, true, [1, 2]) is what it says, another one a text."""
+    found: dict[str, object] = {}
+    for word in words:
+        name, equals, said = word.partition("=")
+        if not (name and equals):
+            raise SettingsError(f"argument {word!r}; give NAME=VALUE, such as -T n=24.")
+        try:
+            found[name] = json.loads(said)
+        except ValueError:
+            found[name] = said
+    return found
 
 
 def both_signs(words: str) -> list[float]:

@@ -1,4 +1,4 @@
-"""What the commands `extract`, `sweep`, `painless` and `study` do, as functions: data and model in, files out.
+"""What the commands of `cli.vectors` but `benchmark` do, as functions: data and model in, files out.
 
 Where no split is named, vectors are extracted from the training items and swept on the validation items, so that no
 item serves both and the test items stay unseen. Data and vector are read before the model is loaded.
@@ -24,12 +24,16 @@ from lens_steer.cli.reproduce.run import write_figures, write_tables
 from lens_steer.cli.source import ModelSource
 from lens_steer.data.balance import balanced, option_contrast
 from lens_steer.data.contrast import contrast_from_choices
+from lens_steer.data.tables import Tables
 from lens_steer.errors import DataError, SettingsError
 from lens_steer.evaluation.painless import Painless, PainlessOptions, painless
 from lens_steer.evaluation.score import ScoringOptions
 from lens_steer.evaluation.select import OperatingPoint, choose_operating_point
 from lens_steer.evaluation.sweep import SweepResult, sweep
 from lens_steer.experiments.folder import RECORD
+from lens_steer.experiments.inspect_task import InspectTask, InspectTaskResult, evaluate_task
+from lens_steer.experiments.inspect_task.study import STUDY as TASK
+from lens_steer.experiments.study import Study
 from lens_steer.experiments.text_lists import TextLists, TextListsResult, study_texts
 from lens_steer.experiments.text_lists.lists import split_lists
 from lens_steer.experiments.text_lists.settings import NEUTRAL as NEUTRAL_TEXTS
@@ -241,11 +245,56 @@ def study_to_folder(
             settings=settings,
             progress=True,
         )
-        written = [*write_tables(STUDY, found, out), *write_figures(STUDY, found, out)]
-        record.content["finished"] = True
-        record.add(STUDY, written, {}, time.monotonic() - began)
-        write_report(out)
+        _write(record, STUDY, found, out, began)
     return found
+
+
+def task_to_folder(
+    source: ModelSource,
+    vector_file: Path,
+    task: str,
+    out: Path,
+    settings: InspectTask,
+    command: Sequence[str] = (),
+    fresh: bool = False,
+) -> InspectTaskResult:
+    """Runs a task of Inspect unsteered, steered and with random directions; goes on after the last finished arm.
+
+    Args:
+        source: the model.
+        vector_file: a vector of that model.
+        task: as `inspect eval` takes it.
+        out: folder of the tables in `inspect_task/`, of the figure, `run.json`, `report.html`, and of Inspect's logs.
+        settings: where and how strongly the vector is added, and how the task is run.
+        command: the words that were typed, for `run.json`.
+        fresh: write over the results of another run.
+
+    Returns:
+        What was saved.
+
+    Raises:
+        SettingsError: the folder holds other results.
+        BusyError: another process is at work in the folder.
+    """
+    began = time.monotonic()
+    load_vector(vector_file)
+    _require_own(out, fresh)
+    with sole(out):
+        model = source.load()
+        vector = load_vector(vector_file, model)
+        run = {"task": task, "settings": asdict(settings)}
+        record = Record.open(out, begun(model, run, {vector_file.name: sha256(vector_file)}, command), fresh)
+        found = evaluate_task(model, task, vector, settings, logs=out / "logs", progress=True)
+        _write(record, TASK, found, out, began)
+    return found
+
+
+def _write(record: Record, study: Study, found: Tables, out: Path, began: float) -> None:
+    """Writes the tables, figures, record and report of a study that is a command of its own."""
+    written = [*write_tables(study, found, out), *write_figures(study, found, out)]
+    record.content["finished"] = True
+    record.add(study, written, {}, time.monotonic() - began)
+    write_report(out)
 
 
 def _require_own(out: Path, fresh: bool) -> None:

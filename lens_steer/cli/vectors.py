@@ -1,4 +1,5 @@
-"""The commands of one model and some data: `extract`, `sweep`, `painless`, `study`, `benchmark`; `app` adds them."""
+"""The commands of one model and some data: `extract`, `sweep`, `painless`, `study`, `evaluate`, `benchmark`; `app` adds
+them."""
 
 import sys
 import time
@@ -38,6 +39,7 @@ from lens_steer.cli.options import (
     Texts,
     numbers,
     split_words,
+    values,
 )
 from lens_steer.cli.terminal import say, seconds_since, show
 from lens_steer.errors import DataError
@@ -248,6 +250,53 @@ def study(
     say(f"{row['verdict']}: {row['why']}; report in {out / 'report.html'}  ({seconds_since(began)})")
 
 
+def evaluate(
+    task: Annotated[str, typer.Option(help="A task of Inspect: task.py, task.py@name or package/name.")],
+    vector: Annotated[Path, typer.Option(help="File of the vector.")],
+    site: Annotated[str, typer.Option(help="Where it is added, such as resid_post@14.")],
+    strength: Annotated[float, typer.Option(help="What it is multiplied by.")],
+    out: Annotated[Path, typer.Option(help="Folder of the tables, the report and Inspect's logs.", file_okay=False)],
+    model: Model = "lab",
+    device: Device = "cpu",
+    dtype: Dtype = "float32",
+    device_map: DeviceMap = "",
+    prepend_bos: PrependBos = None,
+    positions: Annotated[str, typer.Option(help="The tokens that are edited, such as all or generated.")] = "all",
+    scale: Scale = "raw",
+    n_random: Annotated[
+        int, typer.Option("--random", help="Random directions beside it; p needs 19 to reach 0.05.", min=0)
+    ] = 3,
+    limit: Annotated[int | None, typer.Option(help="The most samples asked. Default: all.", min=1)] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="The most tokens written. Default: the task's.", min=1)] = None,
+    argument: Annotated[
+        list[str] | None, typer.Option("-T", help="An argument of the task: NAME=VALUE; may be repeated.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of sampled answers.")] = 0,
+    fresh: Fresh = False,
+) -> None:
+    """Run a task of Inspect unsteered, steered and with random directions; run it again to continue.
+
+    Every arm is asked the same samples, and compared with the unsteered one sample by sample.
+    """
+    began = time.monotonic()
+    with working("evaluating a vector"):
+        from lens_steer.cli.runs import task_to_folder
+        from lens_steer.cli.source import ModelSource
+        from lens_steer.experiments.inspect_task import InspectTask
+
+        settings = InspectTask(
+            site=site, strength=strength, scale=scale, positions=positions, n_random=n_random, limit=limit,
+            max_tokens=max_tokens, seed=seed, arguments=values(argument or []),
+        )  # fmt: skip
+        source = ModelSource(model, device, dtype, device_map, prepend_bos)
+        found = task_to_folder(source, vector, task, out, settings, command=sys.argv[1:], fresh=fresh)
+    columns = ["scorer", "arm", "n", "score", "change", "change_low", "change_high", "p_holm", "p_random"]
+    show(pd.DataFrame(found.arms[[*columns, "collapsed_share"]]), f"{task}: change from unsteered, by sample")
+    if found.facts["unscored"]:
+        say(f"{found.facts['unscored']} samples have no score in some arm and are left out")
+    say(f"report in {out / 'report.html'}  ({seconds_since(began)})")
+
+
 def benchmark(
     out: Annotated[Path, typer.Option(help="Folder of the tables and figures.", file_okay=False)],
     model: Model = "lab",
@@ -287,5 +336,5 @@ def benchmark(
     say(f"tables and figures in {out}/  ({seconds_since(began)})")
 
 
-COMMANDS = (extract, sweep, painless, study, benchmark)
+COMMANDS = (extract, sweep, painless, study, evaluate, benchmark)
 """In the order in which the help lists them."""

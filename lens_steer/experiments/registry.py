@@ -22,6 +22,7 @@ NAMES = (
     "painless",
     "evaluation",
     "text_lists",
+    "inspect_task",
 )
 """In the order in which studies are run and reported."""
 

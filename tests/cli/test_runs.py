@@ -22,6 +22,7 @@ from lens_steer.evaluation.automatic import correct
 from lens_steer.evaluation.painless import Painless
 from lens_steer.evaluation.score import score_choices
 from lens_steer.evaluation.sweep import SweepResult
+from lens_steer.experiments.inspect_task import InspectTaskResult
 from lens_steer.experiments.text_lists import TextListsResult
 from lens_steer.extraction import extract
 from lens_steer.lab import world
@@ -290,6 +291,37 @@ def test_two_lists_of_texts_become_a_verdict_a_vector_and_a_report(tmp_path: Pat
     }
     with pytest.raises(SettingsError, match="holds the results of another run"):
         invoke(*words, "--seed", 1)
+
+
+INSPECT = """from inspect_ai import Task, task
+from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.model import GenerateConfig
+from inspect_ai.scorer import includes
+
+@task
+def words(n: int = 12) -> Task:
+    data = MemoryDataset([Sample(input=f"{k} times", target="e") for k in range(n)])
+    return Task(dataset=data, scorer=includes(), config=GenerateConfig(max_tokens=4))
+"""
+
+
+@pytest.mark.usefixtures("contained")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Unclosed <MemoryObject:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_task_of_inspect_is_run_in_every_arm_and_reported(tmp_path: Path) -> None:
+    task, vector, out = tmp_path / "words.py", tmp_path / "v.safetensors", tmp_path / "out"
+    task.write_text(INSPECT)
+    runs.extract_to_file(ModelSource(), "lab:myopic", vector, ["resid_post@0"])
+    words = ["evaluate", "--task", task, "--vector", vector, "--site", "resid_post@0", "--strength", 1]
+    done = invoke(*words, "--random", 1, "-T", "n=9", "--out", out)
+    assert done.exit_code == 0 and "includes" in done.output and "random 0" in done.output
+    page, record = (out / "report.html").read_text(), json.loads((out / "run.json").read_text())
+    assert "does the vector change its score?" in page and (out / "inspect_task.png").is_file() and record["finished"]
+    assert InspectTaskResult.load(out / "inspect_task").arms["n"].eq(9).all()
+    with pytest.raises(SettingsError, match="-T n=24"):
+        invoke(*words, "-T", "n", "--out", tmp_path / "other")
+    with pytest.raises(SettingsError, match="holds the results of another run"):
+        invoke(*words, "--random", 2, "--out", out)
 
 
 def test_bad_files_of_texts_and_a_folder_of_other_content_are_refused(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_the_figures_and_questions_of_a_folder_are_those_of_its_study(name: str)
 
 def test_no_two_studies_write_the_same_file_and_each_asks_its_own_tables() -> None:
     files = [name for study in studies() for name in study.figures]
-    assert len(files) == len(set(files)) == 42
+    assert len(files) == len(set(files)) == 43
     for study in studies():
         for question in study.questions:
             folders = {str(Path(name).parent) for name in question.needs}
@@ -84,6 +84,7 @@ def tables(model: Any, vector: SteeringVector) -> dict[str, Any]:
     found["evaluation"] = dict(zip(evaluated, FRAMES["evaluation_panels"], strict=True))
     listed = ("layers", "vectors", "curves", "side_effects")
     found["text_lists"] = dict(zip(listed, FRAMES["text_list_panels"], strict=True))
+    found["inspect_task"] = {"arms": one["task_arms"]}
     found["painless"] = {"gains": one["gain_bars"], "points": one["tried_curves"], "sizes": one["size_curves"]}
     found["painless"] |= {"grid": one["grid_maps"], "on_top": one["on_top_bars"]}
     found["benchmark"] = {"table": one["method_heatmap"], "fronts": one["front_panels"]}

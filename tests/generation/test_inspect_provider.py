@@ -1,8 +1,5 @@
 """Inspect runs tasks on models of ours: what it is given is what `generate` writes, steered and not."""
 
-import gc
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from lens_steer.generation.decoding import Decoding
 from lens_steer.lab.items import open_items
 
 pytestmark = [  # of Inspect and what it stands on
+    pytest.mark.usefixtures("contained"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -34,17 +32,6 @@ EDIT = Intervention.at("resid_post@0", torch.randn(128, generator=torch.Generato
 @pytest.fixture(scope="module")
 def lab() -> Any:
     return load_model("lab")
-
-
-@pytest.fixture(autouse=True)
-def contained() -> Iterator[None]:
-    """Inspect sets up logging of the whole process, which is put back, and leaves streams open, which are collected."""
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = before
-    root.setLevel(level)
-    gc.collect()
 
 
 def run(folder: Path, prompts: list[str], config: GenerateConfig | None = None, task: Any = None, **how: Any) -> Any:

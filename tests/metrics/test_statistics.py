@@ -140,6 +140,13 @@ def test_where_there_is_no_interval_one_word_says_why(values: torch.Tensor, resa
     assert math.isnan(ratio.low) and ratio.why == why
 
 
+@pytest.mark.parametrize(("up", "down", "n"), [(1, 0, 24), (2, 0, 24), (2, 1, 24), (3, 1, 24), (3, 0, 60), (5, 0, 60)])
+def test_rare_changes_have_no_interval_or_one_of_their_own_size(up: int, down: int, n: int) -> None:
+    found = mean_interval(torch.tensor([1.0] * up + [-1.0] * down + [0.0] * (n - up - down)))
+    assert found.why == "tied" or -1 < found.low < found.high < 1
+    assert (found.why == "tied") == (up + down < 4), "rounding in a resample of equal items is no spread"
+
+
 def test_a_method_has_the_variance_of_its_training_pairs_in_its_interval() -> None:
     generator = torch.Generator().manual_seed(0)
     items, gains = torch.randn(30, generator=generator), 1 + torch.randn(20, generator=generator)
