@@ -3,7 +3,7 @@
 Nothing of TransformerLens is imported at run time.
 """
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 from lens_steer.errors import ArgumentError
 
@@ -11,8 +11,17 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge as SteerableModel
 else:
 
-    @runtime_checkable
-    class SteerableModel(Protocol):
+    class _Structural(type):
+        """The class of `SteerableModel`: an instance of it is whatever has its `NAMES`, and can be called.
+
+        A runtime protocol will not do: from Python 3.12 on it does not see what an object gives through `__getattr__`,
+        as a bridge does its blocks.
+        """
+
+        def __instancecheck__(cls, instance: object) -> bool:
+            return callable(instance) and all(hasattr(instance, name) for name in cls.NAMES)
+
+    class SteerableModel(metaclass=_Structural):
         """What lens_steer needs of a model; `transformer_lens.model_bridge.TransformerBridge` has it.
 
         `original_model` is the wrapped Hugging Face module; `hook_dict` and `hook_points` are the places that `hooks`
@@ -20,20 +29,16 @@ else:
         pass.
         """
 
-        cfg: Any
-        tokenizer: Any
-        blocks: Any
-        hook_dict: Any
-        compatibility_mode: bool
-
-        @property
-        def original_model(self) -> Any: ...
-
-        def hook_points(self) -> Any: ...
-
-        def hooks(self, fwd_hooks: list[Any]) -> Any: ...
-
-        def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+        NAMES = (
+            "cfg",
+            "tokenizer",
+            "blocks",
+            "hook_dict",
+            "compatibility_mode",
+            "original_model",
+            "hook_points",
+            "hooks",
+        )
 
 
 def require_model(model: object, call: str, *others: object) -> None:

@@ -23,6 +23,24 @@ def test_a_folder_loads_as_a_raw_bridge_with_the_folders_own_logits(llama_folder
         torch.testing.assert_close(forward(llama, tokens, torch.ones_like(tokens)), plain(tokens).logits)
 
 
+def test_what_a_model_gives_through_getattr_counts_in_every_version_of_python() -> None:
+    class Bridge:
+        """Gives its parts as torch modules do: not through its class."""
+
+        def __init__(self, *lacks: str) -> None:
+            self.lacks = lacks
+
+        def __getattr__(self, name: str) -> object:
+            if name in self.lacks or name.startswith("_"):
+                raise AttributeError(name)
+            return object()
+
+        def __call__(self) -> None: ...
+
+    assert isinstance(Bridge(), SteerableModel)
+    assert not isinstance(Bridge("blocks"), SteerableModel) and not isinstance(torch.nn.Linear(1, 1), SteerableModel)
+
+
 def test_a_ready_bridge_is_returned_as_it_is(llama: Any) -> None:
     assert load_model(llama) is llama
 
