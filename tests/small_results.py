@@ -60,6 +60,19 @@ def lens() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["behaviour", "site", "end", "rank", "token", "logit"])
 
 
+def steps() -> pd.DataFrame:
+    """Two texts of two tokens each, at three strengths, the last of them collapsed."""
+    rows = [
+        {"strength": s, "scale": "raw", "prompt": prompt, "position": place, "piece": piece, "generated": place == 1}
+        | {"change": abs(s) / 4, "kl": abs(s) / 2 if place else float("nan")}
+        | {"collapsed": s == 2, "reason": "a loop in 1.00 of the texts" if s == 2 else ""}
+        for s in (-1.0, 0.0, 2.0)
+        for prompt in ("The king", "The cat")
+        for place, piece in enumerate((prompt, f"{TOKENS[1]} at {s:g}"))
+    ]
+    return pd.DataFrame(rows)
+
+
 def points() -> pd.DataFrame:
     place = {"reading": "corrected", "site": "resid_post@1", "strength": 3.0, "chosen": True}
     shares = {"target_retained": 0.45, "target_retained_low": 0.41, "target_retained_high": 0.49}
@@ -204,6 +217,7 @@ def write_results(folder: Path) -> Path:
         written += save_figure(figure, frame, folder, name)
     summary().to_csv(folder / "summary.csv", index=False)
     chosen().to_csv(folder / "chosen.csv", index=False)
+    written.append(save_table(folder / "text_lists" / "steps.csv", "text_lists steps", steps(), {}))
     facts = {"settings": {"level": 0.5, "scale": "raw"}, "items": 30, "prompts": 13, "vector": "sycophancy"}
     for name, frame in (("points", points()), ("retained", retained()), ("comparison", comparison())):
         written.append(save_table(folder / "broad" / f"{name}.csv", f"broad_skill {name}", frame, facts))

@@ -10,12 +10,16 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from lens_steer._util.printable import printable
 from lens_steer._util.values import numeric, readable
+from lens_steer.errors import FormatError
 
 ROWS = 100
 """The most rows of a table that are shown."""
 SMALL = 100_000
 """Bytes of the largest table that can be saved from the page; a larger one is only named."""
+LEAST, BEYOND = 1e-9, 1e6
+"""The least value of full colour, and the largest number of a step: an edit of an activation of norm 0 is infinite."""
 DPI = 200 / 96
 """Pixels of a saved figure for each pixel of a page at its natural size."""
 
@@ -58,6 +62,28 @@ class Picture:
     data: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A token as text; `edit` and `apart` are its edit and its KL as shares of the largest of all, 0 to 1."""
+
+    text: str
+    said: str
+    generated: bool
+    edit: float
+    apart: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strength:
+    """The continuations at one strength, their mean KL (nats a token), and why they count as collapsed, if they do."""
+
+    strength: float
+    scale: str
+    kl: str
+    collapsed: str
+    texts: tuple[tuple[Piece, ...], ...]
+
+
 def table_rows(frame: pd.DataFrame, most: int = ROWS) -> TableRows:
     """The first rows of a frame as text.
 
@@ -95,6 +121,52 @@ def picture(name: str, content: bytes, caption: str, data: str) -> Picture:
     """
     width, height = (round(pixels / DPI) for pixels in struct.unpack(">II", content[16:24]))
     return Picture(name=name, png=base64_text(content), width=width, height=height, caption=caption, data=data)
+
+
+def strengths(frame: pd.DataFrame) -> tuple[Strength, ...]:
+    """Continuations at several strengths, in rising order.
+
+    Args:
+        frame: rows of `lens_steer.generation.steps` with `prompt`, `strength` and `collapsed`.
+
+    Raises:
+        FormatError: a strength, an edit or a KL is no number.
+    """
+    numbers = {name: pd.to_numeric(frame[name], errors="coerce") for name in ("strength", "change", "kl", "position")}
+    if any(numbers[name].isna().any() for name in ("strength", "change", "position")):
+        raise FormatError(
+            "a table of steps holds a strength, a change or a position that is no number; write it again."
+        )
+    rows = pd.DataFrame(numbers).clip(-BEYOND, BEYOND).fillna({"kl": 0.0})
+    rows = rows.assign(**{name: frame[name] for name in frame.columns if name not in numbers})
+    most = {name: max(float(rows[name].abs().max()), LEAST) for name in ("change", "kl")}
+    return tuple(_strength(float(str(s)), pd.DataFrame(own), most) for s, own in rows.groupby("strength"))
+
+
+def _strength(strength: float, rows: pd.DataFrame, most: Mapping[str, float]) -> Strength:
+    """One strength; `most` is what full colour stands for. A text begins where its position is 0."""
+    reason = str(rows["reason"].iloc[0]) if "reason" in rows.columns else ""
+    new = rows["generated"].astype(bool)
+    texts = []
+    for _, text in rows.groupby(rows["position"].eq(0).cumsum()):
+        columns = (text["piece"].fillna(""), text["generated"], text["change"], text["kl"])
+        texts.append(
+            tuple(_piece(str(a), bool(b), float(c), float(d), most) for a, b, c, d in zip(*columns, strict=True))
+        )
+    return Strength(
+        strength=strength,
+        scale=str(rows["scale"].iloc[0]) if "scale" in rows.columns else "",
+        kl=readable(float(rows["kl"][new].mean())),
+        collapsed=(reason or "collapsed") if bool(rows["collapsed"].iloc[0]) else "",
+        texts=tuple(texts),
+    )
+
+
+def _piece(text: str, generated: bool, change: float, kl: float, most: Mapping[str, float]) -> Piece:
+    said = f"edit {change:.2g} of the activation's norm" + (f", KL {kl:.2g} nats" if generated else "")
+    edit, apart = (round(min(abs(value) / most[name], 1.0), 3) for name, value in (("change", change), ("kl", kl)))
+    shown = printable(text, {"\n": "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}\n", "\t": "\t"})
+    return Piece(text=shown, said=said, generated=generated, edit=edit, apart=apart)
 
 
 def base64_text(content: bytes) -> str:

@@ -27,3 +27,16 @@ document.addEventListener("click", (event) => {
   const head = event.target.closest("thead th");
   if (head) sort(head);
 });
+
+// Shows the texts of the strength at which a slider stands; without this script those of all strengths are shown.
+
+function step(slider) {
+  const shown = slider.closest(".strengths").querySelectorAll(".at");
+  shown.forEach((place, index) => { place.hidden = index !== Number(slider.value); });
+  slider.closest("p").querySelector("output").value = shown[slider.value].dataset.strength;
+}
+
+for (const slider of document.querySelectorAll(".strengths input")) {
+  slider.addEventListener("input", () => step(slider));
+  step(slider);
+}

@@ -48,6 +48,15 @@ class FoundView:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FoundStrengths:
+    """A table of continuations at several strengths; `start` is the place of the one that is shown at first."""
+
+    table: str
+    strengths: tuple[markup.Strength, ...]
+    start: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class FoundTable:
     """A table: the rows that are shown, and the whole file (`csv`, base64) where it is small."""
 
@@ -97,6 +106,17 @@ def views(results: ResultFolder) -> list[FoundView]:
                 left_out = max(0, len(view.drawings) - DRAWINGS)
                 shown = replace(view, drawings=view.drawings[:DRAWINGS])
                 found.append(FoundView(name=name, title=title, table=table, view=shown, left_out=left_out))
+    return found
+
+
+def strengths(results: ResultFolder) -> list[FoundStrengths]:
+    """Every table of continuations token by token, as text that a slider steps through."""
+    found = []
+    for name, table in results.tables.items():
+        if set(STEPS) <= set(table.frame.columns) and len(table.frame):
+            steps = markup.strengths(table.frame)
+            start = min(range(len(steps)), key=lambda place: abs(steps[place].strength))
+            found.append(FoundStrengths(table=name, strengths=steps, start=start))
     return found
 
 
@@ -155,6 +175,8 @@ def alarms(results: ResultFolder) -> list[tuple[str, list[str]]]:
     return found + [(words, names) for state, words in states if (names := results.of(state))]
 
 
+STEPS = ("prompt", "strength", "position", "piece", "generated", "change", "kl", "collapsed")
+"""What a table of `lens_steer.generation.steps` has, with what it is of."""
 TOKENS = "Tokens that each direction raises (blue) and lowers (red)"
 VIEWS: tuple[tuple[str, tuple[str, ...], Callable[[pd.DataFrame], View]], ...] = (
     (TOKENS, ("end", "rank", "token", "logit"), lens_view),
@@ -165,6 +187,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("verdicts", "What was found", verdicts),
     Section("figures", "Figures", figures),
     Section("views", "Views", views),
+    Section("strengths", "Text over strengths", strengths),
     Section("tables", "Tables", tables),
     Section("protocol", "Protocol", protocol),
     Section("provenance", "Provenance", provenance),

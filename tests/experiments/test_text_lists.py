@@ -177,3 +177,24 @@ def test_sentiment_is_steerable_on_a_real_model_and_two_halves_of_positive_sente
     positive, negative = sentences.texts("positive"), sentences.texts("negative")
     assert study_texts(model, positive[:20], negative[:20], settings=settings).verdict == "steerable"
     assert study_texts(model, positive[::2], positive[1::2], settings=settings).verdict == "not steerable"
+
+
+def test_the_steps_are_the_generations_token_by_token_with_the_edit_of_each(found: TextListsResult) -> None:
+    strengths = found.generations["strength"].unique()
+    for (s, prompt), rows in found.steps.groupby(["strength", "prompt"]):
+        text = "".join(rows.loc[rows["generated"], "piece"])
+        written = found.generations.query("strength == @s and prompt == @prompt")["text"].item()
+        assert text.startswith(written) and len(written) > 0
+        edited = rows["change"].iloc[:-1] > 0  # the last token is never forwarded
+        assert edited.all() if s else not edited.any()
+        assert rows["kl"].notna().equals(rows["generated"])
+    assert set(found.steps["strength"]) == set(strengths)
+    unsteered = found.steps[found.steps["strength"].eq(0)]
+    assert unsteered["kl"].max() < 1e-5 < found.steps["kl"].max()
+
+
+def test_a_result_without_steps_as_it_was_saved_before_is_read(found: TextListsResult, tmp_path: Path) -> None:
+    found.save(tmp_path)
+    assert len(TextListsResult.load(tmp_path).steps) == len(found.steps) > 0
+    (tmp_path / "steps.csv").unlink()
+    assert TextListsResult.load(tmp_path).steps.empty

@@ -152,6 +152,28 @@ def test_a_link_from_a_figure_opens_its_table(opened: Callable[..., Any], result
     table.wait_for(state="visible")
 
 
+def test_a_slider_steps_through_the_texts_of_each_strength_and_marks_what_has_collapsed(
+    opened: Callable[..., Any], results: Path
+) -> None:
+    found = opened(write_report(results))
+    box = found.page.locator(".strengths")
+    slider, seen = box.locator("input"), []
+    for key in ("Home", "ArrowRight", "ArrowRight"):
+        slider.press(key)
+        shown = box.locator(".at:visible")
+        last = shown.locator(".written").first.locator("span").last
+        colour = last.evaluate("node => getComputedStyle(node).backgroundColor")
+        seen.append((box.locator("output").inner_text(), last.inner_text()[-5:].strip(), colour, shown.count()))
+        assert shown.locator(".badge").count() == (len(seen) == 3)
+    assert [(said, text, count) for said, text, _, count in seen] == [
+        ("-1.0 raw", "at -1", 1),
+        ("0.0 raw", "at 0", 1),
+        ("2.0 raw", "at 2", 1),
+    ]
+    assert len({colour for *_, colour, _ in seen}) == 3
+    assert found.page.title() != "taken" and not found.errors and not found.requests
+
+
 def test_a_page_that_complains_or_asks_for_something_would_be_seen(opened: Callable[..., Any], tmp_path: Path) -> None:
     page = tmp_path / "bad.html"
     page.write_text(

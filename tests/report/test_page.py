@@ -4,10 +4,13 @@ import re
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from matplotlib.figure import Figure
+from small_results import steps
 from typer.testing import CliRunner
 
 from lens_steer.cli import app as cli
+from lens_steer.errors import FormatError
 from lens_steer.experiments.folder import read_results
 from lens_steer.figures import save_figure
 from lens_steer.figures.views.view import circuits_vis
@@ -54,7 +57,7 @@ def test_tokens_names_and_values_cannot_become_markup(results: Path) -> None:
 
 
 def test_a_changed_or_missing_file_is_said_at_the_top_and_at_its_verdict(results: Path) -> None:
-    assert "Changed since" not in page(results) and "20 verified" in page(results)
+    assert "Changed since" not in page(results) and "21 verified" in page(results)
     table = pd.read_csv(results / "summary.csv").assign(strength=2.0, answer_probability=0.5)
     table.to_csv(results / "summary.csv", index=False)
     (results / "logit_lens.pdf").unlink()
@@ -62,7 +65,7 @@ def test_a_changed_or_missing_file_is_said_at_the_top_and_at_its_verdict(results
     assert "Changed since the run wrote them: summary.csv." in written.split("<main>")[0]
     assert "Written by the run, now missing: logit_lens.pdf." in written.split("<main>")[0]
     assert "Computed from changed files: summary.csv." in written
-    assert "18 verified, 1 missing, 1 changed" in written or "18 verified, 1 changed, 1 missing" in written
+    assert "19 verified, 1 missing, 1 changed" in written or "19 verified, 1 changed, 1 missing" in written
 
 
 def test_a_section_without_files_is_left_out(results: Path, tmp_path: Path) -> None:
@@ -101,3 +104,26 @@ def test_protocol_and_provenance_say_command_settings_model_and_hashes(results: 
 def test_the_command_writes_the_report(results: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(cli.app, ["report", str(results), "--out", str(tmp_path / "x.html")])
     assert done.exit_code == 0 and (tmp_path / "x.html").stat().st_size > len(circuits_vis())
+
+
+def test_text_over_strengths_is_shown_with_its_edits_its_kl_and_the_mark_of_collapse(results: Path) -> None:
+    section = page(results).split('<section id="strengths">')[1].split("</section>")[0]
+    places = section.split('<div class="at"')[1:]
+    assert [re.findall(r'data-strength="(.*?)"', place) for place in places] == [["-1.0 raw"], ["0.0 raw"], ["2.0 raw"]]
+    assert 'max="2"' in section and 'value="1"' in section  # the slider begins at the unsteered text
+    assert ["collapsed: a loop" in place for place in places] == [False, False, True]
+    assert [re.findall(r"KL ([\d.]+) nats a token", place)[0] for place in places] == ["0.5", "0", "1"]
+    assert [set(re.findall(r"--edit: ([\d.]+)", place)) for place in places] == [{"0.5"}, {"0.0"}, {"1.0"}]
+    assert [set(re.findall(r"--apart: ([\d.]+)", place)) for place in places] == [
+        {"0.0", "0.5"},
+        {"0.0"},
+        {"0.0", "1.0"},
+    ]
+    assert all(place.count('<p class="written">') == 2 and place.count('class="given"') == 2 for place in places)
+    assert "&lt;script&gt;" in section and "<script>" not in section
+
+
+def test_steps_that_hold_no_number_are_refused(results: Path) -> None:
+    steps().assign(change="far").to_csv(results / "text_lists" / "steps.csv", index=False)
+    with pytest.raises(FormatError, match=r"steps holds a strength, a change or a position that is no number"):
+        page(results)

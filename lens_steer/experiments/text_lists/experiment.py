@@ -52,6 +52,7 @@ from lens_steer.experiments.text_lists.settings import (
     TextLists,
 )
 from lens_steer.generation import Decoding, generate
+from lens_steer.generation.steps import token_steps
 from lens_steer.hooks import Intervention, require_unsteered
 from lens_steer.hooks.sites import Site, sites_of
 from lens_steer.metrics.collapse import generation_collapse
@@ -60,7 +61,7 @@ from lens_steer.metrics.statistics import Interval, difference_interval, mean_in
 from lens_steer.model import SteerableModel, fingerprint, held, require_model, versions
 from lens_steer.vector import SteeringVector, load_vector, random_like
 
-VECTOR = "vector.safetensors"
+VECTOR, STEPS = "vector.safetensors", "steps"
 RESAMPLES = 1999
 SIGNS = (1, -1)
 
@@ -73,7 +74,7 @@ class TextListsResult(Tables):
     `random k`: its site, strength and effect. `layers`: one row a site: the slope on validation texts, and the middle
     95 % of the controls. `curves`: one row a strength and list: the change of likelihood of test texts. `texts`: one
     row a test text. `side_effects`: one row a strength and measure. `lens`: tokens of the vector. `generations`: one
-    row a strength and prompt.
+    row a strength and prompt. `steps`: one row a token of these, with its edit; none in results of before there were.
     """
 
     kind = "text_lists"
@@ -85,6 +86,7 @@ class TextListsResult(Tables):
     side_effects: pd.DataFrame
     lens: pd.DataFrame
     generations: pd.DataFrame
+    steps: pd.DataFrame
     vector: SteeringVector
 
     @classmethod
@@ -123,8 +125,9 @@ class TextListsResult(Tables):
             FormatError: a file is missing, truncated, edited, foreign or of a newer schema.
             MismatchError: the vector is of another model.
         """
-        read = {name: load_table(Path(folder) / f"{name}.csv", f"{cls.kind} {name}") for name in cls.names()}
-        frames = {name: frame for name, (frame, _) in read.items()}
+        names = [name for name in cls.names() if name != STEPS or (Path(folder) / f"{name}.csv").is_file()]
+        read = {name: load_table(Path(folder) / f"{name}.csv", f"{cls.kind} {name}") for name in names}
+        frames = {STEPS: pd.DataFrame()} | {name: frame for name, (frame, _) in read.items()}
         return cls(**frames, facts=read["summary"][1], vector=load_vector(Path(folder) / VECTOR, model))
 
 
@@ -205,7 +208,7 @@ def _studied(
     steering, size = pool[STEERING], pool[STEERING].strength or min(settings.strengths)
     vectors, curves, texts, effect = _tested(model, pool, lists, settings, size, progress)
     side_effects = _side_effects(model, steering, neutral[LIMITING:], settings, progress)
-    generations = _generations(model, steering, size, prompts, settings, progress)
+    generations, steps = _generations(model, steering, size, prompts, settings, progress)
     summary = _summary(name, steering, vectors, effect, size, side_effects, generations, lists, settings)
     facts: dict[str, Any] = {"settings": asdict(settings), "versions": versions(), "vector": name}
     facts |= {"model": fingerprint(model).to_dict(), "neutral": len(neutral), "prompts": list(prompts)}
@@ -219,6 +222,7 @@ def _studied(
         side_effects=side_effects,
         lens=vector_lens(model, steering.vector, steering.site, settings.k),
         generations=generations,
+        steps=steps,
         facts=facts,
         vector=steering.vector.only(steering.site),
     )
@@ -378,16 +382,18 @@ def _side_effects(
 
 def _generations(
     model: SteerableModel, own: Candidate, size: float, prompts: Sequence[str], settings: TextLists, progress: bool
-) -> pd.DataFrame:
-    """Continuations at the strength subtracted, unsteered, added, and added twice."""
-    how, rows = Decoding(max_new_tokens=settings.new_tokens, seed=settings.seed), list[dict[str, Any]]()
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Continuations at the strength subtracted, unsteered, added, and added twice; and their tokens."""
+    how, rows, steps = Decoding(max_new_tokens=settings.new_tokens, seed=settings.seed), list[dict[str, Any]](), []
     for s in (-size, 0.0, size, 2 * size):
         edits = own.edit(s, settings) if s else []
-        entries = generate(model, list(prompts), edits, how, progress=progress).continuations
+        entries = generate(model, list(prompts), edits, how, record=True, progress=progress).continuations
         fallen = generation_collapse([entry.tokens for entry in entries], [entry.text for entry in entries])
         row = {"strength": s, "scale": settings.scale, "collapsed": fallen.collapsed, "reason": fallen.reason}
         rows += [row | {"prompt": entry.prompt, "text": entry.text} for entry in entries]
-    return pd.DataFrame(rows)
+        for entry in entries:
+            steps.append(token_steps(model, entry, edits, how).assign(**row, prompt=entry.prompt))
+    return pd.DataFrame(rows), pd.concat(steps, ignore_index=True)
 
 
 def _summary(
