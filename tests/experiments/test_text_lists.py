@@ -183,7 +183,7 @@ def test_the_steps_are_the_generations_token_by_token_with_the_edit_of_each(foun
     strengths = found.generations["strength"].unique()
     for (s, prompt), rows in found.steps.groupby(["strength", "prompt"]):
         text = "".join(rows.loc[rows["generated"], "piece"])
-        written = found.generations.query("strength == @s and prompt == @prompt")["text"].item()
+        written = found.generations.set_index(["strength", "prompt"])["text"].loc[s, prompt]
         assert text.startswith(written) and len(written) > 0
         edited = rows["change"].iloc[:-1] > 0  # the last token is never forwarded
         assert edited.all() if s else not edited.any()
