@@ -157,7 +157,8 @@ def load_table(path: str | Path, kind: str) -> tuple[pd.DataFrame, dict[str, Any
     try:
         header = json.loads(first.removeprefix("# "))
         schema, found, digest, columns = (header[key] for key in ("lens_steer", "kind", "sha256", "columns"))
-        facts = header["facts"]
+        facts, content = header["facts"], body.encode()
+        true = checksum(header, content)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FormatError(f"{path}: not a table of lens_steer (its first line is no header of it).") from error
     old = schema == 1
@@ -165,12 +166,14 @@ def load_table(path: str | Path, kind: str) -> tuple[pd.DataFrame, dict[str, Any
         raise FormatError(
             f"{path}: holds a {found!r} of schema {schema!r}; expected a {kind!r} of schema {SCHEMA} or lower."
         )
-    content = body.encode()
-    if (checksum(header, content) if schema >= WHOLE else hashlib.sha256(content).hexdigest()) != digest:
+    if (true if schema >= WHOLE else hashlib.sha256(content).hexdigest()) != digest:
         raise FormatError(f"{path}: truncated or edited (its checksum does not match); save the {kind} again.")
-    frame = pd.read_csv(io.StringIO(body, newline=""), dtype=str, keep_default_na=False, lineterminator="\n")
-    typed = {name: _read(pd.Series(frame[name]), column) for name, column in columns.items()}
-    frame = pd.DataFrame(typed, columns=list(frame.columns))
+    try:
+        frame = pd.read_csv(io.StringIO(body, newline=""), dtype=str, keep_default_na=False, lineterminator="\n")
+        typed = {name: _read(pd.Series(frame[name]), column) for name, column in columns.items()}
+        frame = pd.DataFrame(typed, columns=list(frame.columns))
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        raise FormatError(f"{path}: its header does not fit its rows ({error}); save the {kind} again.") from error
     return (_as_today(frame), _facts_as_today(facts)) if old else (frame, facts)
 
 

@@ -10,9 +10,10 @@ model is given, a vector of another model raises `MismatchError`. No pickle is u
 """
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -26,7 +27,8 @@ from lens_steer.model import Fingerprint, SteerableModel, fingerprint, require_s
 from lens_steer.vector.vector import SteeringVector
 
 SCHEMA, CHECKSUMMED = 3, 3
-_PLAIN = ("name", "method", "position", "data_hash", "n_positive", "n_negative")
+_COUNTS = ("n_positive", "n_negative")
+_PLAIN = ("name", "method", "position", "data_hash", *_COUNTS)
 
 
 def save_vector(vector: SteeringVector, path: str | Path) -> Path:
@@ -83,15 +85,16 @@ def load_vector(path: str | Path, model: SteerableModel | None = None) -> Steeri
         raise FormatError(f"{path}: truncated, or not a safetensors file ({error}); save the vector again.") from error
     header = _header(outer, tensors, path)
     try:
+        _require_types(header)
         vector = SteeringVector(
             **{key: header[key] for key in _PLAIN},
-            directions={Site.parse(site): direction for site, direction in tensors.items()},
-            activation_norms={Site.parse(site): norm for site, norm in header["activation_norms"].items()},
+            directions=_by_site(tensors),
+            activation_norms=_by_site(header["activation_norms"]),
             fingerprint=Fingerprint(**header["fingerprint"]),
             options=header["options"],
             versions=header["versions"],
         )
-    except (KeyError, TypeError, AttributeError, LensSteerError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError, LensSteerError) as error:
         raise FormatError(f"{path}: the header or a direction is damaged ({error}); save the vector again.") from error
     if model is not None:
         what = f"vector {vector.name!r} ({path}) and the given model"
@@ -99,11 +102,46 @@ def load_vector(path: str | Path, model: SteerableModel | None = None) -> Steeri
     return vector
 
 
+def _require_types(header: Mapping[str, Any]) -> None:
+    """Refuses provenance of other types than a vector's.
+
+    Raises:
+        FormatError: an entry is of another type, or a number that none of its kind is.
+    """
+    for name in _PLAIN:
+        kind = int if name in _COUNTS else str
+        if type(header[name]) is not kind or (kind is int and header[name] < 0):
+            raise FormatError(f"{name} is {header[name]!r}; expected {'a count' if kind is int else 'a text'}")
+    for name, hint in get_type_hints(Fingerprint).items():
+        value = header["fingerprint"].get(name)
+        if type(value) not in (get_args(hint) or (hint,)) and name in header["fingerprint"]:
+            raise FormatError(f"the fingerprint's {name} is {value!r}; expected {hint}")
+    texts = [*header["versions"].values(), *header["versions"]]
+    if not isinstance(header["options"], dict) or not all(isinstance(text, str) for text in texts):
+        raise FormatError("options and versions are not what they should be")
+    for site, norm in header["activation_norms"].items():
+        if type(norm) not in (int, float) or not 0 < norm <= sys.float_info.max:
+            raise FormatError(f"the activation norm at {site} is {norm!r}; expected a number above 0")
+
+
+def _by_site(entries: Mapping[str, Any]) -> dict[Site, Any]:
+    """Entries by site.
+
+    Raises:
+        FormatError: two names are of one site, such as `resid_post@1` and `resid_post@01`.
+    """
+    found = {Site.parse(name): entry for name, entry in entries.items()}
+    if len(found) < len(entries):
+        raise FormatError("two entries are of one site")
+    return found
+
+
 def _header(outer: dict[str, Any], tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
     """The lens_steer header; raises for unknown kinds and schemas, and where it or a tensor was changed."""
     try:
         header = json.loads(outer["__metadata__"]["lens_steer"])
         schema, kind, given = header["schema"], header["kind"], header.get(CHECKSUM)
+        true = checksum(header, save_tensors(dict(tensors)))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise FormatError(
             f"{path}: a safetensors file, but not one of lens_steer (no header of it); expected a file written by "
@@ -115,6 +153,6 @@ def _header(outer: dict[str, Any], tensors: Mapping[str, Tensor], path: Path) ->
         raise FormatError(
             f"{path}: schema {schema!r}; this version of lens_steer reads up to {SCHEMA}. Install a newer lens_steer."
         )
-    if (given is not None or schema >= CHECKSUMMED) and given != checksum(header, save_tensors(dict(tensors))):
+    if (given is not None or schema >= CHECKSUMMED) and given != true:
         raise FormatError(f"{path}: changed after it was saved (its checksum does not match); save the vector again.")
     return header

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from lens_steer._util.files import checksum
 from lens_steer.data.tables import Tables, load_table, save_table
 from lens_steer.errors import FormatError
 
@@ -58,6 +59,23 @@ def test_damaged_and_foreign_tables_are_refused(tmp_path: Path, frame: pd.DataFr
         load_table(tmp_path / "none.csv", "test")
     with pytest.raises(FormatError, match="cannot be saved"):
         save_table(path, "test", frame, {"fact": object()})
+
+
+def test_a_header_that_does_not_fit_its_rows_is_refused_though_it_is_signed(
+    tmp_path: Path, frame: pd.DataFrame
+) -> None:
+    path = save_table(tmp_path / "t.csv", "test", frame, {})
+    first, _, body = path.read_bytes().partition(b"\n")
+    header = json.loads(first[2:])
+    for columns in ({"item": "number"}, {"count": "integer", "other": "text"}, {"item": []}, ["item"], 5):
+        changed = {**header, "columns": columns}
+        line = json.dumps({**changed, "sha256": checksum(changed, body)}).encode()
+        path.write_bytes(b"# " + line + b"\n" + body)
+        if columns == {"item": []}:
+            assert list(load_table(path, "test")[0]["item"]) == list(frame["item"])
+            continue
+        with pytest.raises(FormatError, match=r"header does not fit its rows"):
+            load_table(path, "test")
 
 
 def of_schema(schema: int, content: bytes) -> bytes:

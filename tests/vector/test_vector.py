@@ -167,9 +167,32 @@ def test_a_newer_schema_another_kind_and_a_damaged_header_are_refused(vector: St
         ({"kind": "probe"}, "holds a 'probe'; expected a steering vector"),
         ({"fingerprint": {}}, "the header or a direction is damaged"),
         ({"activation_norms": {}}, "the header or a direction is damaged"),
+        ({"activation_norms": {"resid_post@1": 1e999}}, "the activation norm at resid_post@1 is inf"),
+        ({"activation_norms": {"resid_post@1": 1.0, "resid_post@01": 2.0}}, "two entries are of one site"),
+        ({"n_positive": -5}, "n_positive is -5; expected a count"),
+        ({"n_negative": True}, "n_negative is True; expected a count"),
+        ({"name": [1]}, r"name is \[1\]; expected a text"),
+        ({"fingerprint": {**vector.fingerprint.to_dict(), "n_heads": "2"}}, "the fingerprint's n_heads is '2'"),
+        ({"options": []}, "options and versions"),
+        ({"versions": {"torch": 2}}, "options and versions"),
     ):
         path.write_bytes(rewritten(content, change))
         with pytest.raises(FormatError, match=message):
+            load_vector(path)
+
+
+def test_brackets_in_brackets_are_a_damaged_header_and_no_other_error(vector: SteeringVector, tmp_path: Path) -> None:
+    path = vector.save(tmp_path / "v.safetensors")
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    outer = json.loads(content[8 : 8 + size])
+    for depth in range(200, 1_100, 7):
+        header = outer["__metadata__"]["lens_steer"].replace(
+            '"options": {', f'"options": {{"a": {"[" * depth + "]" * depth}, '
+        )
+        text = json.dumps({**outer, "__metadata__": {"lens_steer": header}}).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + size :])
+        with pytest.raises(FormatError):
             load_vector(path)
 
 
