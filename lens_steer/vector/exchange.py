@@ -10,6 +10,10 @@ N in a GGUF file is the block's index from 0. llama.cpp refuses `direction.0` (i
 llama.cpp's `common_control_vector_load_one`, `llama_adapter_cvec::apply` and `build_cvec`, and repeng's
 `ControlVector`.
 
+A file that `export_gguf` wrote has a checksum among its facts, which other programs pass over; one of another program
+has
+none, so a change of its numbers is not noticed. An archive of `torch.save` has a CRC-32 of each record.
+
 These files contain neither activation norms nor training data: the median activation norms must be given
 (`lens_steer.extraction.norms.activation_norms` measures them), the method is `imported`, the position `unknown`, and
 the data hash that of the file. Directions are converted to float32 and not scaled; layers with a zero direction are
@@ -18,20 +22,23 @@ by an empty one without methods.
 """
 
 import hashlib
+import io
 import re
 import struct
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lens_steer._util.files import write_whole
+from lens_steer._util.files import checksum, write_whole
 from lens_steer._util.shown import shown
 from lens_steer.errors import FormatError, MismatchError
 from lens_steer.hooks.sites import Site
@@ -40,12 +47,15 @@ from lens_steer.vector.vector import SteeringVector
 
 Numbering = Literal["transformers", "blocks"]
 _ARCHITECTURE = "controlvector"
+_SCHEMA, _CHECKSUM, SCHEMA = "lens_steer.schema", "lens_steer.sha256", 1
 _DAMAGED = (OSError, ValueError, KeyError, IndexError, TypeError, OverflowError)
 _REFUSED = torch.serialization.pickle.UnpicklingError  # pyright: ignore[reportPrivateImportUsage]
 _BROKEN = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, struct.error)
 _UNREADABLE = (_REFUSED, *_BROKEN)
 """What `torch.load` raises; `_REFUSED` is its way of saying that a file holds more than weights."""
+_BROKEN_ARCHIVE = (zipfile.BadZipFile, NotImplementedError, *_BROKEN)
 _GLOBAL = re.compile(r"GLOBAL (\S+)")
+_ADVICE = "In the environment that made it, write the tensor alone: torch.save(v.directions_tensor, path)."
 NO_HOLDERS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -88,8 +98,11 @@ def export_gguf(vector: SteeringVector, path: str | Path, model_hint: str | None
         writer.add_name(vector.name)
         writer.add_string(f"{_ARCHITECTURE}.model_hint", hint)
         writer.add_uint32(f"{_ARCHITECTURE}.layer_count", len(vector.sites))
-        for site in vector.sites:
-            writer.add_tensor(f"direction.{site.layer}", vector.at(site).numpy())
+        rows = {f"direction.{site.layer}": vector.at(site).numpy() for site in vector.sites}
+        writer.add_uint32(_SCHEMA, SCHEMA)
+        writer.add_string(_CHECKSUM, _checksum({f"{_ARCHITECTURE}.model_hint": hint}, rows))
+        for name, row in rows.items():
+            writer.add_tensor(name, row)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
@@ -122,11 +135,16 @@ def import_gguf(
     gguf = _gguf()
     content = _read(path, "a GGUF control vector")
     try:
-        reader = gguf.GGUFReader(path)
+        reader = _bounded(gguf.GGUFReader)(path)
         facts = {key: field.contents() for key, field in reader.fields.items()}
-        rows = {tensor.name: torch.tensor(tensor.data, device="cpu") for tensor in reader.tensors}
+        stored = {tensor.name: tensor.data for tensor in reader.tensors}
+        changed = _CHECKSUM in facts or _SCHEMA in facts
+        changed = changed and (facts.get(_SCHEMA), facts.get(_CHECKSUM)) != (SCHEMA, _checksum(facts, stored))
+        rows = {name: torch.tensor(row, device="cpu") for name, row in stored.items()}
     except _DAMAGED as error:
         raise FormatError(f"{path}: truncated, or not a GGUF file ({error}); export the vector again.") from error
+    if changed:
+        raise FormatError(f"{path}: changed after it was exported (its checksum does not match); export it again.")
     if facts.get("general.architecture") != _ARCHITECTURE:
         raise FormatError(f"{path}: a GGUF file of {facts.get('general.architecture')!r}; expected {_ARCHITECTURE!r}.")
     found, wanted = facts.get(f"{_ARCHITECTURE}.model_hint"), model_hint or fingerprint(model).architecture
@@ -206,8 +224,7 @@ def read_rows(path: str | Path, holders: Mapping[str, str] = NO_HOLDERS) -> Stor
     Raises:
         FormatError: the file is missing, truncated, of another format, or contains anything else.
     """
-    _read(path, "a tensor written by torch.save")
-    advice = "In the environment that made it, write the tensor alone: torch.save(v.directions_tensor, path)."
+    _require_whole(path, _read(path, "a tensor written by torch.save"))
     stand_ins = {name: type(name.rpartition(".")[2], (), {}) for name in holders}
     try:
         with torch.serialization.safe_globals([(stand_in, name) for name, stand_in in stand_ins.items()]):
@@ -215,7 +232,7 @@ def read_rows(path: str | Path, holders: Mapping[str, str] = NO_HOLDERS) -> Stor
     except _UNREADABLE as error:
         raise FormatError(
             f"{path}: truncated, not written by torch.save, or it holds pickled classes, which are never run "
-            f"({_cause(error)}). {advice}"
+            f"({_cause(error)}). {_ADVICE}"
         ) from error
     attribute = next((holders[name] for name, stand_in in stand_ins.items() if type(found) is stand_in), None)
     beside = {} if attribute is None else dict(vars(found))
@@ -224,7 +241,7 @@ def read_rows(path: str | Path, holders: Mapping[str, str] = NO_HOLDERS) -> Stor
         rows = rows[None]
     if not isinstance(rows, Tensor) or rows.ndim != 2 or not rows.is_floating_point() or rows.layout != torch.strided:
         what = f"a {rows.dtype} tensor of shape {tuple(rows.shape)}" if isinstance(rows, Tensor) else f"{type(rows)}"
-        raise FormatError(f"{path}: holds {what}; expected one floating-point tensor [layers, d_model]. {advice}")
+        raise FormatError(f"{path}: holds {what}; expected one floating-point tensor [layers, d_model]. {_ADVICE}")
     facts = {str(name): value for name, value in beside.items() if isinstance(value, str | int | float)}
     return StoredRows(rows=rows.detach().float(), facts=MappingProxyType(facts))
 
@@ -262,6 +279,43 @@ def _vector(
         options={**options, "file": Path(path).name, "sha256": digest},
         versions=versions(),
     )
+
+
+def _bounded(reader: Any) -> Any:
+    """The GGUF reader, refusing what would lie behind the end of its file, where it would count on without end."""
+
+    class Bounded(reader):
+        def _get(self, offset: int, dtype: Any, count: int = 1, override_order: Any = None) -> Any:
+            if int(count) * np.dtype(dtype).itemsize > len(self.data) - offset:
+                raise ValueError("a number in it points behind its end")
+            return super()._get(offset, dtype, count, override_order)
+
+    return Bounded
+
+
+def _checksum(facts: Mapping[str, Any], rows: Mapping[str, Any]) -> str:
+    """The sha256 of a control vector's model hint and directions."""
+    header = {"model_hint": facts.get(f"{_ARCHITECTURE}.model_hint"), "directions": list(rows)}
+    header["rows"] = [[str(row.dtype), list(row.shape)] for row in rows.values()]
+    return checksum(header, b"".join(row.tobytes() for row in rows.values()))
+
+
+def _require_whole(path: str | Path, content: bytes) -> None:
+    """Refuses an archive of `torch.save` that was changed: torch itself does not look at the records' CRC-32.
+
+    Raises:
+        FormatError: a record is not what was written, or is compressed, as none of torch's is.
+    """
+    if not content.startswith(b"PK"):
+        return
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            packed = [one.filename for one in archive.infolist() if one.compress_type != zipfile.ZIP_STORED]
+            bad = packed[0] if packed else archive.testzip()
+    except _BROKEN_ARCHIVE as error:
+        bad = error
+    if bad is not None:
+        raise FormatError(f"{path}: truncated, not written by torch.save, or changed since ({bad}). {_ADVICE}")
 
 
 def _gguf_site(name: str, path: str | Path) -> Site:

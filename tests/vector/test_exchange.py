@@ -1,5 +1,6 @@
 """Other programs' files: what number means which block, and what is refused."""
 
+import io
 import os
 import random
 import sys
@@ -138,6 +139,43 @@ def test_a_gguf_file_truncated_anywhere_is_refused(llama: Any, vector: SteeringV
             import_gguf(path, llama, NORMS)
 
 
+def test_no_changed_bit_of_an_exported_file_gives_other_directions(
+    llama: Any, vector: SteeringVector, tmp_path: Path
+) -> None:
+    path, rng = export_gguf(later(vector), tmp_path / "v.gguf"), random.Random(0)
+    content, true, unnoticed = path.read_bytes(), import_gguf(path, llama, NORMS), 0
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(changed)
+        try:
+            found = import_gguf(path, llama, NORMS)
+        except (FormatError, MismatchError):
+            continue
+        unnoticed += 1
+        assert found.sites == true.sites and all(torch.equal(found.at(s), true.at(s)) for s in true.sites)
+    assert unnoticed < len(content) // 4, "padding, the name, the number of layers, and half of the schema's two names"
+    start = content.index(vector.at("resid_post@1").numpy().tobytes())
+    path.write_bytes(content[:start] + bytes([content[start] ^ 1]) + content[start + 1 :])
+    with pytest.raises(FormatError, match=r"changed after it was exported \(its checksum does not match\)"):
+        import_gguf(path, llama, NORMS)
+
+
+def test_an_array_longer_than_its_file_is_refused_before_it_is_counted(llama: Any, tmp_path: Path) -> None:
+    path = tmp_path / "v.gguf"
+    writer = gguf.GGUFWriter(path, "controlvector")
+    writer.add_array("controlvector.numbers", [1, 2, 3])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    content = path.read_bytes()
+    three = (3).to_bytes(8, "little") + (1).to_bytes(4, "little")
+    assert content.count(three) == 1
+    path.write_bytes(content.replace(three, (2**62).to_bytes(8, "little") + (1).to_bytes(4, "little")))
+    with pytest.raises(FormatError, match="a number in it points behind its end"):
+        import_gguf(path, llama, NORMS)
+
+
 def test_without_the_gguf_package_the_error_says_what_to_install(
     vector: SteeringVector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +222,31 @@ def test_the_wrong_numbering_is_noticed_by_the_number_of_rows_and_zero_rows_are_
     torch.save(torch.ones(3, 8), path)
     with pytest.raises(MismatchError, match=r"shape \(8,\) at resid_post@0; the model has 3 layers and is 16 wide"):
         import_tensor(path, llama, NORMS, "blocks")
+
+
+def test_no_changed_bit_of_an_archive_of_torch_gives_other_rows(tmp_path: Path) -> None:
+    path, rng = tmp_path / "v.pt", random.Random(0)
+    rows = torch.randn(3, 16, generator=torch.Generator().manual_seed(0))
+    torch.save(rows, path)
+    content, refused = path.read_bytes(), 0
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(changed)
+        try:
+            assert torch.equal(read_rows(path).rows, rows)
+        except FormatError:
+            refused += 1
+    assert refused > 500
+    start = content.index(rows.numpy().tobytes())
+    path.write_bytes(content[:start] + bytes([content[start] ^ 1]) + content[start + 1 :])
+    with pytest.raises(FormatError, match=r"or changed since \(archive/data/0\)|or changed since \(v/data/0\)"):
+        read_rows(path)
+    with zipfile.ZipFile(io.BytesIO(content)) as whole, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in whole.namelist():
+            packed.writestr(name, whole.read(name))
+    with pytest.raises(FormatError, match=r"or changed since"):
+        read_rows(path)
 
 
 def damaged(path: Path) -> Iterator[str]:
