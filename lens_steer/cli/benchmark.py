@@ -1,6 +1,5 @@
 """What `lens-steer benchmark` does, as a function: data and model in, a folder of tables, figures and run.json out."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from lens_steer._util.files import write_whole
 from lens_steer.cli.data import file_behaviours, file_corpora
 from lens_steer.cli.reproduce.run import write_figures, write_tables
 from lens_steer.cli.reproduce.settings import named
@@ -20,6 +18,7 @@ from lens_steer.experiments.benchmark import Benchmark, BenchmarkSettings, bench
 from lens_steer.experiments.benchmark.contenders import contenders
 from lens_steer.experiments.benchmark.lab import SETTINGS, lab_data
 from lens_steer.experiments.benchmark.study import STUDY
+from lens_steer.experiments.folder import RECORD, write_record
 
 NEUTRAL = "neutral"
 
@@ -64,7 +63,7 @@ def benchmark_to_folder(
     write_tables(STUDY, found, out)
     write_figures(STUDY, found, out)
     record = {"command": "benchmark", "data": list(data), "text": list(text), **found.facts}
-    write_whole(out / STUDY.folder / "run.json", (json.dumps(record, indent=1, default=str) + "\n").encode())
+    write_record(out / STUDY.folder / RECORD, record)
     return found
 
 

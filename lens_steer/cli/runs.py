@@ -4,7 +4,6 @@ Where no split is named, vectors are extracted from the training items and swept
 item serves both and the test items stay unseen. Data and vector are read before the model is loaded.
 """
 
-import json
 import random
 import time
 from collections.abc import Sequence
@@ -30,7 +29,7 @@ from lens_steer.evaluation.painless import Painless, PainlessOptions, painless
 from lens_steer.evaluation.score import ScoringOptions
 from lens_steer.evaluation.select import OperatingPoint, choose_operating_point
 from lens_steer.evaluation.sweep import SweepResult, sweep
-from lens_steer.experiments.folder import RECORD
+from lens_steer.experiments.folder import RECORD, write_record
 from lens_steer.experiments.inspect_task import InspectTask, InspectTaskResult, evaluate_task
 from lens_steer.experiments.inspect_task.study import STUDY as TASK
 from lens_steer.experiments.study import Study
@@ -164,7 +163,7 @@ def sweep_to_folder(
         "chosen": {"site": str(chosen.site), "strength": chosen.strength, "valid": chosen.valid},
         "versions": versions(),
     }
-    write_whole(out / "run.json", (json.dumps(record, indent=1, default=str) + "\n").encode())
+    write_record(out / RECORD, record)
     return result, chosen, tested
 
 

@@ -18,10 +18,11 @@ from typing import Any
 
 import pandas as pd
 
+from lens_steer._util.files import CHECKSUM, checksum, write_whole
 from lens_steer.data.tables import load_table
 from lens_steer.errors import FormatError
 
-RECORD = "run.json"
+RECORD, SCHEMA_OF, SCHEMA = "run.json", "lens_steer", 1
 KINDS = (".csv", ".png", ".pdf", ".safetensors")
 """What is taken for a result; of other files, only those that the record names."""
 VERIFIED, CHANGED, MISSING, UNRECORDED = "verified", "changed", "missing", "not recorded"
@@ -113,7 +114,11 @@ def read_table(path: Path) -> ResultTable:
         raise FormatError(
             f"{path}: truncated or not a table (it has rows of {sorted(lengths)} cells{end}); run what wrote it again."
         )
-    return ResultTable(path=path, frame=pd.read_csv(io.StringIO(text), keep_default_na=True), facts={})
+    try:
+        frame = pd.read_csv(io.StringIO(text), keep_default_na=True)
+    except ValueError as error:
+        raise FormatError(f"{path}: not a table that can be read ({error}); run what wrote it again.") from error
+    return ResultTable(path=path, frame=frame, facts={})
 
 
 def read_record(path: Path) -> Mapping[str, Any]:
@@ -122,16 +127,39 @@ def read_record(path: Path) -> Mapping[str, Any]:
     Args:
         path: of a `run.json`.
 
+    Returns:
+        What was recorded, without schema and checksum. Records of versions that wrote neither are read as they stand.
+
     Raises:
-        FormatError: it is truncated or not a record.
+        FormatError: it is truncated, changed, of a newer schema or not a record.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
+        signed = isinstance(record, dict) and not record.keys().isdisjoint((SCHEMA_OF, CHECKSUM))
+        whole = not signed or record.get(CHECKSUM) == checksum(record, b"")
     except (OSError, ValueError, RecursionError) as error:
         raise FormatError(f"{path}: truncated or not JSON ({error}); run what wrote it again.") from error
     if not isinstance(record, dict) or not isinstance(record.get("written", {}), dict):
         raise FormatError(f"{path}: not the record of a run; expected an object whose 'written' names files.")
-    return record
+    if not whole:
+        raise FormatError(
+            f"{path}: changed after it was written (its checksum does not match); run what wrote it again, and give "
+            "other settings in a TOML file or as options."
+        )
+    if signed and record.get(SCHEMA_OF) != SCHEMA:
+        raise FormatError(f"{path}: a record of schema {record.get(SCHEMA_OF)!r}; expected {SCHEMA}.")
+    return {name: value for name, value in record.items() if name not in (SCHEMA_OF, CHECKSUM)}
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Writes the record of a run whole, with its checksum.
+
+    Args:
+        path: of a `run.json`.
+        record: what was run and written; what has no JSON form is written as text.
+    """
+    content = {SCHEMA_OF: SCHEMA, **json.loads(json.dumps(record, default=str))}
+    write_whole(path, (json.dumps({**content, CHECKSUM: checksum(content, b"")}, indent=1) + "\n").encode())
 
 
 def _left_by_a_run(name: Path) -> bool:

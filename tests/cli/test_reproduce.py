@@ -24,7 +24,7 @@ from lens_steer.cli.reproduce import run
 from lens_steer.errors import BudgetError, BusyError, DataError, OptionTokenError, ScoreError, SettingsError
 from lens_steer.evaluation.score import ScoringOptions
 from lens_steer.experiments import registry
-from lens_steer.experiments.folder import read_results
+from lens_steer.experiments.folder import read_record, read_results, write_record
 from lens_steer.experiments.registry import studies
 from lens_steer.report import write_report
 
@@ -129,7 +129,7 @@ def test_a_finished_run_of_other_code_or_without_its_checkpoint_is_made_anew_and
     small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def record() -> dict[str, Any]:
-        return json.loads((tmp_path / "run.json").read_text())
+        return dict(read_record(tmp_path / "run.json"))
 
     assert invoke(*small, "--out", tmp_path).exit_code == 0
     before, asked = contents(tmp_path), list[Any]()
@@ -146,7 +146,7 @@ def test_a_finished_run_of_other_code_or_without_its_checkpoint_is_made_anew_and
     assert "is made anew (code was " in invoke(*small, "--out", tmp_path).stderr and len(asked) == 2
     assert not stored.exists() and record()["code"] == "other code" and record()["finished"]
     monkeypatch.undo()
-    (tmp_path / "run.json").write_text(json.dumps(record() | {"finished": False}))
+    write_record(tmp_path / "run.json", record() | {"finished": False})
     with pytest.raises(SettingsError, match=r"its unfinished run cannot be gone on with \(code was .*--fresh"):
         invoke(*small, "--out", tmp_path)
 
@@ -214,11 +214,11 @@ def test_a_study_that_fails_is_recorded_and_the_others_go_on(given: list[str], f
 
 def test_the_report_of_an_unfinished_folder_says_so(small: list[str], tmp_path: Path) -> None:
     assert invoke(*small, "--out", tmp_path).exit_code == 0
-    record = json.loads((tmp_path / "run.json").read_text())
+    record = dict(read_record(tmp_path / "run.json"))
     page = write_report(tmp_path).read_text()
     assert "unfinished" not in page
     record |= {"finished": False, "failed": {"joint": "ScoreError: no such luck."}, "left_out": {"broad": "needs text"}}
-    (tmp_path / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    write_record(tmp_path / "run.json", record)
     page = write_report(tmp_path).read_text()
     assert "unfinished" in page and "no such luck" in page and "needs text" in page
     assert read_results(tmp_path).states["summary.csv"] == "verified"

@@ -55,6 +55,8 @@ def test_without_data_and_texts_each_study_has_the_settings_for_the_lab() -> Non
         ({"joint": {"items": {"test": 0}}}, r"\[joint\] items: 0 of test; give at least 1"),
         ({"joint": {"scale": "big"}}, "expected one of 'raw', 'unit', 'relative'"),
         ({"joint": {"checkpoint": "x"}}, "there is no setting 'checkpoint'"),
+        ({"strengths": [10**400]}, "there strengths: 1000*; expected a number"),
+        ({"strengths": [float("nan")]}, "there strengths: nan; expected a number"),
         ({"strengths": 1}, "there strengths: 1; expected a list of which each entry is a number"),
         ({"seed": 1.5}, "there seed: 1.5; expected a whole number"),
         ({"data": ["a.jsonl"]}, "there data: .*; expected a table"),

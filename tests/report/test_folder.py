@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,15 @@ import pandas as pd
 import pytest
 
 from lens_steer.errors import FormatError
-from lens_steer.experiments.folder import CHANGED, MISSING, UNRECORDED, VERIFIED, read_results
+from lens_steer.experiments.folder import (
+    CHANGED,
+    MISSING,
+    UNRECORDED,
+    VERIFIED,
+    read_record,
+    read_results,
+    write_record,
+)
 
 
 def test_a_folder_is_read_whole_and_every_file_verified(results: Path) -> None:
@@ -75,6 +84,7 @@ def ragged(content: bytes) -> bytes:
         ("summary.csv", lambda _: b"", "truncated or not a table"),
         ("summary.csv", lambda _: b"\xff\xfe\n", "cannot be read"),
         ("summary.csv", lambda _: b"x\n" + b"y" * 200_000 + b"\n", "not a table that can be read"),
+        ("summary.csv", lambda _: b'x\n"y\n', "not a table that can be read"),
         ("broad/retained.csv", cut, "truncated or edited"),
         ("broad/retained.csv", lambda content: b"# {" + content, "not a table of lens_steer"),
         ("logit_lens.png", cut, "truncated or not a PNG"),
@@ -88,6 +98,30 @@ def test_a_broken_file_is_named(results: Path, name: str, harm: Callable[[bytes]
     with pytest.raises(FormatError, match=words) as caught:
         read_results(results)
     assert path.name in str(caught.value)
+
+
+def test_no_changed_bit_of_a_record_goes_unnoticed_and_a_record_of_before_checksums_is_read(results: Path) -> None:
+    path, rng = results / "run.json", random.Random(0)
+    unsigned = read_record(path)
+    assert unsigned == json.loads(path.read_text(encoding="utf-8"))
+    write_record(path, unsigned)
+    assert read_record(path) == unsigned
+    content = path.read_bytes()
+    for place in range(len(content) - 1):
+        changed = bytearray(content)
+        changed[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(changed)
+        if content[place : place + 1].isspace() and changed[place : place + 1].isspace():
+            continue
+        with pytest.raises(FormatError):
+            read_record(path)
+    path.write_bytes(content.replace(b'"experiment": "individual', b'"experiment": "broad'))
+    with pytest.raises(FormatError, match=r"changed after it was written.*give other settings in a TOML file"):
+        read_results(results)
+    for entry in (b' "lens_steer": 1,\n', b'"sha256"'):
+        path.write_bytes(content.replace(entry, b"" if entry.startswith(b" ") else b'"sha265"'))
+        with pytest.raises(FormatError, match="changed after it was written"):
+            read_record(path)
 
 
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:

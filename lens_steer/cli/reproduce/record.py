@@ -19,11 +19,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lens_steer._util.files import write_whole
 from lens_steer.cli.reproduce.settings import RunSettings
 from lens_steer.data.splits import SPLITS
 from lens_steer.errors import SettingsError
-from lens_steer.experiments.folder import RECORD, read_record
+from lens_steer.experiments.folder import RECORD, read_record, write_record
 from lens_steer.experiments.study import Study
 from lens_steer.model import SteerableModel, fingerprint, versions
 
@@ -82,7 +81,7 @@ class Record:
 
     def write(self) -> None:
         """Writes `run.json` whole."""
-        write_whole(self.folder / RECORD, (json.dumps(self.content, indent=1) + "\n").encode())
+        write_record(self.folder / RECORD, self.content)
 
     def has(self, study: Study) -> bool:
         """Whether a study was finished, and every file of it is what was written."""

@@ -12,8 +12,8 @@ lab's are used, with the lab's settings of each study.
 """
 
 import json
-import math
 import re
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
@@ -26,9 +26,11 @@ from lens_steer.data.splits import SPLITS
 from lens_steer.errors import BudgetError, FormatError, SettingsError
 from lens_steer.evaluation.prompts import Scoring
 from lens_steer.evaluation.score import ScoringOptions
+from lens_steer.experiments.folder import read_record
 from lens_steer.experiments.registry import studies
 from lens_steer.experiments.study import Setup, Study
 
+LARGEST = sys.float_info.max
 OF_RUN = ("checkpoint",)
 """Fields of a study's settings that the run itself sets."""
 
@@ -143,10 +145,9 @@ def read_settings(path: str | Path) -> RunSettings:
 def _read(path: Path) -> dict[str, Any]:
     """The content of a file of settings."""
     try:
-        content = path.read_text(encoding="utf-8")
         if path.suffix == ".json":
-            return dict(json.loads(content)["run"])
-        return tomllib.loads(content)
+            return dict(read_record(path)["run"])
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise FormatError(
             f"{path}: cannot be read as settings ({error}); give a TOML file, or a run.json of lens-steer reproduce."
@@ -252,7 +253,7 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         return value
     elif hint is int and isinstance(value, int) and not isinstance(value, bool):
         return value
-    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST:
         return float(value)
     raise SettingsError(f"{where}: {value!r}; expected {_said(hint)}.")
 
