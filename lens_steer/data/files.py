@@ -36,6 +36,7 @@ FOREIGN = (
 )
 PARQUET = b"PAR1"
 TRUNCATED = "the file may be truncated: fetch it again"
+DEEPEST = 64
 _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\r\n]*")
 
@@ -218,7 +219,7 @@ def _list_rows(text: str, start: int, name: str) -> Rows:
     while text[at : at + 1] != "]":
         line, counted = line + text.count("\n", counted, at), at
         try:
-            value, at = _DECODER.raw_decode(text, at)
+            value, at = _decoded(text, at)
         except (ValueError, RecursionError) as error:
             raise DataError(
                 f"{name}, line {line}: not valid JSON in entry {len(records) + 1} of the list; {TRUNCATED}."
@@ -256,7 +257,7 @@ def _values(text: str, at: int) -> Iterator[tuple[int, Any] | None]:
     while at < len(text):
         line, counted = line + text.count("\n", counted, at), at
         try:
-            value, at = _DECODER.raw_decode(text, at)
+            value, at = _decoded(text, at)
         except (ValueError, RecursionError):
             yield None
             return
@@ -264,10 +265,30 @@ def _values(text: str, at: int) -> Iterator[tuple[int, Any] | None]:
         at = _end_of_space(text, at)
 
 
+def _decoded(text: str, at: int) -> tuple[Any, int]:
+    """The JSON value that starts at `at`, and its end.
+
+    Raises:
+        ValueError, RecursionError: it is not valid, or nested more deeply than any data are.
+    """
+    value, end = _DECODER.raw_decode(text, at)
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            entry
+            for one in level
+            if isinstance(one, list | dict)
+            for entry in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return value, end
+    raise ValueError("nested too deeply")
+
+
 def _value_end(text: str, at: int) -> int | None:
     """The end of the JSON value that starts at `at`; None where there is no valid value."""
     try:
-        return _DECODER.raw_decode(text, at)[1]
+        return _decoded(text, at)[1]
     except (ValueError, RecursionError):
         return None
 

@@ -85,7 +85,8 @@ def test_what_only_looks_like_json_is_text() -> None:
 
 
 def test_deep_nesting_and_long_numbers_are_bad_json_not_a_crash(tmp_path: Path) -> None:
-    for text in ("[" * 100_000, '{"a": ' * 100_000, '{"a": ' + "9" * 10_000 + "}"):
+    deep = ['{"a": ' * depth + "1" + "}" * depth for depth in range(100, 1_000, 90)]
+    for text in ("[" * 100_000, '{"a": ' * 100_000, '{"a": ' + "9" * 10_000 + "}", *deep):
         (tmp_path / "x.jsonl").write_text(text)
         with pytest.raises(DataError, match=r"x\.jsonl"):
             read(tmp_path / "x.jsonl")

@@ -46,13 +46,13 @@ def index_of(answer: Any, options: Sequence[str], labels: Sequence[str] = ()) ->
         >>> index_of("B", ["no", "yes"]), index_of(1, ["no", "yes"]), index_of("2", ["no", "yes"], ["1", "2"])
         (1, 1, 1)
     """
-    number = isinstance(answer, int | float) and answer == int(answer)
+    number = isinstance(answer, int) or (isinstance(answer, float) and answer.is_integer())
     said = str(int(answer)) if number else str(answer).strip()
     names = list(labels) or list(string.ascii_uppercase[: len(options)])
     for name in (said, said.strip("().: ")):
         if name in names:
             return names.index(name)
-    by_index = int(said) if not labels and said.isdecimal() and int(said) < len(options) else None
+    by_index = int(said) if not labels and said.isdecimal() and len(said) < 4 and int(said) < len(options) else None
     same = [i for i, option in enumerate(options) if option.strip() == said and not number]
     if by_index is not None and same and same[0] != by_index:
         raise Unusable(

@@ -74,13 +74,12 @@ class Checkpoint:
         """Takes up one line; whether it is whole."""
         try:
             content = json.loads(line)
-        except (ValueError, RecursionError):
+            if not line.endswith(b"\n") or not isinstance(content, dict) or not is_whole(content):
+                return False
+            values = torch.tensor(content["values"], dtype=torch.float64, device="cpu")
+            if values.ndim != 3 or not bool(values.isfinite().all()):
+                return False
+            self._done[content["batch"], tuple(content["configurations"])] = values
+        except (ValueError, LookupError, TypeError, RecursionError):
             return False
-        if not line.endswith(b"\n") or not isinstance(content, dict) or not is_whole(content):
-            return False
-        place = content["batch"], tuple(content["configurations"])
-        values = torch.tensor(content["values"], dtype=torch.float64, device="cpu")
-        if not bool(values.isfinite().all()):
-            return False
-        self._done[place] = values
         return True

@@ -20,7 +20,7 @@ from torch import Tensor
 from lens_steer._util.plotting import draw
 from lens_steer._util.shown import shown
 from lens_steer.data.tables import load_table, save_table
-from lens_steer.errors import SiteError
+from lens_steer.errors import FormatError, SiteError
 from lens_steer.hooks.sites import Site, SiteLike
 from lens_steer.metrics.collapse import Collapse, collapse
 from lens_steer.metrics.statistics import RESAMPLES, mean_interval, rate_interval
@@ -179,13 +179,16 @@ class SweepResult:
             FormatError: the file is missing, truncated, edited, foreign or of a newer schema.
         """
         frame, facts = load_table(path, KIND)
-        return cls(
-            **{name: facts.get(name, "unknown") for name in _FACTS if name != "scoring"},
-            scoring=facts.get("scoring", "letter"),
-            sites=tuple(Site.parse(site) for site in facts["sites"]),
-            strengths=tuple(facts["strengths"]),
-            frame=frame,
-        )
+        try:
+            return cls(
+                **{name: facts.get(name, "unknown") for name in _FACTS if name != "scoring"},
+                scoring=facts.get("scoring", "letter"),
+                sites=tuple(Site.parse(site) for site in facts["sites"]),
+                strengths=tuple(map(float, facts["strengths"])),
+                frame=frame,
+            )
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            raise FormatError(f"{path}: the facts of a sweep are damaged ({error}); save the sweep again.") from error
 
     def _at(self, site: SiteLike, strength: float | None = None) -> pd.DataFrame:
         """The rows of one site, at one strength or at all."""

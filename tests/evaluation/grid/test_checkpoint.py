@@ -1,5 +1,6 @@
 """Checkpoints: numbers are those of what is asked now, of this model, these operators, these gates, this reduction."""
 
+import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from lens_steer.evaluation.side_effects import measure_side_effects, side_effect
 from lens_steer.evaluation.sweep import first_order, sweep, sweep_together
 from lens_steer.experiments.evaluator import Evaluator
 from lens_steer.hooks import Intervention, steer
+from lens_steer.model.stored import checksummed
 from lens_steer.vector import SteeringVector
 
 ROWS = [[5, 9, 4, 3, 8, 6, 7, 3], [7, 3, 5, 4], [4, 8, 6]]
@@ -117,6 +119,27 @@ def test_an_object_that_cannot_be_told_is_computed_afresh_and_said_once(llama: A
             found.append(numbers(llama, tmp_path, push(locked), push(locked, strength=1.0)))
         assert len(told) == 1
     assert not torch.allclose(*found, atol=1e-3) and not list(tmp_path.iterdir())
+
+
+def test_a_line_that_is_no_pass_though_it_is_signed_is_computed_again(llama: Any, tmp_path: Path) -> None:
+    first = numbers(llama, tmp_path, push())
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    deep = "[" * 200 + "]" * 200
+    for change in (
+        {"batch": [0]},
+        {"configurations": 5},
+        {"values": [[1], [1, 2]]},
+        {"values": "x"},
+        {"more": json.loads(deep)},
+    ):
+        piece = {**json.loads(whole.splitlines()[0]), **change}
+        path.write_bytes(json.dumps(checksummed({k: v for k, v in piece.items() if k != "sha256"})).encode() + b"\n")
+        if change.keys() == {"more"}:
+            path.write_bytes(json.dumps(piece).encode() + b"\n")
+        with pytest.warns(CacheWarning, match="1 of 1 lines are truncated or edited"):
+            assert torch.equal(numbers(llama, tmp_path, push()), first)
+        assert sorted(path.read_bytes().splitlines()) == sorted(whole.splitlines())
 
 
 def test_a_checkpoint_inside_a_steering_context_is_refused(llama: Any, tmp_path: Path) -> None:
