@@ -228,6 +228,11 @@ def _list_rows(text: str, start: int, name: str) -> Rows:
         at = _end_of_space(text, at)
         if text[at : at + 1] == ",":
             at = _end_of_space(text, at + 1)
+    if _end_of_space(text, at + 1) < len(text):
+        line += text.count("\n", counted, at)
+        raise DataError(
+            f"{name}, line {line}: not valid JSON: the list ends there, and the file does not; {TRUNCATED}."
+        )
     return Rows("JSON list", tuple(records))
 
 

@@ -79,6 +79,13 @@ def test_each_value_of_a_list_knows_its_line_and_a_line_of_a_file_its_number() -
     assert [(one.line, one.reason) for one in rows.skipped] == [(3, "not valid JSON")]
 
 
+def test_what_follows_the_end_of_a_list_is_not_passed_over() -> None:
+    for rest in ('{"a": 3}]', "{{", '\n{\n "a": 3}\n]', "x"):
+        with pytest.raises(DataError, match=r"f, line 2: not valid JSON: the list ends there, and the file does not"):
+            json_rows('[{"a": 1},\n{"a": 2},]' + rest, "f")
+    assert values('[{"a": 1},\n{"a": 2},]\n') == [{"a": 1}, {"a": 2}]
+
+
 def test_what_only_looks_like_json_is_text() -> None:
     for text in ('"Hello," she said.', "[1] A note.\nMore.", "[link](there)", "Plain.", ""):
         assert json_rows(text, "f") is None
