@@ -114,6 +114,10 @@ class BusyError(LensSteerError):
     """A folder of results in which another run is at work."""
 
 
+class WorkerError(LensSteerError):
+    """Workers that were lost in the middle of their work, or work that could not be sent to them."""
+
+
 class ScoreError(LensSteerError):
     """Scores, strengths or items that a metric or a sweep cannot work on."""
 

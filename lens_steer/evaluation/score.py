@@ -10,7 +10,7 @@ letters follow the place alone; the text of an option has no place. `evaluation.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import pandas as pd
@@ -335,18 +335,11 @@ def score_grid(
     """
     require_unsteered(model, "a grid of configurations", "put its interventions first in every configuration")
 
-    def by_letter(rows: list[int], _tokens: GridTokens) -> Numbers:
-        return lambda logits: _letters(prompts, rows, logits)
-
-    def by_text(rows: list[int], tokens: GridTokens) -> Numbers:
-        following = [prompts.rows[row][place + 1] for row, place in zip(rows, tokens.positions, strict=True)]
-        return lambda logits: token_log_likelihoods(logits, torch.tensor(following, device="cpu"))
-
     table = run_grid(
         model,
         prompts.rows,
         configurations,
-        by_letter if prompts.by_letter else by_text,
+        partial(_by_letter if prompts.by_letter else _by_text, prompts),
         options,
         scored="last" if prompts.by_letter else "continuation",
         meaning=prompts.meaning,
@@ -354,6 +347,17 @@ def score_grid(
     )
     unsteered, *steered = (_scores(prompts, numbers.float()) for numbers in (table.unsteered, *table.configurations))
     return GridScores(unsteered=unsteered, configurations=tuple(steered), path=table.path)
+
+
+def _by_letter(prompts: Prompts, rows: list[int], _tokens: GridTokens) -> Numbers:
+    """What makes the numbers of letters after some prompts."""
+    return lambda logits: _letters(prompts, rows, logits)
+
+
+def _by_text(prompts: Prompts, rows: list[int], tokens: GridTokens) -> Numbers:
+    """What makes the log-likelihoods of the tokens behind some tokens."""
+    following = [prompts.rows[row][place + 1] for row, place in zip(rows, tokens.positions, strict=True)]
+    return lambda logits: token_log_likelihoods(logits, torch.tensor(following, device="cpu"))
 
 
 def _letters(prompts: Prompts, rows: Sequence[int], logits: Float[Tensor, "n d_vocab"]) -> Float[Tensor, "n number"]:

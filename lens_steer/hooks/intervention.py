@@ -16,10 +16,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
+from safetensors.torch import load, save
 from torch import Tensor
 
 from lens_steer._util.shown import shown
@@ -93,6 +94,11 @@ class Intervention:
     def __str__(self) -> str:
         gate = "" if self.gate is None else f", behind a {type(self.gate).__name__} at {self.gate_site or self.site}"
         return f"{self.name!r} at {self.site} x {self.strength:g}, positions {self.positions}{gate}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The direction goes by its bytes: as a tensor it would be shared memory, one open file for each direction."""
+        rest = {name: value for name, value in vars(self).items() if name != "direction"}
+        return _received, (save({"direction": self.direction.detach().cpu().contiguous()}), rest)
 
     def exclusively(self) -> "Intervention":
         """The same edit, which refuses to edit a token that another intervention selects at the same tensor."""
@@ -229,6 +235,11 @@ def as_interventions(given: Interventions | Sequence[Interventions]) -> tuple[In
         f"{type(given).__name__} is not an intervention; write Intervention.of(vector, site, strength), or "
         "Intervention.at(site, direction, strength) for a bare direction; () is none."
     )
+
+
+def _received(direction: bytes, rest: dict[str, Any]) -> Intervention:
+    """An intervention that another process sent; its direction is on the CPU."""
+    return Intervention(direction=load(direction)["direction"], **rest)
 
 
 def _number(strength: float | int) -> float:

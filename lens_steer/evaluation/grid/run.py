@@ -4,14 +4,15 @@
 
 Logits are made and reduced to numbers a chunk at a time, each chunk under some configurations, so that memory holds one
 batch and a few chunks. With a checkpoint, each pass is written when it is done, and an interrupted run goes on after
-it. What the numbers mean is the caller's.
+it. With a pool, the passes are run by its workers. What the numbers mean is the caller's.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -22,6 +23,7 @@ from lens_steer._util.shown import shown
 from lens_steer.evaluation.grid.checkpoint import Checkpoint
 from lens_steer.evaluation.grid.passes import forward_unsteered, plain_passes, reused_passes
 from lens_steer.evaluation.grid.plan import GridBatch, Scored, plan_grid
+from lens_steer.evaluation.grid.pool import Pool
 from lens_steer.evaluation.grid.trial import why_not_reused
 from lens_steer.hooks import Interventions, as_interventions, named
 from lens_steer.model import Logits, SteerableModel, held
@@ -59,13 +61,14 @@ class GridOptions:
     `batch_size`: the most rows in one forward pass. `reuse`: forward once what does not change between configurations,
     where that is exact. `checkpoint`: a folder in which finished passes are saved, so that an interrupted run goes on;
     what depends on an object that cannot be told by its content is not saved, with a `CacheWarning`. `progress`: draw a
-    bar.
+    bar. `pool`: workers that run the passes; this process does where absent.
     """
 
     batch_size: int = 64
     reuse: bool = True
     checkpoint: str | Path | None = None
     progress: bool = False
+    pool: Pool | None = None
 
 
 @shown()
@@ -121,17 +124,23 @@ def run_grid(
     path = f"naive: {reason}" if reason else "reused"
     about = (rows, configurations, scored, prompt_lengths, options.batch_size, meaning, reduce, path)
     done = Checkpoint.open(options.checkpoint, model, about)
-    ways = _Ways(reduce=reduce, scored=scored, reuse=not reason)
-    found: dict[int, list[Tensor]] = {number: [] for number in range(_UNSTEERED, len(configurations))}
-    steps = (step for number, batch in enumerate(plan) for step in _steps(model, rows, number, batch, ways, done))
-    total = sum(1 + len(batch.passes) for batch in plan)
+    compute = partial(_compute, rows, _Ways(reduce=reduce, scored=scored, reuse=not reason))
+    parts = [part for number, batch in enumerate(plan) for part in _missing(number, batch, done)]
     with held(model):
-        for members, values in track(steps, "sweeping", total, options.progress):
-            for member, numbers in zip(members, values, strict=True):
-                found[member].append(numbers)
-    order = torch.tensor([index for batch in plan for index in batch.rows], device="cpu").argsort()
-    unsteered, *steered = (torch.cat(found[number])[order] for number in found)
-    return GridTable(unsteered=unsteered, configurations=tuple(steered), path=path)
+        if options.pool is None:
+            steps = ((part.number, *entry) for part in parts for entry in compute(model, part))
+        else:
+            cut = [small for part in parts for small in part.cut(options.pool.passes)]
+            answers = options.pool.run(model, partial(_as_numbers, compute), cut)
+            steps = (
+                (number, members, torch.tensor(values, dtype=torch.float64, device="cpu"))
+                for answer in answers
+                for number, members, values in answer
+            )
+        total = sum(part.plain + len(part.batch.passes) for part in parts)
+        for number, members, values in track(steps, "sweeping", total, options.progress):
+            done.put(number, members, values)
+    return GridTable(**_gathered(plan, done, len(configurations)), path=path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,27 +152,74 @@ class _Ways:
     reuse: bool
 
 
-def _steps(
-    model: SteerableModel, rows: Sequence[Sequence[int]], number: int, batch: GridBatch, ways: _Ways, done: Checkpoint
-) -> Iterator[tuple[Sequence[int], Tensor]]:
-    """The configurations of one batch with their numbers, pass by pass; what the checkpoint has is not run again."""
-    stored = {one_pass: done.get(number, one_pass.configurations) for one_pass in batch.passes}
-    missing = [one_pass for one_pass, values in stored.items() if values is None]
-    plain = done.get(number, (_UNSTEERED,))
-    if plain is None or missing:
-        unsteered = forward_unsteered(model, rows, batch, ways.scored, ways.reuse)
-        run = reused_passes if ways.reuse else plain_passes
-        first: list[_Entry] = [((_UNSTEERED,), [unsteered.logits])] if plain is None else []
-        passes = ((one_pass.configurations, found) for one_pass, found in run(model, unsteered, batch, missing))
-        for group in _groups(chain(first, passes), alone=ways.scored == "last"):
-            for (members, _), values in zip(group, _numbers(group, unsteered.logits, batch, ways), strict=True):
-                saved = done.put(number, members, values)
-                if members == (_UNSTEERED,):
-                    plain = saved
-                else:
-                    yield members, saved
-    yield from ((one_pass.configurations, values) for one_pass, values in stored.items() if values is not None)
-    yield from (((member,), plain) for member in (_UNSTEERED, *batch.idle) if plain is not None)
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """A batch with the passes of it that are to be run, and whether its unsteered numbers are wanted too."""
+
+    number: int
+    batch: GridBatch
+    plain: bool
+
+    def cut(self, passes: int) -> "list[_Part]":
+        """The same in parts of so many passes, each with no more than what it needs."""
+        found = []
+        for begin in range(0, max(len(self.batch.passes), 1), passes):
+            here = self.batch.passes[begin : begin + passes]
+            members = {member for one_pass in here for member in one_pass.configurations}
+            active = {member: edits for member, edits in self.batch.active.items() if member in members}
+            batch = replace(self.batch, passes=here, active=active, idle=())
+            found.append(replace(self, batch=batch, plain=self.plain and begin == 0))
+        return found
+
+
+def _missing(number: int, batch: GridBatch, done: Checkpoint) -> list[_Part]:
+    """What the checkpoint does not have of a batch: one part, or none."""
+    passes = tuple(one_pass for one_pass in batch.passes if not done.has(number, one_pass.configurations))
+    plain = not done.has(number, (_UNSTEERED,))
+    return [_Part(number=number, batch=replace(batch, passes=passes), plain=plain)] if plain or passes else []
+
+
+def _gathered(plan: Sequence[GridBatch], done: Checkpoint, configurations: int) -> dict[str, Any]:
+    """The table of a finished grid: the numbers of every sequence, in the order in which sequences were given."""
+    places = [
+        (number, members)
+        for number, batch in enumerate(plan)
+        for members in [(_UNSTEERED,), *(one_pass.configurations for one_pass in batch.passes)]
+    ]
+    done.arrange(places)
+    found: list[dict[int, Tensor]] = [{} for _ in plan]
+    for number, members in places:
+        found[number] |= dict(zip(members, done.get(number, members), strict=True))
+    for numbers, batch in zip(found, plan, strict=True):
+        numbers |= {member: numbers[_UNSTEERED] for member in batch.idle}
+    order = torch.tensor([index for batch in plan for index in batch.rows], device="cpu").argsort()
+    unsteered, *steered = (
+        torch.cat([numbers[member] for numbers in found])[order] for member in range(_UNSTEERED, configurations)
+    )
+    return {"unsteered": unsteered, "configurations": tuple(steered)}
+
+
+def _compute(
+    rows: Sequence[Sequence[int]], ways: _Ways, model: SteerableModel, part: _Part
+) -> Iterator[tuple[tuple[int, ...], Tensor]]:
+    """The configurations of a part with their numbers, pass by pass; the unsteered ones first."""
+    batch = part.batch
+    unsteered = forward_unsteered(model, rows, batch, ways.scored, ways.reuse)
+    run = reused_passes if ways.reuse else plain_passes
+    first: list[_Entry] = [((_UNSTEERED,), [unsteered.logits])] if part.plain else []
+    passes = ((one_pass.configurations, found) for one_pass, found in run(model, unsteered, batch, batch.passes))
+    for group in _groups(chain(first, passes), alone=ways.scored == "last"):
+        numbers = _numbers(group, unsteered.logits, batch, ways)
+        yield from ((members, values) for (members, _), values in zip(group, numbers, strict=True))
+
+
+def _as_numbers(
+    compute: Callable[[SteerableModel, _Part], Iterator[tuple[tuple[int, ...], Tensor]]],
+    model: SteerableModel,
+    part: _Part,
+) -> list[tuple[int, tuple[int, ...], list[Any]]]:
+    """A part's passes as plain numbers, which processes send without sharing memory: a worker's answer."""
+    return [(part.number, members, values.tolist()) for members, values in compute(model, part)]
 
 
 def _groups(entries: Iterable[_Entry], alone: bool) -> Iterator[list[_Entry]]:
