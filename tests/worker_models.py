@@ -19,16 +19,16 @@ def noted(folder: Path, log: Path) -> Any:
 
 
 def doomed(folder: Path, log: Path, mark: Path) -> Any:
-    """The model; the first process that loads it kills itself in the middle of its third part."""
+    """The model; the first process that loads it kills itself in the middle of its third shard."""
     model = noted(folder, log)
     try:
         mark.touch(exist_ok=False)
     except FileExistsError:
         return model
-    parts, forward = count(1), run.forward_unsteered
+    shards, forward = count(1), run.forward_unsteered
 
     def fatal(*arguments: Any) -> Any:
-        if next(parts) == 3:
+        if next(shards) == 3:
             os.kill(os.getpid(), signal.SIGKILL)
         return forward(*arguments)
 
@@ -37,7 +37,7 @@ def doomed(folder: Path, log: Path, mark: Path) -> Any:
 
 
 def slow(folder: Path) -> Any:
-    """The model; every part takes a second or more."""
+    """The model; every shard takes a second or more."""
     forward = run.forward_unsteered
 
     def slowly(*arguments: Any) -> Any:

@@ -8,6 +8,7 @@ Texts are tokenised as documents are (BOS where the model wants it), and are all
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -79,11 +80,7 @@ def text_likelihoods(
     require_model(model, "text_likelihoods(model, texts, configurations)", texts, configurations)
     require_unsteered(model, "text_likelihoods", "put its interventions first in every configuration")
     rows = text_rows(model, texts, max_tokens)
-
-    def numbers(texts: list[int], tokens: GridTokens) -> Numbers:
-        following = [rows[text][place + 1] for text, place in zip(texts, tokens.positions, strict=True)]
-        return lambda logits: token_log_likelihoods(logits, torch.tensor(following, device="cpu"))
-
+    numbers = partial(_of_tokens, rows)
     table = run_grid(model, rows, configurations, numbers, options, scored="all", meaning="log-likelihood of texts")
     lengths = torch.tensor([len(row) - 1.0 for row in rows], dtype=torch.float64, device="cpu")
     sums = torch.stack([found[:, 0] for found in (table.unsteered, *table.configurations)])
@@ -143,6 +140,12 @@ def text_slopes(
         slopes[:, batch] = strength_slopes(model, own, [len(row) for row in own], edits, likelihood)
     lengths = torch.tensor([len(row) - 1 for row in rows], device="cpu")
     return (slopes / lengths).reshape(len(vectors), len(wanted), len(rows))
+
+
+def _of_tokens(rows: Sequence[Sequence[int]], texts: list[int], tokens: GridTokens) -> Numbers:
+    """What makes the log-likelihoods of the tokens behind some tokens."""
+    following = [rows[text][place + 1] for text, place in zip(texts, tokens.positions, strict=True)]
+    return lambda logits: token_log_likelihoods(logits, torch.tensor(following, device="cpu"))
 
 
 def text_rows(model: SteerableModel, texts: Sequence[str], max_tokens: int | None = None) -> list[list[int]]:

@@ -15,6 +15,7 @@ block on for each point (`side_effect_grid`).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 
 import pandas as pd
 import torch
@@ -159,13 +160,17 @@ def side_effect_grid(
             f"{len(rows)} texts; measuring side effects needs texts of at least two tokens each, BOS included."
         )
 
-    def numbers(texts: list[int], tokens: GridTokens) -> Numbers:
-        following = [rows[text][position + 1] for text, position in zip(texts, tokens.positions, strict=True)]
-        return numbers_of(tokens.unsteered, torch.tensor(following, device=tokens.unsteered.device)[:, None])
-
     names = [field.name for field in fields(SideEffects)]
-    table = run_grid(model, rows, configurations, numbers, options, scored="all", meaning=" ".join(names))
+    table = run_grid(
+        model, rows, configurations, partial(_of_tokens, rows), options, scored="all", meaning=" ".join(names)
+    )
     return tuple(SideEffects(**dict(zip(names, numbers.T, strict=True))) for numbers in table.configurations)
+
+
+def _of_tokens(rows: Sequence[Sequence[int]], texts: list[int], tokens: GridTokens) -> Numbers:
+    """What makes the numbers of some tokens."""
+    following = [rows[text][position + 1] for text, position in zip(texts, tokens.positions, strict=True)]
+    return numbers_of(tokens.unsteered, torch.tensor(following, device=tokens.unsteered.device)[:, None])
 
 
 def numbers_of(unsteered: Float[Tensor, "k d_vocab"], following: Int[Tensor, "k 1"]) -> Numbers:

@@ -1,7 +1,7 @@
 """Passes of a grid on other processes and machines: any `concurrent.futures.Executor`, and how a worker gets its model.
 
-    parts       passes of one batch, up to `passes` together; each part asks its batch unsteered again
-    worker      loads the model once, keeps it while it is the one that is wanted, and works on one part at a time
+    shards      passes of one batch, up to `passes` together; each shard asks its batch unsteered again
+    worker      loads the model once, keeps it while it is the one that is wanted, and works on one shard at a time
     refused     a worker whose model, library versions, device type or settings of the forward pass are not the caller's
 
 Only numbers come back; the caller writes them. Workers run the passes that a single process would run, so that the
@@ -14,7 +14,7 @@ from concurrent.futures import CancelledError, Executor, Future, as_completed
 from dataclasses import dataclass
 from typing import TypeVar
 
-from lens_steer.errors import LensSteerError, MismatchError, WorkerError
+from lens_steer.errors import ArgumentError, LensSteerError, MismatchError, WorkerError
 from lens_steer.model import Fingerprint, SteerableModel, fingerprint, held, versions
 from lens_steer.model.causes import first_line
 from lens_steer.model.content import digest
@@ -24,7 +24,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 _TURN = threading.Lock()
 _KEPT: list[SteerableModel] = []
-"""The model of a worker; none before its first part."""
+"""The model of a worker; none before its first shard."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,27 +33,38 @@ class Pool:
 
     `executor`: any executor of `concurrent.futures`, with as many workers as wanted; the caller closes it. `load`: what
     gives the model on a worker, such as `functools.partial(load_model, "smollm2")`; it is sent to the workers.
-    `passes`: the most passes in one part, which is what is lost with a worker.
+    `passes`: the most passes in one shard, which is what is lost with a worker.
+
+    Raises:
+        ArgumentError: no executor of `concurrent.futures`, nothing that loads, or no pass.
     """
 
     executor: Executor
     load: Callable[[], SteerableModel]
     passes: int = 16
 
-    def run(self, model: SteerableModel, work: Callable[[SteerableModel, T], R], parts: Sequence[T]) -> Iterator[R]:
-        """Has the workers do some work on each part.
+    def __post_init__(self) -> None:
+        if not isinstance(self.executor, Executor) or not callable(self.load) or self.passes < 1:
+            raise ArgumentError(
+                f"a pool of {type(self.executor).__name__}, load {type(self.load).__name__}, {self.passes} passes; give "
+                "an executor of concurrent.futures, such as ProcessPoolExecutor or distributed's client.get_executor(), "
+                "a function that loads the model, and at least one pass."
+            )
+
+    def run(self, model: SteerableModel, work: Callable[[SteerableModel, T], R], shards: Sequence[T]) -> Iterator[R]:
+        """Has the workers do some work on each shard.
 
         Args:
             model: the caller's model, which the workers' must equal.
-            work: a function of a module, of a worker's model and a part; what it gives is sent back.
-            parts: what to work on.
+            work: a function of a module, of a worker's model and a shard; what it gives is sent back.
+            shards: what to work on.
 
         Returns:
-            What each part gave, in the order in which they are done.
+            What each shard gave, in the order in which they are done.
 
         Raises:
             MismatchError: a worker has another model, other versions, another type of device or other settings.
-            WorkerError: a worker was lost, or could not do its part; what the others did has been given before.
+            WorkerError: a worker was lost, or could not do its shard; what the others did has been given before.
             LensSteerError: what the work itself raised.
             StorageError: a setting of the model cannot be told by its content.
         """
@@ -62,8 +73,8 @@ class Pool:
         done, wanted = 0, _Running.of(model)
         try:
             try:
-                for part in parts:
-                    futures.append(self.executor.submit(_work, self.load, wanted, work, part))
+                for shard in shards:
+                    futures.append(self.executor.submit(_work, self.load, wanted, work, shard))
             except RuntimeError as failure:  # an executor that is broken or closed
                 error = failure
             for future in as_completed(futures):
@@ -80,7 +91,7 @@ class Pool:
             raise error
         if error is not None:
             raise WorkerError(
-                f"{done} of {len(parts)} parts were done when the workers failed: {type(error).__name__}: "
+                f"{done} of {len(shards)} shards were done when the workers failed: {type(error).__name__}: "
                 f"{first_line(error)}. With a checkpoint folder these are kept: make a new executor and call again; "
                 "what cannot be sent to a worker must be of a module that it can import."
             ) from error
@@ -118,12 +129,12 @@ class _Running:
         return found
 
 
-def _work(load: Callable[[], SteerableModel], wanted: _Running, work: Callable[[SteerableModel, T], R], part: T) -> R:
-    """Does one part in a worker; threads of a process take turns, since hooks of a model belong to one."""
+def _work(load: Callable[[], SteerableModel], wanted: _Running, work: Callable[[SteerableModel, T], R], shard: T) -> R:
+    """Does one shard in a worker; threads of a process take turns, since hooks of a model belong to one."""
     with _TURN:
         model = _model(load, wanted)
         with held(model):
-            return work(model, part)
+            return work(model, shard)
 
 
 def _model(load: Callable[[], SteerableModel], wanted: _Running) -> SteerableModel:

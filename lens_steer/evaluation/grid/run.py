@@ -125,19 +125,19 @@ def run_grid(
     about = (rows, configurations, scored, prompt_lengths, options.batch_size, meaning, reduce, path)
     done = Checkpoint.open(options.checkpoint, model, about)
     compute = partial(_compute, rows, _Ways(reduce=reduce, scored=scored, reuse=not reason))
-    parts = [part for number, batch in enumerate(plan) for part in _missing(number, batch, done)]
+    shards = [shard for number, batch in enumerate(plan) for shard in _missing(number, batch, done)]
     with held(model):
         if options.pool is None:
-            steps = ((part.number, *entry) for part in parts for entry in compute(model, part))
+            steps = ((shard.number, *entry) for shard in shards for entry in compute(model, shard))
         else:
-            cut = [small for part in parts for small in part.cut(options.pool.passes)]
+            cut = [small for shard in shards for small in shard.cut(options.pool.passes)]
             answers = options.pool.run(model, partial(_as_numbers, compute), cut)
             steps = (
                 (number, members, torch.tensor(values, dtype=torch.float64, device="cpu"))
                 for answer in answers
                 for number, members, values in answer
             )
-        total = sum(part.plain + len(part.batch.passes) for part in parts)
+        total = sum(shard.plain + len(shard.batch.passes) for shard in shards)
         for number, members, values in track(steps, "sweeping", total, options.progress):
             done.put(number, members, values)
     return GridTable(**_gathered(plan, done, len(configurations)), path=path)
@@ -153,15 +153,15 @@ class _Ways:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Part:
+class _Shard:
     """A batch with the passes of it that are to be run, and whether its unsteered numbers are wanted too."""
 
     number: int
     batch: GridBatch
     plain: bool
 
-    def cut(self, passes: int) -> "list[_Part]":
-        """The same in parts of so many passes, each with no more than what it needs."""
+    def cut(self, passes: int) -> "list[_Shard]":
+        """The same in shards of so many passes, each with no more than what it needs."""
         found = []
         for begin in range(0, max(len(self.batch.passes), 1), passes):
             here = self.batch.passes[begin : begin + passes]
@@ -172,11 +172,11 @@ class _Part:
         return found
 
 
-def _missing(number: int, batch: GridBatch, done: Checkpoint) -> list[_Part]:
-    """What the checkpoint does not have of a batch: one part, or none."""
+def _missing(number: int, batch: GridBatch, done: Checkpoint) -> list[_Shard]:
+    """What the checkpoint does not have of a batch: one shard, or none."""
     passes = tuple(one_pass for one_pass in batch.passes if not done.has(number, one_pass.configurations))
     plain = not done.has(number, (_UNSTEERED,))
-    return [_Part(number=number, batch=replace(batch, passes=passes), plain=plain)] if plain or passes else []
+    return [_Shard(number=number, batch=replace(batch, passes=passes), plain=plain)] if plain or passes else []
 
 
 def _gathered(plan: Sequence[GridBatch], done: Checkpoint, configurations: int) -> dict[str, Any]:
@@ -200,13 +200,13 @@ def _gathered(plan: Sequence[GridBatch], done: Checkpoint, configurations: int) 
 
 
 def _compute(
-    rows: Sequence[Sequence[int]], ways: _Ways, model: SteerableModel, part: _Part
+    rows: Sequence[Sequence[int]], ways: _Ways, model: SteerableModel, shard: _Shard
 ) -> Iterator[tuple[tuple[int, ...], Tensor]]:
-    """The configurations of a part with their numbers, pass by pass; the unsteered ones first."""
-    batch = part.batch
+    """The configurations of a shard with their numbers, pass by pass; the unsteered ones first."""
+    batch = shard.batch
     unsteered = forward_unsteered(model, rows, batch, ways.scored, ways.reuse)
     run = reused_passes if ways.reuse else plain_passes
-    first: list[_Entry] = [((_UNSTEERED,), [unsteered.logits])] if part.plain else []
+    first: list[_Entry] = [((_UNSTEERED,), [unsteered.logits])] if shard.plain else []
     passes = ((one_pass.configurations, found) for one_pass, found in run(model, unsteered, batch, batch.passes))
     for group in _groups(chain(first, passes), alone=ways.scored == "last"):
         numbers = _numbers(group, unsteered.logits, batch, ways)
@@ -214,12 +214,12 @@ def _compute(
 
 
 def _as_numbers(
-    compute: Callable[[SteerableModel, _Part], Iterator[tuple[tuple[int, ...], Tensor]]],
+    compute: Callable[[SteerableModel, _Shard], Iterator[tuple[tuple[int, ...], Tensor]]],
     model: SteerableModel,
-    part: _Part,
+    shard: _Shard,
 ) -> list[tuple[int, tuple[int, ...], list[Any]]]:
-    """A part's passes as plain numbers, which processes send without sharing memory: a worker's answer."""
-    return [(part.number, members, values.tolist()) for members, values in compute(model, part)]
+    """A shard's passes as plain numbers, which processes send without sharing memory: a worker's answer."""
+    return [(shard.number, members, values.tolist()) for members, values in compute(model, shard)]
 
 
 def _groups(entries: Iterable[_Entry], alone: bool) -> Iterator[list[_Entry]]:
