@@ -46,8 +46,8 @@ class Pool:
     def __post_init__(self) -> None:
         if not isinstance(self.executor, Executor) or not callable(self.load) or self.passes < 1:
             raise ArgumentError(
-                f"a pool of {type(self.executor).__name__}, load {type(self.load).__name__}, {self.passes} passes; give "
-                "an executor of concurrent.futures, such as ProcessPoolExecutor or distributed's client.get_executor(), "
+                f"a pool of {type(self.executor).__name__}, load {type(self.load).__name__}, {self.passes} passes; "
+                "give an executor of concurrent.futures, such as ProcessPoolExecutor or Dask's client.get_executor(), "
                 "a function that loads the model, and at least one pass."
             )
 
