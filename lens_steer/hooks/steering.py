@@ -253,6 +253,23 @@ class Steering:
                 * self._learns
             )
 
+    def selection(self, index: int) -> Tensor:
+        """The tokens of the running forward pass that an intervention's positions select, whatever its gate says.
+
+        Args:
+            index: which intervention.
+
+        Returns:
+            True where a token is selected, (batch, pos), on the CPU.
+
+        Raises:
+            SteeringError: no forward pass runs.
+            PositionError: the rule cannot be resolved on this pass.
+        """
+        if self._chunk is None:
+            raise SteeringError("no forward pass runs; call enter_forward with its arguments first.")
+        return self._mask(self._chunk, index)
+
     def _direction(self, index: int, device: torch.device) -> Tensor:
         """One intervention's direction, copied to a device once; operators themselves choose the working dtype."""
         key = index, device
