@@ -216,7 +216,8 @@ def test_the_scripts_of_the_manual_run(number: int, tmp_path: Path) -> None:
     assert ran.stdout.startswith("SweepResult(vector='myopic'"), ran.stderr
 
 
-def test_a_pool_of_something_else_is_refused(local: Executor) -> None:
+def test_a_pool_of_something_else_is_refused(local: Executor, unchecked: Callable[[], None]) -> None:
+    unchecked()
     for executor, load, passes in ((object(), load_model, 1), (local, None, 1), (local, load_model, 0)):
         with pytest.raises(
             ArgumentError, match=r"a pool of \w+, load \w+, [01] passes; give an executor of concurrent"
