@@ -289,6 +289,12 @@ def test_a_norm_behind_attention_is_no_hook_of_the_engine(gemma2: Any) -> None:
     assert remote_specs(gemma2, engine, Intervention.at("resid_post@0", direction), [1, 2, 3])
 
 
+@pytest.fixture(scope="module")
+def real_engine() -> Iterator[Any]:
+    with boot(packaged_folder("smollm2")) as engine:
+        yield engine
+
+
 @pytest.mark.real
 @pytest.mark.parametrize(
     ("site", "strength", "how"),
@@ -301,11 +307,12 @@ def test_a_norm_behind_attention_is_no_hook_of_the_engine(gemma2: Any) -> None:
         ("z@8.2", 20.0, {}),
     ],
 )
-def test_a_real_model_on_an_engine_is_steered_as_here(smollm2: Any, site: str, strength: float, how: Any) -> None:
+def test_a_real_model_on_an_engine_is_steered_as_here(
+    smollm2: Any, real_engine: Any, site: str, strength: float, how: Any
+) -> None:
     width = smollm2.cfg.d_head if site.startswith("z") else smollm2.cfg.d_model
     direction = drawn(int(width))
     edits = Intervention.at(site, direction, strength, **how)
     (row,) = tokenize(smollm2, ["The weather in the north is often"])
-    with boot(packaged_folder("smollm2")) as engine:
-        _, apart, effect = compared(smollm2, engine, row, edits)
+    _, apart, effect = compared(smollm2, real_engine, row, edits)
     assert apart < 1e-4 and effect > 1.0
