@@ -340,7 +340,7 @@ def opened(chromium: Any) -> Iterator[Callable[..., Opened]]:
         yield open_page
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def contained() -> Iterator[None]:
     """Inspect sets up logging of the whole process, which is put back, and leaves streams open, which are collected."""
     root = logging.getLogger()

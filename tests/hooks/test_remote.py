@@ -15,6 +15,7 @@ from lens_steer import Intervention, load_model, steer
 from lens_steer.errors import ArgumentError, LensSteerError, MismatchError, PositionError, SiteError, SteeringError
 from lens_steer.hooks import remote_specs
 from lens_steer.hooks.operators import Ablate, Add, LinearTransport, MeanMatch, Operator, ProbeGate, Replace
+from lens_steer.hooks.positions import Positions
 from lens_steer.model import fingerprint, forward, pad, tokenize
 from lens_steer.model.packaged import packaged_folder
 
@@ -55,6 +56,15 @@ def edit(site: str, strength: float = 2.5, seed: int = 0, **how: Any) -> Interve
     return Intervention.at(site, drawn(HEAD if site.startswith("z") else WIDTH, seed), strength, **how)
 
 
+def said(given: Any) -> str:
+    """The name of a case: its edits and their operators."""
+    return (
+        str(given)
+        if not given or isinstance(given[0], str)
+        else "; ".join(f"{type(entry.operator).__name__} {entry.site} {entry.strength}" for entry in given)
+    )
+
+
 def transport(omega: float, beta: float) -> Operator:
     return LinearTransport(torch.full((WIDTH,), omega), beta * drawn(WIDTH, 7))
 
@@ -91,14 +101,12 @@ def compared(model: Any, remote: Any, row: list[int], *edits: Intervention) -> t
         ([edit("mlp_out@0", 1.0, operator=transport(0.0, 0.0))], ["suppress"]),
         ([edit("attn_out@0", 1.0, operator=transport(0.0, 1.0))], ["set"]),
     ],
-    ids=str,
+    ids=said,
 )
 @pytest.mark.parametrize("positions", ["all", "content & ~last"])
 def test_every_site_and_op_steers_the_engine_as_steer_does(
     lab: Any, remote: Any, edits: list[Intervention], ops: list[str], positions: str
 ) -> None:
-    from lens_steer.hooks.positions import Positions
-
     placed = [replace(entry, positions=Positions.parse(positions)) for entry in edits]
     found, apart, effect = compared(lab, remote, ROW, *placed)
     assert found == ops and apart < 1e-4 and effect > 0.1
@@ -152,7 +160,7 @@ def test_of_an_answer_that_was_begun_only_what_the_model_wrote_is_generated(lab:
         ([edit("resid_post@1"), edit("mlp_out@4", seed=1, positions="last"), edit("z@5.0", 20.0)], ["add"] * 3),
         ([edit("resid_post@2"), edit("resid_post@2", 0.0, positions="last")], ["add"]),
     ],
-    ids=str,
+    ids=said,
 )
 def test_several_edits_act_in_the_order_in_which_steer_runs_them(
     lab: Any, remote: Any, edits: list[Intervention], ops: list[str] | None
@@ -186,7 +194,7 @@ GATE = ProbeGate(drawn(WIDTH), bias=0.0)
         ([edit("resid_post@1", 1.0, operator=LinearTransport(drawn(WIDTH), drawn(WIDTH)))], SteeringError,
          "is written by LinearTransport, and specs add, set or scale"),
         ([edit("resid_post@1", 0.5, operator=Replace())], SteeringError,
-         "together 0.5 times the activation and something added, and a spec does one of the two. Use Add, or Re"),
+         "together 0.5 times the activation and something added, and a spec does one of the two. Use Add"),
         ([edit("z@1.0", 1.0, operator=Replace())], SteeringError,
          "is written by Replace at strength 1, and there specs write all heads at once, so that only additions"),
         ([edit("resid_mid@1", 1.0, operator=Replace())], SteeringError, "there specs write attention's output"),
@@ -227,9 +235,7 @@ def test_another_model_and_what_is_no_engine_are_refused(lab: Any, remote: Any, 
         remote_specs(lab, "lab", edit("resid_post@1"), ROW)
     with pytest.raises(ArgumentError, match=r"Write remote_specs\(model, remote, interventions, tokens\)"):
         remote_specs(remote, lab, edit("resid_post@1"), ROW)
-    with pytest.raises(
-        MismatchError, match=r"n_layers, d_model, n_heads, d_head = \[.*\] and the engine's has \[8, 12"
-    ):
+    with pytest.raises(MismatchError, match=r"n_layers, d_model, n_heads, d_head = \[.*\] and the engine's has \[8"):
         remote_specs(llama, remote, edit("resid_post@1"), ROW)
     other = replace(edit("resid_post@1"), fingerprint=replace(fingerprint(lab), config_hash="0" * 64))
     with pytest.raises(MismatchError, match="the model being steered"):
@@ -271,13 +277,9 @@ class Offering:
 def test_an_engine_without_inputs_of_blocks_is_written_at_the_outputs_before_them(lab: Any) -> None:
     vllm = Offering(lab, *(f"blocks.{i}.{part}" for i in range(8) for part in ("hook_out", "attn.hook_out")))
     assert set(remote_specs(lab, vllm, edit("resid_pre@4"), ROW)) == {"blocks.3.hook_out"}
-    with pytest.raises(
-        SiteError, match=r"has no hook 'blocks\.0\.hook_in', or a norm.*here to attn_out, resid_mid, resid_p"
-    ):
+    with pytest.raises(SiteError, match=r"no hook 'blocks\.0\.hook_in', .*here to attn_out, resid_mid, resid_post\."):
         remote_specs(lab, vllm, edit("resid_pre@0"), ROW)
-    with pytest.raises(
-        SiteError, match=r"no hook 'blocks\.3\.attn\.hook_z'.*to resid_pre, attn_out, resid_mid, resid_post\."
-    ):
+    with pytest.raises(SiteError, match=r"no hook 'blocks\.3\.attn\.hook_z', .*to resid_pre, attn_out, resid_mid"):
         remote_specs(lab, vllm, edit("z@3.1"), ROW)
 
 
