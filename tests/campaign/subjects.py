@@ -117,6 +117,8 @@ def vector_says(content: bytes, found: str) -> bool:
     counts = all(type(header[name]) is int and header[name] >= 0 for name in ("n_positive", "n_negative"))
     texts = all(isinstance(header[name], str) for name in ("name", "method", "position", "data_hash"))
     norms = facts.pop("activation_norms")
+    header["fingerprint"] = {"d_head": None, "n_heads": None, "architecture": "", **header["fingerprint"]}
+    header["fingerprint"] = {"prepend_bos": None, "content_hash": None, **header["fingerprint"]}  # of older files
     return counts and texts and all(header[n] == v for n, v in facts.items()) and norms == header["activation_norms"]
 
 
