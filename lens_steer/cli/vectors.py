@@ -262,7 +262,10 @@ def evaluate(
     device_map: DeviceMap = "",
     prepend_bos: PrependBos = None,
     positions: Annotated[str, typer.Option(help="The tokens that are edited, such as all or generated.")] = "all",
-    scale: Scale = "raw",
+    scale: Annotated[
+        Scale,
+        typer.Option(help="What strength 1 adds: the vector (raw), its unit vector, or one median activation norm."),
+    ] = "raw",
     n_random: Annotated[
         int, typer.Option("--random", help="Random directions beside it; p needs 19 to reach 0.05.", min=0)
     ] = 3,

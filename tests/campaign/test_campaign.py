@@ -33,6 +33,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     yield Bench(tmp_path_factory.mktemp("bench"))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_no_mutated_file_is_taken_for_another_or_raises_or_runs(subjects: dict[str, Subject]) -> None:
     for subject in subjects.values():
@@ -74,6 +75,7 @@ def test_a_file_that_takes_too_long_is_a_blow_up(subjects: dict[str, Subject], m
     assert outcome_of(endless, b"", "original", False, WATCH)[0] == "blow-up"
 
 
+@pytest.mark.slow
 def test_a_hundred_random_programs_are_those_of_plain_torch_hooks(bench: Bench) -> None:
     rows, faults = run_programs(bench, 100, "test")
     assert not faults, [f"{one.subject}: {one.mutation}: {one.outcome}: {one.detail[-800:]}" for one in faults]

@@ -21,6 +21,7 @@ COMMANDS = (
     "extract",
     "sweep",
     "painless",
+    "evaluate",
     "study",
     "reproduce",
     "report",

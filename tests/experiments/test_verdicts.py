@@ -315,7 +315,7 @@ def test_a_table_of_the_same_name_with_other_columns_belongs_to_no_question(resu
 def test_every_question_says_how_it_is_judged() -> None:
     questions = [question for study in studies() for question in study.questions]
     assert all(question.judged and question.needs for question in questions)
-    assert len({question.title for question in questions}) == len(questions) == 23
+    assert len({question.title for question in questions}) == len(questions) == 24
 
 
 def test_shares_are_said_with_their_interval() -> None:

@@ -82,7 +82,8 @@ def pids(log: Path) -> list[str]:
     return log.read_text().split()
 
 
-@pytest.mark.parametrize("kind", ["local", pytest.param("dask", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["local", "dask"])
 def test_workers_leave_the_bytes_of_the_serial_run_and_load_the_model_once_each(
     kind: str, swept: Run, llama_folder: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -145,6 +146,7 @@ def test_a_cluster_that_dies_is_said(swept: Run, llama_folder: Path, tmp_path: P
     assert list((tmp_path / "pooled").iterdir())
 
 
+@pytest.mark.slow
 def test_a_worker_of_another_model_is_refused(swept: Run, llama_folder: Path, other_llama: Any) -> None:
     said = r"a worker would give other numbers; it has another weight_hash \w{12} \(wanted \w{12}\); content_hash"
     other = Path(str(other_llama.original_model.config.name_or_path))
