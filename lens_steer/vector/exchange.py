@@ -53,7 +53,7 @@ _REFUSED = torch.serialization.pickle.UnpicklingError  # pyright: ignore[reportP
 _BROKEN = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, struct.error)
 _UNREADABLE = (_REFUSED, *_BROKEN)
 """What `torch.load` raises; `_REFUSED` is its way of saying that a file holds more than weights."""
-_BROKEN_ARCHIVE = (zipfile.BadZipFile, NotImplementedError, *_BROKEN)
+_BROKEN_ARCHIVE = (zipfile.BadZipFile, NotImplementedError, OverflowError, *_BROKEN)
 _GLOBAL = re.compile(r"GLOBAL (\S+)")
 _ADVICE = "In the environment that made it, write the tensor alone: torch.save(v.directions_tensor, path)."
 NO_HOLDERS: Mapping[str, str] = MappingProxyType({})
@@ -224,11 +224,11 @@ def read_rows(path: str | Path, holders: Mapping[str, str] = NO_HOLDERS) -> Stor
     Raises:
         FormatError: the file is missing, truncated, of another format, or contains anything else.
     """
-    _require_whole(path, _read(path, "a tensor written by torch.save"))
+    content = _checked(path, _read(path, "a tensor written by torch.save"))
     stand_ins = {name: type(name.rpartition(".")[2], (), {}) for name in holders}
     try:
         with torch.serialization.safe_globals([(stand_in, name) for name, stand_in in stand_ins.items()]):
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         raise FormatError(
             f"{path}: truncated, not written by torch.save, or it holds pickled classes, which are never run "
@@ -300,22 +300,28 @@ def _checksum(facts: Mapping[str, Any], rows: Mapping[str, Any]) -> str:
     return checksum(header, b"".join(row.tobytes() for row in rows.values()))
 
 
-def _require_whole(path: str | Path, content: bytes) -> None:
-    """Refuses an archive of `torch.save` that was changed: torch itself does not look at the records' CRC-32.
+def _checked(path: str | Path, content: bytes) -> bytes:
+    """An archive of `torch.save` with the records whose CRC-32 was checked, and nothing else; other content as it is.
+
+    torch itself does not look at the CRC-32, and where an archive's directories contradict one another it reads other
+    bytes than were checked. So it is given an archive that is written anew.
 
     Raises:
-        FormatError: a record is not what was written, or is compressed, as none of torch's is.
+        FormatError: a record is not what was written, is longer than the file, or compressed, as none of torch's is.
     """
     if not content.startswith(b"PK"):
-        return
+        return content
+    checked = io.BytesIO()
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            packed = [one.filename for one in archive.infolist() if one.compress_type != zipfile.ZIP_STORED]
-            bad = packed[0] if packed else archive.testzip()
+        with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(checked, "w") as copy:
+            for one in archive.infolist():
+                if one.compress_type != zipfile.ZIP_STORED or one.file_size > len(content):
+                    raise zipfile.BadZipFile(one.filename)
+                copy.writestr(one.filename, archive.read(one))
     except _BROKEN_ARCHIVE as error:
-        bad = error
-    if bad is not None:
-        raise FormatError(f"{path}: truncated, not written by torch.save, or changed since ({bad}). {_ADVICE}")
+        said = f"truncated, not written by torch.save, or changed since ({error})"
+        raise FormatError(f"{path}: {said}. {_ADVICE}") from error
+    return checked.getvalue()
 
 
 def _gguf_site(name: str, path: str | Path) -> Site:
