@@ -118,8 +118,8 @@ def test_no_changed_bit_of_a_record_goes_unnoticed_and_a_record_of_before_checks
     path.write_bytes(content.replace(b'"experiment": "individual', b'"experiment": "broad'))
     with pytest.raises(FormatError, match=r"changed after it was written.*give other settings in a TOML file"):
         read_results(results)
-    for entry in (b' "lens_steer": 1,\n', b'"sha256"'):
-        path.write_bytes(content.replace(entry, b"" if entry.startswith(b" ") else b'"sha265"'))
+    for mark, key in ((b"lens_steer", b"sha256"), (b"lens_speer", b"sha256"), (b"lens_speer", b"sha265")):
+        path.write_bytes(content.replace(b"individual", b"broad").replace(b"lens_steer", mark).replace(b"sha256", key))
         with pytest.raises(FormatError, match="changed after it was written"):
             read_record(path)
 
