@@ -35,7 +35,10 @@ PrependBos = Annotated[
 ]
 Answer = Literal["letter", "text"]
 Balance = Literal["none", "subset", "residual"]
-Scale = Literal["raw", "unit", "relative"]
+Scale = Annotated[
+    Literal["raw", "unit", "relative"],
+    typer.Option(help="What strength 1 adds: the vector (raw), its unit vector, or one median activation norm."),
+]
 Scored = Literal["letter", "option_sum", "option_token", "option_byte", "option_pmi"]
 SCORING = typer.Option(
     help="What is scored of an option: its letter, or the likelihood of its text, summed, per token, per byte, or "

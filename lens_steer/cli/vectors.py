@@ -112,10 +112,7 @@ def sweep(
     positions: Annotated[
         str, typer.Option(help="The tokens of the prompt that are edited, such as all, last or content.")
     ] = "all",
-    scale: Annotated[
-        Scale,
-        typer.Option(help="What strength 1 adds: the vector (raw), its unit vector, or one median activation norm."),
-    ] = "raw",
+    scale: Scale = "raw",
     scoring: Scoring = "letter",
     chat: Chat = False,
 ) -> None:
@@ -262,10 +259,7 @@ def evaluate(
     device_map: DeviceMap = "",
     prepend_bos: PrependBos = None,
     positions: Annotated[str, typer.Option(help="The tokens that are edited, such as all or generated.")] = "all",
-    scale: Annotated[
-        Scale,
-        typer.Option(help="What strength 1 adds: the vector (raw), its unit vector, or one median activation norm."),
-    ] = "raw",
+    scale: Scale = "raw",
     n_random: Annotated[
         int, typer.Option("--random", help="Random directions beside it; p needs 19 to reach 0.05.", min=0)
     ] = 3,

@@ -18,8 +18,8 @@ from lens_steer._util.progress import track
 from lens_steer._util.shown import shown
 from lens_steer._util.torch_state import gradients_on
 from lens_steer.errors import DataError, ScoreError
-from lens_steer.evaluation.grid import Configuration, GridOptions, GridTokens, Numbers, run_grid
-from lens_steer.evaluation.prompts import log_likelihoods, token_log_likelihoods
+from lens_steer.evaluation.grid import Configuration, GridOptions, run_grid
+from lens_steer.evaluation.prompts import following_likelihoods, log_likelihoods
 from lens_steer.evaluation.sweep.first_order import strength_slopes
 from lens_steer.hooks import Intervention, Scale, require_unsteered
 from lens_steer.hooks.positions import Positions
@@ -80,7 +80,7 @@ def text_likelihoods(
     require_model(model, "text_likelihoods(model, texts, configurations)", texts, configurations)
     require_unsteered(model, "text_likelihoods", "put its interventions first in every configuration")
     rows = text_rows(model, texts, max_tokens)
-    numbers = partial(_of_tokens, rows)
+    numbers = partial(following_likelihoods, rows)
     table = run_grid(model, rows, configurations, numbers, options, scored="all", meaning="log-likelihood of texts")
     lengths = torch.tensor([len(row) - 1.0 for row in rows], dtype=torch.float64, device="cpu")
     sums = torch.stack([found[:, 0] for found in (table.unsteered, *table.configurations)])
@@ -140,12 +140,6 @@ def text_slopes(
         slopes[:, batch] = strength_slopes(model, own, [len(row) for row in own], edits, likelihood)
     lengths = torch.tensor([len(row) - 1 for row in rows], device="cpu")
     return (slopes / lengths).reshape(len(vectors), len(wanted), len(rows))
-
-
-def _of_tokens(rows: Sequence[Sequence[int]], texts: list[int], tokens: GridTokens) -> Numbers:
-    """What makes the log-likelihoods of the tokens behind some tokens."""
-    following = [rows[text][place + 1] for text, place in zip(texts, tokens.positions, strict=True)]
-    return lambda logits: token_log_likelihoods(logits, torch.tensor(following, device="cpu"))
 
 
 def text_rows(model: SteerableModel, texts: Sequence[str], max_tokens: int | None = None) -> list[list[int]]:

@@ -25,7 +25,7 @@ from torch import Tensor
 from lens_steer._util.shown import shown
 from lens_steer.data.choices import ChoiceItem, ChoiceTemplate, MultipleChoiceItem
 from lens_steer.errors import OptionTokenError, ScoreError
-from lens_steer.evaluation.grid import followed_tokens
+from lens_steer.evaluation.grid import GridTokens, Numbers, followed_tokens
 from lens_steer.hooks import require_unsteered
 from lens_steer.model import SteerableModel, pad, pass_logits, tokenize
 from lens_steer.model.batching import length_buckets
@@ -287,6 +287,12 @@ def token_log_likelihoods(logits: Float[Tensor, "n d_vocab"], following: Int[Ten
     """The log-probability of the token that follows each of some tokens."""
     own = logits.gather(1, following[:, None].to(logits.device))
     return (own - logits.logsumexp(dim=1, keepdim=True)).float()
+
+
+def following_likelihoods(rows: Sequence[Sequence[int]], texts: list[int], tokens: GridTokens) -> Numbers:
+    """What makes the log-likelihoods of the tokens behind some tokens of a grid; `texts` is the row of each."""
+    following = tokens.following(rows, texts)
+    return lambda logits: token_log_likelihoods(logits, following)
 
 
 def _letter_token(item: Item, prompt: list[int], longer: list[int], letter: str) -> int:

@@ -27,9 +27,9 @@ from lens_steer.evaluation.prompts import (
     Item,
     Prompts,
     Scoring,
+    following_likelihoods,
     log_likelihoods,
     prepare_choices,
-    token_log_likelihoods,
 )
 from lens_steer.hooks import Interventions, as_interventions, require_unsteered, steer
 from lens_steer.metrics.collapse import Collapse, collapse
@@ -339,7 +339,7 @@ def score_grid(
         model,
         prompts.rows,
         configurations,
-        partial(_by_letter if prompts.by_letter else _by_text, prompts),
+        partial(_by_letter, prompts) if prompts.by_letter else partial(following_likelihoods, prompts.rows),
         options,
         scored="last" if prompts.by_letter else "continuation",
         meaning=prompts.meaning,
@@ -352,12 +352,6 @@ def score_grid(
 def _by_letter(prompts: Prompts, rows: list[int], _tokens: GridTokens) -> Numbers:
     """What makes the numbers of letters after some prompts."""
     return lambda logits: _letters(prompts, rows, logits)
-
-
-def _by_text(prompts: Prompts, rows: list[int], tokens: GridTokens) -> Numbers:
-    """What makes the log-likelihoods of the tokens behind some tokens."""
-    following = [prompts.rows[row][place + 1] for row, place in zip(rows, tokens.positions, strict=True)]
-    return lambda logits: token_log_likelihoods(logits, torch.tensor(following, device="cpu"))
 
 
 def _letters(prompts: Prompts, rows: Sequence[int], logits: Float[Tensor, "n d_vocab"]) -> Float[Tensor, "n number"]:

@@ -169,8 +169,7 @@ def side_effect_grid(
 
 def _of_tokens(rows: Sequence[Sequence[int]], texts: list[int], tokens: GridTokens) -> Numbers:
     """What makes the numbers of some tokens."""
-    following = [rows[text][position + 1] for text, position in zip(texts, tokens.positions, strict=True)]
-    return numbers_of(tokens.unsteered, torch.tensor(following, device=tokens.unsteered.device)[:, None])
+    return numbers_of(tokens.unsteered, tokens.following(rows, texts).to(tokens.unsteered.device)[:, None])
 
 
 def numbers_of(unsteered: Float[Tensor, "k d_vocab"], following: Int[Tensor, "k 1"]) -> Numbers:

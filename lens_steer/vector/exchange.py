@@ -11,8 +11,7 @@ llama.cpp's `common_control_vector_load_one`, `llama_adapter_cvec::apply` and `b
 `ControlVector`.
 
 A file that `export_gguf` wrote has a checksum among its facts, which other programs pass over; one of another program
-has
-none, so a change of its numbers is not noticed. An archive of `torch.save` has a CRC-32 of each record.
+has none, so a change of its numbers is not noticed. An archive of `torch.save` has a CRC-32 of each record.
 
 These files contain neither activation norms nor training data: the median activation norms must be given
 (`lens_steer.extraction.norms.activation_norms` measures them), the method is `imported`, the position `unknown`, and

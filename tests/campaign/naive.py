@@ -12,8 +12,7 @@ from typing import Any
 
 import elsewhere as elsewhere
 import torch
-import transformers
-from checkpoints import Architecture  # pyright: ignore[reportMissingImports]
+from checkpoints import Architecture, plain_model  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 
 Rule = tuple[Any, ...]
@@ -151,11 +150,7 @@ class Naive:
 
     def __init__(self, architecture: Architecture, folder: Path) -> None:
         self.architecture = architecture
-        auto = transformers.AutoModelForCausalLM
-        self.model: Any = auto.from_pretrained(folder, attn_implementation="eager").eval().requires_grad_(False)
-        self.blocks: Any = self.model.get_submodule(architecture.blocks)
-        config = self.model.config
-        self.n_heads = int(getattr(config, "num_attention_heads", None) or config.n_head)
+        self.model, self.blocks, self.n_heads = plain_model(architecture, folder)
 
     def logits(self, tokens: list[int], prompt: int, edits: list[Edit]) -> tuple[Tensor, Pass]:
         """The steered logits of a row, (pos, d_vocab), and what each edit selected."""

@@ -381,6 +381,15 @@ ARCHITECTURES = (
 )
 
 
+def plain_model(architecture: Architecture, folder: Path) -> tuple[Any, Any, int]:
+    """A checkpoint as transformers runs it, to be hooked: the model, its blocks, and its heads where it names them."""
+    auto = transformers.AutoModelForCausalLM
+    model: Any = auto.from_pretrained(folder, attn_implementation="eager").eval().requires_grad_(False)
+    names = ("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads")
+    heads = next((int(getattr(model.config, name)) for name in names if hasattr(model.config, name)), 0)
+    return model, model.get_submodule(architecture.blocks), heads
+
+
 def save_checkpoint(architecture: Architecture, folder: Path) -> Path:
     """A random checkpoint with a tokenizer of one byte a token."""
     special = {"<bos>": 0, "<eos>": 1, "<pad>": 2}

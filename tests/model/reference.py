@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
-from checkpoints import Architecture, Spot
+from checkpoints import Architecture, Spot, plain_model
 from torch import Tensor
 
 from lens_steer.hooks.sites import HEADS, Site
@@ -23,12 +22,7 @@ class Reference:
 
     def __init__(self, architecture: Architecture, folder: Path) -> None:
         self.architecture = architecture
-        auto = transformers.AutoModelForCausalLM
-        self.model: Any = auto.from_pretrained(folder, attn_implementation="eager").eval().requires_grad_(False)
-        self.blocks: Any = self.model.get_submodule(architecture.blocks)
-        config = self.model.config
-        names = ("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads")
-        self.n_heads = next((int(getattr(config, name)) for name in names if hasattr(config, name)), 0)
+        self.model, self.blocks, self.n_heads = plain_model(architecture, folder)
 
     def spots(self, site: Site) -> list[Spot]:
         """Where a site is in its block: the first is read, all are written; none where the block has none."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lens_steer._util.progress import track
@@ -45,6 +45,11 @@ class GridTokens:
     def unsteered(self) -> Float[Tensor, "k d_vocab"]:
         """Their unsteered logits, which are made when they are first asked for."""
         return self._logits.at(self._part)
+
+    def following(self, rows: Sequence[Sequence[int]], of: Sequence[int]) -> Int[Tensor, " k"]:
+        """The token that follows each; `of` is the sequence of each among `rows`."""
+        found = [rows[index][place + 1] for index, place in zip(of, self.positions, strict=True)]
+        return torch.tensor(found, device="cpu")
 
 
 Numbers = Callable[[Float[Tensor, "k d_vocab"]], Float[Tensor, "k number"]]
@@ -140,7 +145,7 @@ def run_grid(
         total = sum(shard.plain + len(shard.batch.passes) for shard in shards)
         for number, members, values in track(steps, "sweeping", total, options.progress):
             done.put(number, members, values)
-    return GridTable(**_gathered(plan, done, len(configurations)), path=path)
+    return _gathered(plan, done, len(configurations), path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +184,7 @@ def _missing(number: int, batch: GridBatch, done: Checkpoint) -> list[_Shard]:
     return [_Shard(number=number, batch=replace(batch, passes=passes), plain=plain)] if plain or passes else []
 
 
-def _gathered(plan: Sequence[GridBatch], done: Checkpoint, configurations: int) -> dict[str, Any]:
+def _gathered(plan: Sequence[GridBatch], done: Checkpoint, configurations: int, path: str) -> GridTable:
     """The table of a finished grid: the numbers of every sequence, in the order in which sequences were given."""
     places = [
         (number, members)
@@ -196,7 +201,7 @@ def _gathered(plan: Sequence[GridBatch], done: Checkpoint, configurations: int) 
     unsteered, *steered = (
         torch.cat([numbers[member] for numbers in found])[order] for member in range(_UNSTEERED, configurations)
     )
-    return {"unsteered": unsteered, "configurations": tuple(steered)}
+    return GridTable(unsteered=unsteered, configurations=tuple(steered), path=path)
 
 
 def _compute(

@@ -23,10 +23,8 @@ def _told(scorer: str, arms: Any) -> Finding:
     random = arms[arms.index.str.startswith(RANDOM)]
     value, low, high, why = with_ends(row, "change")
     moved = row["p_holm"] <= LEVEL
-    said = (
-        f"On {row['n']} samples of {row['task']}, adding at {row['site']}, strength {row['strength']:g}, changes the "
-    )
-    said += f"score from {before['score']:.3f} to {row['score']:.3f}: by {value:+.3f} "
+    said = f"On {row['n']} samples of {row['task']}, adding at {row['site']}, strength {row['strength']:g}, changes "
+    said += f"the score from {before['score']:.3f} to {row['score']:.3f}: by {value:+.3f} "
     said += f"{bracketed(f'{low:+.3f}, {high:+.3f}', low, why)} ({p_words(row['p_holm'])}). "
     if len(random):
         said += f"{len(random)} random directions change it by {random['change'].min():+.3f} to "
