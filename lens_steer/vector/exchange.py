@@ -284,7 +284,7 @@ def _bounded(reader: Any) -> Any:
     """The GGUF reader, refusing what would lie behind the end of its file, where it would count on without end."""
 
     class Bounded(reader):
-        def _get(self, offset: int, dtype: Any, count: int = 1, override_order: Any = None) -> Any:
+        def _get(self, offset: int, dtype: Any, count: Any = 1, override_order: Any = None) -> Any:
             if int(count) * np.dtype(dtype).itemsize > len(self.data) - offset:
                 raise ValueError("a number in it points behind its end")
             return super()._get(offset, dtype, count, override_order)

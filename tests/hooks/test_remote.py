@@ -1,7 +1,7 @@
 """Interventions on remote engines: their logits with compiled specs are those under `steer`, for all that compiles."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -228,7 +228,10 @@ def test_an_operator_of_ones_own_is_refused_even_if_it_is_an_add(lab: Any, remot
         remote_specs(lab, remote, edit("resid_post@1", operator=Twice()), ROW)
 
 
-def test_another_model_and_what_is_no_engine_are_refused(lab: Any, remote: Any, llama: Any) -> None:
+def test_another_model_and_what_is_no_engine_are_refused(
+    lab: Any, remote: Any, llama: Any, unchecked: Callable[[], None]
+) -> None:
+    unchecked()
     with pytest.raises(ArgumentError, match=r"RemoteBridge\.boot_vllm\(folder\).*A model that is loaded here is st"):
         remote_specs(lab, lab, edit("resid_post@1"), ROW)
     with pytest.raises(ArgumentError, match="the remote engine is of type str; boot one"):
