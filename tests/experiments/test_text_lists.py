@@ -181,9 +181,10 @@ def test_sentiment_is_steerable_on_a_real_model_and_two_halves_of_positive_sente
 
 def test_the_steps_are_the_generations_token_by_token_with_the_edit_of_each(found: TextListsResult) -> None:
     strengths = found.generations["strength"].unique()
+    texts: Any = found.generations.set_index(["strength", "prompt"])["text"]
     for (s, prompt), rows in found.steps.groupby(["strength", "prompt"]):
         text = "".join(rows.loc[rows["generated"], "piece"])
-        written = found.generations.set_index(["strength", "prompt"])["text"].loc[s, prompt]
+        written = texts.loc[s, prompt]
         assert text.startswith(written) and len(written) > 0
         edited = rows["change"].iloc[:-1] > 0  # the last token is never forwarded
         assert edited.all() if s else not edited.any()
