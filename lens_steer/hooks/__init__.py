@@ -10,7 +10,9 @@ from lens_steer.hooks.intervention import Interventions as Interventions
 from lens_steer.hooks.intervention import Scale as Scale
 from lens_steer.hooks.intervention import as_interventions as as_interventions
 from lens_steer.hooks.remote import Spec as Spec
+from lens_steer.hooks.remote import check_engine as check_engine
 from lens_steer.hooks.remote import remote_specs as remote_specs
+from lens_steer.hooks.remote import vllm_lens_vectors as vllm_lens_vectors
 from lens_steer.hooks.replay import kept_outputs as kept_outputs
 from lens_steer.hooks.replay import replayed as replayed
 from lens_steer.hooks.steer import active_interventions as active_interventions

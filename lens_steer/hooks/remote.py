@@ -23,7 +23,11 @@ rules become the indices that they select in one given sequence. What a spec can
     resid_post@l    blocks.l.hook_out         as read
     z@l.h           blocks.l.attn.hook_z      additions only; the engine has all heads there, in one axis
 
-Source: `model_bridge/sources/inspect/intervention.py` and `sources/vllm/intervention_specs.py` of TransformerLens 4.3.
+vllm-lens adds vectors to what blocks give, at absolute positions and while generating too; `vllm_lens_vectors` compiles
+to these. TransformerLens' own codec for it drops `pos` and asks for another norm: give vllm-lens its vectors directly.
+
+Sources: `model_bridge/sources/inspect/intervention.py` and `sources/vllm/intervention_specs.py` of TransformerLens 4.3;
+`_helpers/types.py` and `_worker_ext.py` of vllm-lens 1.3.0.
 """
 
 from collections.abc import Sequence
@@ -33,15 +37,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lens_steer.errors import ArgumentError, MismatchError, SiteError, SteeringError
+from lens_steer.errors import ArgumentError, MismatchError, PositionError, SiteError, SteeringError
 from lens_steer.hooks.chunk import Lengths
 from lens_steer.hooks.intervention import Intervention, Interventions, as_interventions
 from lens_steer.hooks.operators import Add, LinearTransport, MeanMatch, Replace
 from lens_steer.hooks.operators.arithmetic import placed, widened
 from lens_steer.hooks.sites import HEADS, KINDS, Site
-from lens_steer.hooks.steer import check_intervention
+from lens_steer.hooks.steer import check_intervention, require_unsteered
 from lens_steer.hooks.steering import Steering
-from lens_steer.model import SteerableModel, module_names, require_model
+from lens_steer.hooks.terms import allowed_error
+from lens_steer.model import SteerableModel, module_names, next_logits, require_model
 
 Spec = dict[str, Any]
 """One edit of one hook in RemoteBridge's words: `op`, and `value`, `factor` and `pos` where they are needed."""
@@ -55,6 +60,7 @@ _HOOKS = {
     HEADS: "attn.hook_z",
 }
 _SIZES = ("n_layers", "d_model", "n_heads", "d_head")
+_TRIED = [1, 2, 3, 4, 3, 2, 1, 4]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,7 +106,7 @@ def remote_specs(
         DirectionError, PositionError: as for `steer`.
     """
     require_model(model, "remote_specs(model, remote, interventions, tokens)", remote)
-    _check_engine(model, remote)
+    _check_sizes(model, remote)
     edits, row = as_interventions(interventions), _one_row(tokens)
     plan = [_planned(model, remote, entry) for entry in edits]
     steering = Steering(edits, model.tokenizer, prompt_lengths, given_lengths)
@@ -120,7 +126,106 @@ def remote_specs(
     return {name: _spec(name, found, row.shape[1]) for name, found in writes.items()}
 
 
-def _check_engine(model: SteerableModel, remote: Any) -> None:
+def check_engine(model: SteerableModel, remote: Any) -> float:
+    """Refuses an engine that runs other weights, by what it and the model expect behind eight tokens.
+
+    Args:
+        model: the engine's model, loaded here too.
+        remote: TransformerLens' `RemoteBridge`.
+
+    Returns:
+        The largest difference of their log-probabilities of the next token, relative to the largest of these.
+
+    Raises:
+        ArgumentError, MismatchError: as for `remote_specs`; or the difference is above 1e-3, or above 5e-2 where one of
+            them runs in half precision.
+        SteeringError: the model is being steered.
+    """
+    require_model(model, "check_engine(model, remote)", remote)
+    _check_sizes(model, remote)
+    require_unsteered(model, "check_engine(model, remote)", "check the engine outside it")
+    mine = next_logits(model, [_TRIED])[0].log_softmax(dim=-1)
+    logits = remote.forward(torch.tensor([_TRIED], device="cpu"))[0, -1, : len(mine)]
+    theirs = logits.detach().float().cpu().log_softmax(dim=-1)
+    whole = remote.cfg.dtype in (torch.float32, torch.float64)
+    limit = max(allowed_error(model), 1e-3 if whole else 5e-2)
+    error = float((mine - theirs).abs().max() / mine.abs().max()) if mine.shape == theirs.shape else float("inf")
+    if not error <= limit:
+        raise MismatchError(
+            f"unsteered, the engine and the model differ by {error:.2g} of the largest log-probability of the next "
+            f"token, and at most {limit:g} is rounding: their weights are not the same. Boot the engine from what the "
+            "model was loaded from."
+        )
+    return error
+
+
+def vllm_lens_vectors(
+    model: SteerableModel, interventions: Interventions, prompt: Sequence[int] | Tensor, new_tokens: int = 0
+) -> list[dict[str, Any]]:
+    """Compiles additions to vectors with which vllm-lens steers one request, generated tokens included.
+
+    Args:
+        model: the server's model, loaded here too.
+        interventions: additions at resid_post, or at resid_pre behind block 0.
+        prompt: tokens of the request's prompt, unpadded, BOS included.
+        new_tokens: how many tokens the request may generate (`max_tokens`).
+
+    Returns:
+        Fields of a `vllm_lens.SteeringVector` for each intervention. vLLM in this process takes them as they are
+        (`SamplingParams(extra_args={"apply_steering_vectors": vectors})`); `SteeringVector(**fields)` for its client.
+
+    Raises:
+        ArgumentError: no model, or a prompt that is not one sequence.
+        MismatchError: a vector of another model, or the model's weights have been processed.
+        SiteError: another site than the stream behind a block.
+        PositionError: a rule that speaks of the last token, or of ids of tokens that are not generated yet.
+        SteeringError: a gate, an operator that does not add, or an intervention that selects no token.
+        DirectionError: as for `steer`.
+    """
+    require_model(model, "vllm_lens_vectors(model, interventions, prompt)")
+    _check_weights(model)
+    edits, row = as_interventions(interventions), _one_row(prompt)
+    length = row.shape[1]
+    for entry in edits:
+        check_intervention(model, entry)
+        if new_tokens and (entry.positions.needs_total_lengths or entry.positions.needs_tokens):
+            raise PositionError(
+                f"{entry} cannot be compiled before its {new_tokens} new tokens are known: its positions speak of the "
+                "last token or of token ids. Use 'last_prompt', 'after_prompt', 'all' or absolute positions."
+            )
+    steering = Steering(edits, model.tokenizer, length)
+    steering.enter_forward((torch.nn.functional.pad(row, (0, new_tokens)),), {})
+    return [_vector(model, entry, steering.selection(index)[0]) for index, entry in enumerate(edits)]
+
+
+def _vector(model: SteerableModel, entry: Intervention, selected: Tensor) -> dict[str, Any]:
+    """The fields of one vector of vllm-lens."""
+    site = entry.site.tensor
+    if site.kind != "resid_post":
+        raise SiteError(f"{entry} cannot run on vllm-lens, which adds to what blocks give. Use resid_post.")
+    factor, bias = _affine(model, entry)
+    if factor != 1:
+        raise SteeringError(
+            f"{entry} cannot run on vllm-lens: {type(entry.operator).__name__} does more than add. Use Add or "
+            "MeanMatch."
+        )
+    positions = selected.nonzero().flatten().tolist()
+    if not positions:
+        raise SteeringError(
+            f"{entry} edits none of the {len(selected)} tokens: the server would go on unsteered. Choose positions "
+            "that this sequence has, or give new_tokens."
+        )
+    everywhere = str(entry.positions) == "all"
+    return {
+        "activations": bias[None] if everywhere else bias.repeat(1, len(positions), 1),
+        "layer_indices": [site.layer],
+        "scale": 1.0,
+        "norm_match": False,
+        "position_indices": None if everywhere else positions,
+    }
+
+
+def _check_sizes(model: SteerableModel, remote: Any) -> None:
     """Refuses what is no remote engine, or runs another model than this one."""
     if isinstance(remote, SteerableModel) or not (hasattr(remote, "hook_dict") and hasattr(remote, "cfg")):
         raise ArgumentError(
@@ -134,6 +239,11 @@ def _check_engine(model: SteerableModel, remote: Any) -> None:
             f"the model has {', '.join(_SIZES)} = {here} and the engine's has {there}; load the model that the engine "
             "runs."
         )
+    _check_weights(model)
+
+
+def _check_weights(model: SteerableModel) -> None:
+    """Refuses a model whose weights are not those that an engine loads."""
     if model.compatibility_mode:
         raise MismatchError(
             "the model's weights have been processed (compatibility mode) and the engine runs them as they are stored; "

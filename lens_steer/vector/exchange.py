@@ -306,15 +306,19 @@ def _checked(path: str | Path, content: bytes) -> bytes:
     bytes than were checked. So it is given an archive that is written anew.
 
     Raises:
-        FormatError: a record is not what was written, is longer than the file, or compressed, as none of torch's is.
+        FormatError: a record is not what was written, or compressed, as none of torch's is; or all together are longer
+            than the file, as where its directory names one record many times.
     """
     if not content.startswith(b"PK"):
         return content
     checked = io.BytesIO()
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(checked, "w") as copy:
-            for one in archive.infolist():
-                if one.compress_type != zipfile.ZIP_STORED or one.file_size > len(content):
+            records = archive.infolist()
+            if sum(one.file_size for one in records) > len(content):
+                raise zipfile.BadZipFile("its records are longer than it is")
+            for one in records:
+                if one.compress_type != zipfile.ZIP_STORED:
                     raise zipfile.BadZipFile(one.filename)
                 copy.writestr(one.filename, archive.read(one))
     except _BROKEN_ARCHIVE as error:

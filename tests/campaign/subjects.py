@@ -119,7 +119,8 @@ def vector_says(content: bytes, found: str) -> bool:
     norms = facts.pop("activation_norms")
     header["fingerprint"] = {"d_head": None, "n_heads": None, "architecture": "", **header["fingerprint"]}
     header["fingerprint"] = {"prepend_bos": None, "content_hash": None, **header["fingerprint"]}  # of older files
-    return counts and texts and all(header[n] == v for n, v in facts.items()) and norms == header["activation_norms"]
+    said = {site: float(norm) for site, norm in header["activation_norms"].items()}
+    return counts and texts and all(header[n] == v for n, v in facts.items()) and norms == said
 
 
 def signed_vector(content: bytes) -> bytes:

@@ -255,6 +255,21 @@ def test_no_changed_bit_of_an_archive_of_torch_gives_other_rows(tmp_path: Path) 
         read_rows(path)
 
 
+def test_an_archive_that_names_one_record_many_times_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path, whole = tmp_path / "v.pt", io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr("archive/data/0", b"x" * 100_000)
+    content = whole.getvalue()
+    start, end = content.index(b"PK\x01\x02"), content.rindex(b"PK\x05\x06")
+    many, tail = content[start:end] * 50, bytearray(content[end:])
+    tail[8:12], tail[12:16] = struct.pack("<HH", 50, 50), struct.pack("<I", len(many))
+    path.write_bytes(content[:start] + many + bytes(tail))
+    with zipfile.ZipFile(path) as archive:
+        assert len(archive.infolist()) == 50 and len(archive.read("archive/data/0")) == 100_000
+    with pytest.raises(FormatError, match="its records are longer than it is"):
+        read_rows(path)
+
+
 def damaged(path: Path) -> Iterator[str]:
     """Files that are no tensor, written one after the other."""
     torch.save(Evil(), path)
