@@ -142,5 +142,9 @@ class CheckpointWarning(UserWarning):
     """A checkpoint has weights that its model does not use."""
 
 
+class BatchWarning(UserWarning):
+    """A batch for which memory did not suffice, and which was run in halves."""
+
+
 class SharedPrefixWarning(UserWarning):
     """A model on which the common prefix of a pair cannot be forwarded once, so that both sides are forwarded whole."""

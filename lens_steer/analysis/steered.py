@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from lens_steer.errors import PositionError
-from lens_steer.extraction.record import ReadSpec, Recording, TokenRows, plan_rows, read_batch
+from lens_steer.extraction.record import ReadSpec, Recording, TokenRows, plan_rows, read_pass
 from lens_steer.hooks import Interventions, as_interventions, steer
 from lens_steer.model import SteerableModel
 
@@ -43,7 +43,7 @@ def collect(
     with steer(model, *as_interventions(interventions), prompt_lengths=lengths[0]) as steering:
         for batch in plan_rows(rows, batch_size):
             steering.set_prompt_lengths([lengths[index] for index in batch.rows])
-            recording = read_batch(model, rows, batch, reading)
+            recording = read_pass(model, rows, batch, reading)
             recording.require_finite()
             seen += len(recording.sequences)
             kept.append(reduce(recording))

@@ -34,7 +34,7 @@ from lens_steer.evaluation.prompts import log_likelihoods
 from lens_steer.hooks import require_unsteered
 from lens_steer.metrics.statistics import Interval, share_interval
 from lens_steer.model import SteerableModel, logits_after, single_ids, tokenize
-from lens_steer.model.batching import length_buckets
+from lens_steer.model.batching import length_buckets, within_memory
 
 SCORES = ("concept", "instruct", "fluency")
 MOST = 2.0
@@ -247,11 +247,15 @@ class QuestionJudge:
         rows = tokenize(self.model, [self.question.replace(TEXT, text) for text in texts])
         answers = [self._token(answer) for answer in (self.positive, self.negative)]
         found = torch.empty(len(rows), dtype=torch.float32, device="cpu")
-        for batch in length_buckets([len(row) for row in rows], self.batch_size):
+
+        def judge(batch: Sequence[int]) -> None:
             both = logits_after(self.model, [rows[index] for index in batch], of=batch).read(
                 lambda chunk, _part: chunk[:, answers]
             )
-            found[batch] = (both[:, 0] - both[:, 1]).float().cpu()
+            found[list(batch)] = (both[:, 0] - both[:, 1]).float().cpu()
+
+        for batch in length_buckets([len(row) for row in rows], self.batch_size):
+            within_memory(judge, batch)
         return found
 
     def _token(self, answer: str) -> int:

@@ -25,7 +25,7 @@ from lens_steer.hooks import Intervention, Scale, require_unsteered
 from lens_steer.hooks.positions import Positions
 from lens_steer.hooks.sites import Sites, sites_of
 from lens_steer.model import SteerableModel, fingerprint, require_model, require_same_model, tokenize
-from lens_steer.model.batching import length_buckets
+from lens_steer.model.batching import length_buckets, within_memory
 from lens_steer.vector import SteeringVector
 
 
@@ -131,13 +131,17 @@ def text_slopes(
     edits = [Intervention.of(vector, site, 1.0, scale, positions) for vector in vectors for site in wanted]
     slopes = torch.empty(len(edits), len(rows), dtype=torch.float32, device="cpu")
     batches = length_buckets([len(row) for row in rows], options.batch_size)
-    for batch in track(batches, "ranking sites", len(rows), options.progress, size=len):
+
+    def differentiate(batch: Sequence[int]) -> None:
         own = [rows[index] for index in batch]
 
-        def likelihood(own: list[list[int]] = own) -> Tensor:
+        def likelihood() -> Tensor:
             return log_likelihoods(model, own, [1] * len(own), range(len(own)), gradient=True)
 
-        slopes[:, batch] = strength_slopes(model, own, [len(row) for row in own], edits, likelihood)
+        slopes[:, list(batch)] = strength_slopes(model, own, [len(row) for row in own], edits, likelihood)
+
+    for batch in track(batches, "ranking sites", len(rows), options.progress, size=len):
+        within_memory(differentiate, batch)
     lengths = torch.tensor([len(row) - 1 for row in rows], device="cpu")
     return (slopes / lengths).reshape(len(vectors), len(wanted), len(rows))
 

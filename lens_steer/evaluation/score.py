@@ -35,7 +35,7 @@ from lens_steer.hooks import Interventions, as_interventions, require_unsteered,
 from lens_steer.metrics.collapse import Collapse, collapse
 from lens_steer.metrics.detection import NOT_DETECTABLE, Detection, detection, detection_of_choices
 from lens_steer.model import SteerableModel, logits_after, require_model
-from lens_steer.model.batching import length_buckets
+from lens_steer.model.batching import length_buckets, within_memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,14 +301,18 @@ def score_prompts(
     )
     edits = [of_prompt(entry) for entry in as_interventions(interventions)]
     with steer(model, *edits, prompt_lengths=prompts.lengths[:1]) as steering:
-        for batch in track(batches, "scoring", len(batches), progress):
+
+        def ask(batch: Sequence[int]) -> None:
             steering.set_prompt_lengths([prompts.lengths[index] for index in batch])
             if prompts.by_letter:
                 logits = logits_after(model, [prompts.rows[index] for index in batch], of=batch)
-                read = logits.read(lambda chunk, part, batch=batch: _letters(prompts, batch[part], chunk))
+                read = logits.read(lambda chunk, part: _letters(prompts, batch[part], chunk))
             else:
                 read = log_likelihoods(model, prompts.rows, prompts.lengths, batch)[:, None]
-            found[batch] = read.cpu()
+            found[list(batch)] = read.cpu()
+
+        for batch in track(batches, "scoring", len(batches), progress):
+            within_memory(ask, batch)
     return _scores(prompts, found)
 
 

@@ -33,7 +33,7 @@ from lens_steer.model import (
     whole_cache,
     why_not_shared,
 )
-from lens_steer.model.batching import length_buckets
+from lens_steer.model.batching import length_buckets, within_memory
 
 Answering = Callable[[Interventions], Float[Tensor, " batch"]]
 _SAME = 1e-3
@@ -94,10 +94,14 @@ def answer_probabilities(
     found = torch.empty(len(asked.rows), dtype=torch.float32, device="cpu")
     lengths = [len(row) for row in asked.rows]
     with steer(model, *as_interventions(interventions), prompt_lengths=lengths[:1]) as steering:
-        for batch in length_buckets(lengths, batch_size):
+
+        def answer(batch: Sequence[int]) -> None:
             steering.set_prompt_lengths([lengths[index] for index in batch])
             logits = logits_after(model, [asked.rows[index] for index in batch], of=batch)
-            found[batch] = _probabilities(logits, asked, batch)
+            found[list(batch)] = _probabilities(logits, asked, batch)
+
+        for batch in length_buckets(lengths, batch_size):
+            within_memory(answer, batch)
     return found
 
 

@@ -34,7 +34,7 @@ from lens_steer.hooks import (
     steer,
 )
 from lens_steer.model import Prompts, SteerableModel, fingerprint, require_model, rows_at_once
-from lens_steer.model.batching import length_buckets
+from lens_steer.model.batching import length_buckets, within_memory
 
 
 def generate(
@@ -59,7 +59,7 @@ def generate(
             64 MB.
         record: record each step's entropy, KL to the unsteered model and projections; needs a second forward pass.
         progress: show a progress bar.
-        on_token: called with every token as soon as it is chosen.
+        on_token: called with every token as soon as it is chosen; with it no batch is halved where memory runs out.
 
     Returns:
         The continuations, in the order of the prompts.
@@ -135,13 +135,20 @@ def _generate(
     rows = prepare_rows(model, prompts, decoding)
     buckets = length_buckets([len(row.given) for row in rows], min(batch_size, rows_at_once(model)))
     with steer(model, *interventions, prompt_lengths=1) as steering:
-        for bucket in track(buckets, "generating", len(rows), progress, size=len):
+
+        def write(bucket: Sequence[int]) -> None:
             batch = [rows[index] for index in bucket]
             steering.set_prompt_lengths([len(row.prompt) for row in batch], [len(row.given) for row in batch])
             given = [row.given for row in batch]
             recorder = None if watched is None else Recorder(model, given, watched, decoding.cache)
             with hooked(model, recorder.functions()) if recorder else nullcontext():
                 continue_rows(model, batch, decoding, steering, recorder, on_token)
+
+        for bucket in track(buckets, "generating", len(rows), progress, size=len):
+            if on_token is None:
+                within_memory(write, bucket)
+            else:
+                write(bucket)  # what was told of a token cannot be taken back
     return Generations(
         model=fingerprint(model).name,
         interventions=tuple(str(entry) for entry in (*active_interventions(model), *interventions)),

@@ -50,10 +50,14 @@ class Row:
     index: int
     prompt: list[int]
     given: list[int]
-    writing: Writing
+    writing: Writing = field(init=False)
     tokens: list[int] = field(default_factory=list)
     ended: str = ""
     record: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def begin(self, model: SteerableModel, decoding: Decoding) -> None:
+        """Nothing is written yet, or no longer."""
+        self.writing, self.tokens, self.ended = Writing(model, self.given, decoding.stop), [], ""
 
 
 def prepare_rows(model: SteerableModel, prompts: Prompts, decoding: Decoding) -> list[Row]:
@@ -86,10 +90,7 @@ def prepare_rows(model: SteerableModel, prompts: Prompts, decoding: Decoding) ->
             f"is {context}. Shorten the prompt or lower max_new_tokens."
         )
     may_fast_forward(model)  # the trial is run here, where steering has not begun
-    return [
-        Row(index=index, prompt=row, given=given, writing=Writing(model, given, decoding.stop))
-        for index, (row, given) in enumerate(rows)
-    ]
+    return [Row(index=index, prompt=row, given=given) for index, (row, given) in enumerate(rows)]
 
 
 def continue_rows(
@@ -100,7 +101,7 @@ def continue_rows(
     recorder: Recorder | None = None,
     on_token: OnToken | None = None,
 ) -> None:
-    """Generates the continuations of one batch and stores them in its rows.
+    """Generates the continuations of one batch, from their beginning, and stores them in its rows.
 
     Args:
         model: a loaded model.
@@ -110,6 +111,8 @@ def continue_rows(
         recorder: of this batch, its functions installed; or none.
         on_token: told of every token.
     """
+    for row in batch:
+        row.begin(model, decoding)
     state = DecodingState(model, [row.given for row in batch], decoding.cache, [row.index for row in batch])
     generators = decoding.generators([row.index for row in batch])
     eos = eos_tokens(model) if decoding.stop_at_eos else frozenset()

@@ -27,6 +27,7 @@ from lens_steer.evaluation.grid.pool import Pool
 from lens_steer.evaluation.grid.trial import why_not_reused
 from lens_steer.hooks import Interventions, as_interventions, named
 from lens_steer.model import Logits, SteerableModel, held
+from lens_steer.model.batching import is_out_of_memory, warn_halved
 from lens_steer.model.logits import CHUNK
 
 _UNSTEERED = -1
@@ -63,10 +64,11 @@ Reduce = Callable[[list[int], GridTokens], Numbers]
 class GridOptions:
     """How configurations are run.
 
-    `batch_size`: the most rows in one forward pass. `reuse`: forward once what does not change between configurations,
-    where that is exact. `checkpoint`: a folder in which finished passes are saved, so that an interrupted run goes on;
-    what depends on an object that cannot be told by its content is not saved, with a `CacheWarning`. `progress`: draw a
-    bar. `pool`: workers that run the passes; this process does where absent.
+    `batch_size`: the most rows in one forward pass, half as many where memory does not suffice. `reuse`: forward once
+    what does not change between configurations, where that is exact. `checkpoint`: a folder in which finished passes
+    are saved, so that an interrupted run goes on; what depends on an object that cannot be told by its content is not
+    saved, with a `CacheWarning`. `progress`: draw a bar. `pool`: workers that run the passes; this process does where
+    absent.
     """
 
     batch_size: int = 64
@@ -129,7 +131,8 @@ def run_grid(
     path = f"naive: {reason}" if reason else "reused"
     about = (rows, configurations, scored, prompt_lengths, options.batch_size, meaning, reduce, path)
     done = Checkpoint.open(options.checkpoint, model, about)
-    compute = partial(_compute, rows, _Ways(reduce=reduce, scored=scored, reuse=not reason))
+    ways = _Ways(reduce=reduce, scored=scored, reuse=not reason, batch_size=options.batch_size)
+    compute = partial(_compute_within_memory, rows, ways)
     shards = [shard for number, batch in enumerate(plan) for shard in _missing(number, batch, done)]
     with held(model):
         if options.pool is None:
@@ -155,6 +158,7 @@ class _Ways:
     reduce: Reduce
     scored: Scored
     reuse: bool
+    batch_size: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +206,38 @@ def _gathered(plan: Sequence[GridBatch], done: Checkpoint, configurations: int, 
         torch.cat([numbers[member] for numbers in found])[order] for member in range(_UNSTEERED, configurations)
     )
     return GridTable(unsteered=unsteered, configurations=tuple(steered), path=path)
+
+
+def _compute_within_memory(
+    rows: Sequence[Sequence[int]], ways: _Ways, model: SteerableModel, shard: _Shard
+) -> Iterator[tuple[tuple[int, ...], Tensor]]:
+    """`_compute`; from the pass on for which memory does not suffice, as a grid of its own with half the batch size."""
+    done = set[tuple[int, ...]]()
+    try:
+        for members, values in _compute(rows, ways, model, shard):
+            yield members, values
+            done.add(members)
+        return
+    except (RuntimeError, MemoryError) as error:
+        if ways.batch_size < 2 or not is_out_of_memory(error):
+            raise
+    # outside of the handler: the error holds what the pass had allocated
+    warn_halved(ways.batch_size)
+    batch = shard.batch
+    left = [one_pass.configurations for one_pass in batch.passes if one_pass.configurations not in done]
+    table = run_grid(
+        model,
+        [rows[index] for index in batch.rows],
+        [batch.active[member] for members in left for member in members],
+        lambda of, tokens: ways.reduce([batch.rows[index] for index in of], tokens),
+        GridOptions(batch_size=ways.batch_size // 2, reuse=ways.reuse),
+        ways.scored,
+        prompt_lengths=batch.prompts if ways.scored == "continuation" else None,
+    )
+    if shard.plain and (_UNSTEERED,) not in done:
+        yield (_UNSTEERED,), table.unsteered[None]
+    found = iter(table.configurations)
+    yield from ((members, torch.stack([next(found) for _ in members])) for members in left)
 
 
 def _compute(

@@ -40,7 +40,7 @@ from lens_steer.hooks.positions import Positions
 from lens_steer.hooks.sites import Sites, check_site, sites_of
 from lens_steer.metrics.steerability import dataset_steerability, steerability
 from lens_steer.model import SteerableModel, dtype_of, fingerprint, frozen, last_logits, pad, require_same_model
-from lens_steer.model.batching import length_buckets
+from lens_steer.model.batching import length_buckets, within_memory
 from lens_steer.vector import SteeringVector
 
 
@@ -97,9 +97,13 @@ def first_order(
     if len(prompts.letters) != 2:
         raise ScoreError(f"items with {len(prompts.letters)} options; the first-order sweep takes two-choice items.")
     with steer(model, *map(of_prompt, as_interventions(around)), prompt_lengths=prompts.lengths[:1]) as steering:
-        for batch in length_buckets([len(row) for row in prompts.rows], options.batch_size):
+
+        def differentiate(batch: Sequence[int]) -> None:
             steering.set_prompt_lengths([prompts.lengths[index] for index in batch])
-            slopes[:, batch] = _slopes(model, prompts, batch, edits)
+            slopes[:, list(batch)] = _slopes(model, prompts, batch, edits)
+
+        for batch in length_buckets([len(row) for row in prompts.rows], options.batch_size):
+            within_memory(differentiate, batch)
     if prompts.by_letter:
         means = reduce(slopes, "edit (item order) -> edit item", "mean", order=2)
     else:

@@ -4,6 +4,7 @@ from lens_steer.extraction.record.read import ReadSpec as ReadSpec
 from lens_steer.extraction.record.read import Recording as Recording
 from lens_steer.extraction.record.read import locate as locate
 from lens_steer.extraction.record.read import read_batch as read_batch
+from lens_steer.extraction.record.read import read_pass as read_pass
 from lens_steer.extraction.record.rows import RowBatch as RowBatch
 from lens_steer.extraction.record.rows import TokenRows as TokenRows
 from lens_steer.extraction.record.rows import plan_pairs as plan_pairs

@@ -33,6 +33,7 @@ from lens_steer.model import (
     pad,
     run_hooks,
 )
+from lens_steer.model.batching import within_memory
 
 MASSIVE = 10.0
 """A massive activation's norm, in median norms of its sequence."""
@@ -111,6 +112,12 @@ class _Chunk:
 
 
 def read_batch(model: SteerableModel, rows: TokenRows, batch: RowBatch, reading: ReadSpec) -> Recording:
+    """Records the activations of one batch, in one pass or where memory runs out in several; as `read_pass`."""
+    found = within_memory(lambda parts: read_pass(model, rows, RowBatch.of(parts), reading), batch.least)
+    return found[0] if len(found) == 1 else _joined(found)
+
+
+def read_pass(model: SteerableModel, rows: TokenRows, batch: RowBatch, reading: ReadSpec) -> Recording:
     """Forwards one batch as far as needed and records the activations asked for.
 
     Args:
@@ -185,6 +192,18 @@ def _read_shared(model: SteerableModel, rows: TokenRows, batch: RowBatch, readin
         norms={site: norms.repeat_interleave(2, dim=0) for site, norms in either.norms.items()},
     )
     return _recording(model, batch, reading, [head, tail])
+
+
+def _joined(found: Sequence[Recording]) -> Recording:
+    """Recordings of different sequences as one."""
+    first = found[0]
+    return replace(
+        first,
+        activations={site: torch.cat([one.activations[site] for one in found]) for site in first.activations},
+        sequences=torch.cat([one.sequences for one in found]),
+        positions=torch.cat([one.positions for one in found]),
+        medians={site: torch.cat([one.medians[site] for one in found]) for site in first.medians},
+    )
 
 
 def _choose(

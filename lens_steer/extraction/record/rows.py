@@ -10,6 +10,7 @@ A million tokens take four megabytes.
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from lens_steer.model import Prompts, SteerableModel, as_prompts, tokenize
 from lens_steer.model.batching import length_buckets
@@ -50,6 +51,20 @@ class RowBatch:
 
     rows: tuple[int, ...]
     prefixes: tuple[int, ...] = ()
+
+    @property
+    def least(self) -> "list[RowBatch]":
+        """The batch cut as small as it can be: a sequence each, or a pair with its shared prefix."""
+        if not self.prefixes:
+            return [RowBatch(rows=(row,)) for row in self.rows]
+        pairs = zip(self.rows[::2], self.rows[1::2], self.prefixes, strict=True)
+        return [RowBatch(rows=(one, other), prefixes=(prefix,)) for one, other, prefix in pairs]
+
+    @classmethod
+    def of(cls, parts: "Sequence[RowBatch]") -> "RowBatch":
+        """Several batches of one kind as one."""
+        rows = chain.from_iterable(part.rows for part in parts)
+        return cls(rows=tuple(rows), prefixes=tuple(chain.from_iterable(part.prefixes for part in parts)))
 
 
 def token_rows(model: SteerableModel, sequences: Prompts) -> TokenRows:
