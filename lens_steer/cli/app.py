@@ -7,10 +7,9 @@ standard output, progress and errors to standard error.
 import json
 import sys
 import time
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import pandas as pd
 import typer
@@ -48,12 +47,9 @@ from lens_steer.cli.options import (
     both_signs,
     split_words,
 )
-from lens_steer.cli.terminal import say, seconds_since, short, show
+from lens_steer.cli.terminal import agreed, say, seconds_since, short, show
 from lens_steer.cli.vectors import COMMANDS
 from lens_steer.errors import LensSteerError
-
-if TYPE_CHECKING:
-    from lens_steer.cli.reproduce.run import RunPlan
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -62,10 +58,6 @@ app = typer.Typer(
 )
 lab = typer.Typer(no_args_is_help=True, help="Check the lab model: a small model in the package with known behaviours.")
 app.add_typer(lab, name="lab")
-
-ASKED = 3600.0
-"""Seconds above which a run on a terminal asks."""
-
 
 for _command in COMMANDS:
     app.command()(_command)
@@ -127,7 +119,7 @@ def reproduce(
     with working("reproducing"):
         from lens_steer.cli.reproduce import reproduce as run
 
-        agree = partial(_agreed, dry_run=dry_run, yes=yes)
+        agree = partial(agreed, dry_run=dry_run, yes=yes)
         outcome = run(asked, command=command, progress=True, fresh=fresh, agree=agree)
     if not outcome.ran:
         raise typer.Exit(0)
@@ -231,30 +223,3 @@ def main() -> None:
         said = Text.assemble((type(error).__name__, "bold red"), f": {error}")
         Console(stderr=True).print(said, highlight=False, soft_wrap=True)
         raise SystemExit(2) from error
-
-
-def _agreed(planned: "RunPlan", left_out: Mapping[str, str], dry_run: bool, yes: bool) -> bool:
-    """Prints the plan; whether it is to be run. Asks above one hour, on a terminal."""
-    from lens_steer.experiments.plan import clock
-
-    plan = planned.plan
-    rows = [
-        {
-            "study": study.name,
-            "configurations": study.work.configurations,
-            "token-layers": f"{study.work.token_blocks / 1e6:.2f} million",
-            "time": clock(study.seconds),
-        }
-        for study in plan.studies
-    ]
-    title = f"Plan: about {clock(plan.seconds)}, {planned.memory / 1e9:.1f} GB"
-    show(pd.DataFrame(rows), title, err=not dry_run)
-    said = [planned.replaces] if planned.replaces else []
-    said += [f"reduced: {words}" for words in plan.left_out] + [f"left out: {n} {why}" for n, why in left_out.items()]
-    if plan.seconds > ASKED and not (yes or dry_run) and not sys.stdin.isatty():
-        said.append("more than an hour, and nobody to ask: going on; --budget shortens it")
-    for line in said:
-        say(line, err=not dry_run)
-    if dry_run:
-        return False
-    return yes or plan.seconds <= ASKED or not sys.stdin.isatty() or typer.confirm("More than an hour; go on?")

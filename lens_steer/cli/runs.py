@@ -6,7 +6,7 @@ item serves both and the test items stay unseen. Data and vector are read before
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
@@ -16,22 +16,25 @@ import pandas as pd
 from lens_steer import figures
 from lens_steer._util.files import write_whole
 from lens_steer.cli.data import file_corpora, read_items, read_questions, read_texts, read_to_choose
-from lens_steer.cli.reproduce.lock import NAME as LOCK
 from lens_steer.cli.reproduce.lock import sole
-from lens_steer.cli.reproduce.record import Record, begun, sha256
-from lens_steer.cli.reproduce.run import write_figures, write_tables
+from lens_steer.cli.reproduce.record import CHECKPOINT, Record, begun, sha256
+from lens_steer.cli.reproduce.run import Loaded, RunPlan, run_loaded, write_figures, write_tables
+from lens_steer.cli.reproduce.settings import RunSettings
 from lens_steer.cli.source import ModelSource
 from lens_steer.data.balance import balanced, option_contrast
 from lens_steer.data.contrast import contrast_from_choices
+from lens_steer.data.splits import SPLITS, split_items
 from lens_steer.data.tables import Tables
 from lens_steer.errors import DataError, SettingsError
-from lens_steer.evaluation.painless import Painless, PainlessOptions, painless
+from lens_steer.evaluation.painless import Painless
 from lens_steer.evaluation.score import ScoringOptions
 from lens_steer.evaluation.select import OperatingPoint, choose_operating_point
 from lens_steer.evaluation.sweep import SweepResult, sweep
 from lens_steer.experiments.folder import RECORD, write_record
 from lens_steer.experiments.inspect_task import InspectTask, InspectTaskResult, evaluate_task
 from lens_steer.experiments.inspect_task.study import STUDY as TASK
+from lens_steer.experiments.painless import PainlessResult
+from lens_steer.experiments.painless.study import STUDY as PAINLESS
 from lens_steer.experiments.study import Study
 from lens_steer.experiments.text_lists import TextLists, TextListsResult, study_texts
 from lens_steer.experiments.text_lists.lists import split_lists
@@ -167,26 +170,49 @@ def sweep_to_folder(
     return result, chosen, tested
 
 
-def painless_to_folder(source: ModelSource, data: str, out: Path, options: PainlessOptions, limit: int) -> Painless:
-    """Makes, chooses and tests a vector of a labelled data set, and saves it with the tables of how it was found.
+def painless_to_folder(
+    settings: RunSettings,
+    data: str,
+    *,
+    command: Sequence[str] = (),
+    fresh: bool = False,
+    agree: Callable[[RunPlan, Mapping[str, str]], bool] = lambda _plan, _left_out: True,
+) -> Painless | None:
+    """Makes, chooses and tests a vector of one labelled data set: the study `painless`, planned, resumed and reported.
 
     Args:
-        source: the model.
-        data: as `read_questions` reads it.
-        out: folder of `runs.csv`, `points.csv`, `tests.csv`, `answers.csv`, and `vector.safetensors` where the answer
-            is to steer.
-        options: methods, seeds, what is tried, and how items are asked.
-        limit: the most items; of more, that many are drawn.
+        settings: of the run; its `data` are not used.
+        data: as `read_questions` reads it; of more than `limit` items that many are drawn.
+        command, fresh, agree: as for `reproduce`.
 
     Returns:
-        What was saved, which `Painless.load` reads.
+        What `PainlessResult.load(out / "painless").task(name)` gives; None where the plan was not agreed to.
+
+    Raises:
+        DataError: too few items, or no vector could be built.
+        SettingsError, BusyError, BudgetError: as `reproduce`.
     """
+    began, out = time.monotonic(), Path(settings.out)
     name, items = read_questions(data)
-    if len(items) > limit:
-        items = tuple(random.Random(f"{name}:{limit}").sample(items, limit))
-    found = painless(source.load(), items, options, name, progress=True)
-    found.save(out)
-    return found
+    if len(items) > settings.limit:
+        items = tuple(random.Random(f"{name}:{settings.limit}").sample(items, settings.limit))
+    splits = split_items(items, seed=settings.seed, near=None)
+    if not all(getattr(splits, split) for split in SPLITS):
+        raise DataError(f"{data}: {len(items)} items are too few for three splits; give at least 20.")
+    settings = replace(settings, data={name: data}, only=(PAINLESS.name,))
+    _require_own(out, fresh)
+    model = ModelSource(
+        settings.model, settings.device, settings.dtype, settings.device_map, settings.prepend_bos
+    ).load()
+    settings.asking.prepare(model, items)
+    loaded = Loaded(model=model, behaviours={name: splits}, corpora={}, neutral="", studies=(PAINLESS,))
+    done = run_loaded(settings, loaded, began, command=command, progress=True, fresh=fresh, agree=agree)
+    if done.failed:
+        raise DataError(f"{data}: {done.failed[PAINLESS.name]}")
+    if not done.ran:
+        return None
+    write_report(out)
+    return PainlessResult.load(out / PAINLESS.folder).task(name)
 
 
 def study_to_folder(
@@ -297,13 +323,13 @@ def _write(record: Record, study: Study, found: Tables, out: Path, began: float)
 
 
 def _require_own(out: Path, fresh: bool) -> None:
-    """Refuses a folder that holds something else than a run's results.
+    """Refuses a folder that holds something else than a run's results; what was killed at its start leaves no record.
 
     Raises:
         SettingsError: it does.
     """
-    held = {path.name for path in out.iterdir()} - {LOCK} if out.is_dir() else set[str]()
-    if held and not fresh and RECORD not in held:
+    held = {path.name for path in out.iterdir() if path.name[0] != "."} if out.is_dir() else set[str]()
+    if held - {CHECKPOINT} and not fresh and RECORD not in held:
         raise SettingsError(f"{out}: is not empty and holds no run; give another --out, or --fresh to write into it.")
 
 

@@ -4,6 +4,7 @@ them."""
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,10 +19,12 @@ from lens_steer.cli.options import (
     Answer,
     Balance,
     Behaviours,
+    Budget,
     Chat,
     Contenders,
     Device,
     DeviceMap,
+    DryRun,
     Dtype,
     EqualKl,
     Fresh,
@@ -37,11 +40,13 @@ from lens_steer.cli.options import (
     Seeds,
     Sites,
     Texts,
+    Yes,
     numbers,
     split_words,
     values,
 )
-from lens_steer.cli.terminal import say, seconds_since, show
+from lens_steer.cli.terminal import agreed, say, seconds_since, show
+from lens_steer.data.splits import SPLITS
 from lens_steer.errors import DataError
 
 
@@ -140,7 +145,7 @@ def sweep(
 
 def painless(
     data: Annotated[str, typer.Option(help=DATA + "Two or more options; its own splits are not used.")],
-    out: Annotated[Path, typer.Option(help="Folder of the vector and of the tables.", file_okay=False)],
+    out: Annotated[Path, typer.Option(help="Folder of the vector, the tables and the report.", file_okay=False)],
     model: Model = "lab",
     device: Device = "cpu",
     dtype: Dtype = "float32",
@@ -161,37 +166,39 @@ def painless(
     limit: Annotated[int, typer.Option(help="The most items; of more, that many are drawn.", min=1)] = 300,
     scoring: Scoring = "letter",
     chat: Chat = False,
+    budget: Budget = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    fresh: Fresh = False,
 ) -> None:
-    """Turn a labelled data set into a tested vector, or into the answer not to steer.
+    """Turn a labelled data set into a tested vector, or into the answer not to steer; run it again to continue.
 
     Vectors are made of the model's own right and wrong answers; layer, strength and method are chosen on validation
-    items beside random vectors. `reproduce --only painless` does it for several data sets with plan, budget and report.
+    items beside random vectors. `reproduce --only painless` does it for several data sets.
     """
-    began, grid = time.monotonic(), tuple(numbers(strengths))
+    began, grid = time.monotonic(), numbers(strengths)
     with working("making a vector"):
+        from lens_steer.cli.reproduce.settings import settings_from
         from lens_steer.cli.runs import painless_to_folder
-        from lens_steer.cli.source import ModelSource
-        from lens_steer.evaluation.automatic import SelectOptions
-        from lens_steer.evaluation.painless import PainlessOptions
-        from lens_steer.evaluation.score import ScoringOptions
 
-        select = SelectOptions(
-            sites=sites or "resid_post@*",
-            strengths=grid,
-            positions=positions,
-            scoring=ScoringOptions(scoring=scoring, chat=chat),
-        )
-        options = PainlessOptions(seeds=tuple(range(seeds)), select=select)
-        options = replace(options, methods=tuple(methods)) if methods else options  # type: ignore[arg-type]
-        source = ModelSource(model, device, dtype, device_map, prepend_bos)
-        found = painless_to_folder(source, data, out, options, limit)
+        table: dict[str, object] = {"sites": sites or ["resid_post@*"], "strengths": grid, "positions": positions}
+        table |= {"seeds": seeds, "sizes": [], "shots": 0, "items": dict.fromkeys(SPLITS, limit)}
+        table |= {"methods": methods} if methods else {}
+        given = {"model": model, "device": device, "dtype": dtype, "device_map": device_map, "prepend_bos": prepend_bos}
+        given |= {"scoring": scoring, "chat": chat, "limit": limit, "budget": budget or "", "out": str(out)}
+        settings = settings_from({**given, "painless": table}, "the command line")
+        agree = partial(agreed, dry_run=dry_run, yes=yes)
+        found = painless_to_folder(settings, data, command=sys.argv[1:], fresh=fresh, agree=agree)
+    if found is None:
+        raise typer.Exit(0)
     columns = ["method", "seeds", "unsteered", "steered", "gain", "gain_low", "gain_high", "p_corrected_holm", "beyond"]
-    show(pd.DataFrame(found.tests[columns]), f"{found.facts['name']}: accuracy on test items, mean of {seeds} splits")
+    name, point = found.facts["name"], found.facts["point"]
+    splits = found.runs["seed"].nunique()
+    show(pd.DataFrame(found.tests[columns]), f"{name}: accuracy on test items, mean of {splits} splits")
     if found.facts["answers"]:
         say(found.facts["answers"])
-    point = found.facts["point"]
     advice = f"steer at {point['site']}, strength {point['strength']:g} ({point['method']})" if found.vector else ""
-    say(f"{advice or 'do not steer'}; of the first split, saved in {out}/  ({seconds_since(began)})")
+    say(f"{advice or 'do not steer'}; report in {out / 'report.html'}  ({seconds_since(began)})")
 
 
 def study(

@@ -147,8 +147,10 @@ def _of_questions(
     sites = [Site.parse(name) for name in reading]
     rows = [list(row) for row in prompts.rows]
     speed["read"] = _timed(lambda: [*record(model, rows, sites, "last")]) / (tokens * n_layers)
-    slopes = partial(first_order, model, [_random(model, middle)], items, options=options)
-    speed["gradient"] = _timed(slopes) / (tokens * n_layers)
+    speed["gradient"] = BACKWARD * speed["read"]
+    if len(prompts.letters) == 2:
+        slopes = partial(first_order, model, [_random(model, middle)], items, options=options)
+        speed["gradient"] = _timed(slopes) / (tokens * n_layers)
     return speed | {"generated": _generating(model, [item.stem for item in items], middle)}
 
 

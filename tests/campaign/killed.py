@@ -3,8 +3,8 @@
 Each runs in a process of its own, forked from one that has imported the package, through the command line's `main`. It
 is killed by SIGKILL at a random time, or at a random opening or renaming of a file it writes; after four kills in one
 folder it is run to its end, and every file must have the bytes of a run that nobody disturbed. Left out of the
-comparison are the checkpoint, hidden files (the lock, and what a killed process was writing), and reproduce's run.json,
-which holds times; its hashes are compared instead.
+comparison are the checkpoint, hidden files (the lock, and what a killed process was writing), and run.json and the
+report of it where they hold times; the record's hashes are compared instead.
 """
 
 import json
@@ -33,9 +33,11 @@ from lens_steer.cli.app import main
 OUTCOMES = ("same bytes", "refused in one line, then same bytes", "other bytes", "traceback", "did not go on")
 FAULTS = OUTCOMES[2:]
 KILLS_A_FOLDER = 4
-SHARES = {"extract --cache": 30, "sweep": 30, "reproduce, tiny model": 25, "reproduce, lab": 15}
+SHARES = {"extract --cache": 25, "sweep": 25, "reproduce, tiny model": 20, "reproduce, lab": 15, "painless": 15}
 """The commands in percent of the kills."""
 SMALL = "[individual]\nstrengths = [-1, 1]\npositions = ['last']\nn_random = 1\nscreened = 2\nlens_tokens = 2\n"
+PAINLESS = ["painless", "--data", "lab:sycophancy", "--limit", "40", "--methods", "caa", "--positions", "all"]
+PAINLESS += ["--sites", "resid_post@0", "--strengths", "0.4,0.8", "--seeds", "2"]
 Rows = list[tuple[str, str, str, int]]
 Job = Callable[[], tuple[Rows, list[Fault]]]
 
@@ -65,7 +67,7 @@ def contents(folder: Path) -> tuple[tuple[str, bytes], ...]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         hidden = any(part.startswith(".") or part == "checkpoint" for part in name.parts)
-        if path.is_file() and not hidden:
+        if path.is_file() and not hidden and name.name != "report.html":
             content = path.read_bytes()
             record: Any = json.loads(content) if name.name == "run.json" else {}
             if "done" in record:
@@ -148,6 +150,7 @@ def commands(folder: Path) -> list[Command]:
         Command("sweep", lambda o: [*swept, "--out", str(o)]),
         Command("reproduce, tiny model", lambda o: [*small, "--out", str(o)]),
         Command("reproduce, lab", lambda o: ["reproduce", *lab, "--only", "individual,broad", "--out", str(o)]),
+        Command("painless", lambda o: [*PAINLESS, "--out", str(o)]),
     ]
     return [_measured(command, folder / "whole" / str(i)) for i, command in enumerate(found)]
 

@@ -14,20 +14,30 @@ from written_items import write_items
 from lens_steer.cli import app as cli
 from lens_steer.cli import runs
 from lens_steer.cli.data import read_items
+from lens_steer.cli.reproduce.settings import read_settings
 from lens_steer.cli.source import ModelSource
 from lens_steer.data.balance import option_contrast
 from lens_steer.data.splits import SPLITS
-from lens_steer.errors import ContrastError, DataError, LensSteerError, MismatchError, ScoreError, SettingsError
+from lens_steer.errors import (
+    BudgetError,
+    DataError,
+    FormatError,
+    LensSteerError,
+    MismatchError,
+    ScoreError,
+    SettingsError,
+)
 from lens_steer.evaluation.automatic import correct
-from lens_steer.evaluation.painless import Painless
+from lens_steer.evaluation.grid import passes
 from lens_steer.evaluation.score import score_choices
 from lens_steer.evaluation.sweep import SweepResult
 from lens_steer.experiments.inspect_task import InspectTaskResult
+from lens_steer.experiments.painless import PainlessResult
 from lens_steer.experiments.text_lists import TextListsResult
 from lens_steer.extraction import extract
 from lens_steer.lab import world
 from lens_steer.lab.corpora import lab_corpus
-from lens_steer.lab.items import fact_items
+from lens_steer.lab.items import fact_items, open_items
 from lens_steer.model import load_model
 from lens_steer.vector import load_vector
 
@@ -35,6 +45,10 @@ SWEPT = {"sweep.csv", "summary.csv", "run.json"}
 SWEPT |= {
     f"{name}.{kind}" for name in ("layer_strength_map", "steering_curves") for kind in ("png", "pdf", "csv", "txt")
 }
+
+
+class Killed(BaseException):
+    """An end that nothing catches."""
 
 
 def invoke(*arguments: object) -> Any:
@@ -231,7 +245,7 @@ def test_a_labelled_data_set_becomes_a_vector_that_steers_as_its_table_says_and_
     options = ["--sites", "resid_post@0", "--strengths", "0.4,0.8", "--positions", "all", "--seeds", 1]
     done = invoke("painless", "--data", "lab:sycophancy", *options, "--methods", "caa", "--out", tmp_path / "a")
     assert done.exit_code == 0 and "steer at resid_post@0, strength 0." in done.output
-    found = Painless.load(tmp_path / "a", lab)
+    found = PainlessResult.load(tmp_path / "a" / "painless", lab).task("sycophancy")
     row: Any = found.tests.set_index("method").loc["best"]
     assert row["steered"] - row["unsteered"] == pytest.approx(row["gain"]) and row["gain"] > 0.1
     items = read_items("lab:sycophancy", "test")[1]
@@ -247,14 +261,65 @@ def test_a_labelled_data_set_becomes_a_vector_that_steers_as_its_table_says_and_
     more = ["--methods", "caa", "--limit", 48, "--out", tmp_path / "b"]
     done = invoke("painless", "--data", tmp_path / "facts.jsonl", *options, *more)
     assert done.exit_code == 0 and "do not steer" in done.output
-    assert not (tmp_path / "b" / "vector.safetensors").exists()
-    assert len(Painless.load(tmp_path / "b").answers) == 48
+    assert not list((tmp_path / "b").rglob("vectors"))
+    facts = PainlessResult.load(tmp_path / "b" / "painless").task("facts")
+    assert len(facts.answers) == 47 and facts.vector is None and facts.intervention is None
+    with pytest.raises(DataError, match="no chosen point of a task 'sycophancy'; those that there are: facts"):
+        PainlessResult.load(tmp_path / "b" / "painless").task("sycophancy")
+
+
+def test_a_painless_run_is_planned_kept_within_a_budget_resumed_and_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["painless", "--data", "lab:sycophancy", "--sites", "resid_post@0", "--sites", "resid_post@1", "--seeds", 4]
+    words += ["--positions", "all", "--methods", "caa", "--limit", 60]
+    planned = invoke(*words, "--out", tmp_path / "a", "--dry-run")
+    assert planned.exit_code == 0 and "Plan: about" in planned.output and not list(tmp_path.rglob("*.csv"))
+    with pytest.raises(BudgetError, match=r"the least plan \(painless only, 20 test items\) needs"):
+        invoke(*words, "--out", tmp_path / "a", "--budget", "0.1s")
+
+    asked, plain = [], passes.last_logits
+
+    def counted(*given: Any, **how: Any) -> Any:
+        if list(tmp_path.glob("*/run.json")):  # what measures the speed is not counted
+            asked.append(len(given[1]))
+            if len(asked) == 6:
+                raise Killed
+        return plain(*given, **how)
+
+    monkeypatch.setattr(passes, "last_logits", counted)
+    with pytest.raises(Killed):
+        invoke(*words, "--out", tmp_path / "a")
+    assert json.loads((tmp_path / "a" / "run.json").read_text())["finished"] is False
+    assert invoke(*words, "--out", tmp_path / "a").exit_code == 0
+    resumed = len(asked) - 6
+    assert invoke(*words, "--out", tmp_path / "b").exit_code == 0
+    assert resumed < len(asked) - 6 - resumed, "finished passes were asked again"
+    for path in (tmp_path / "b" / "painless").rglob("*.*"):
+        assert path.read_bytes() == (tmp_path / "a" / path.relative_to(tmp_path / "b")).read_bytes(), path
+    page = (tmp_path / "a" / "report.html").read_text()
+    assert "painless vectors" in page and "sycophancy" in page
+    with pytest.raises(FormatError, match="is of another command; run lens-steer"):
+        read_settings(tmp_path / "a" / "run.json")
+
+
+def test_painless_takes_questions_with_four_options(tmp_path: Path) -> None:
+    rng, lines = random.Random("four"), []
+    for item in open_items("wealth_seeking", 60, split="train"):
+        options = [item.matching, item.other, item.other + " now", item.other + " then"]
+        lines.append(json.dumps({"question": item.stem, "choices": options, "answer": 0, "n": rng.random()}))
+    (tmp_path / "four.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    words = ["--sites", "resid_post@0", "--positions", "all", "--seeds", 1, "--methods", "caa", "--out", tmp_path / "a"]
+    done = invoke("painless", "--data", tmp_path / "four.jsonl", "--scoring", "option_token", *words)
+    assert done.exit_code == 0
+    found = PainlessResult.load(tmp_path / "a" / "painless").task("four")
+    assert found.answers["answer"].isin(range(4)).all() and found.answers["answer"].nunique() > 1
 
 
 def test_a_labelled_data_set_is_used_whole_and_bad_options_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="leave out the '#'"):
         invoke("painless", "--data", "lab:sycophancy#train", "--out", tmp_path)
-    with pytest.raises(ContrastError, match="give one of pas_full, ipas_all"):
+    with pytest.raises(SettingsError, match="expected one of 'pas_full', 'ipas_all'"):
         invoke("painless", "--data", "lab:sycophancy", "--methods", "pasf", "--out", tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -235,6 +235,13 @@ def test_a_result_is_read_back(result: PainlessResult, folder: Path) -> None:
     again = PainlessResult.load(folder / "painless")
     for name, frame in result.tables().items():
         pd.testing.assert_frame_equal(again.tables()[name], frame, check_dtype=False)
+    own = again.task("wealth")
+    ((site, direction),) = result.vectors["wealth"].directions.items()
+    assert own.vector is not None and torch.equal(own.vector.directions[site], direction)
+    assert str(site) == own.facts["point"]["site"] and own.facts["point"]["strength"] == 0.4
+    assert own.runs["method"].tolist() == result.runs.loc[result.runs["task"] == "wealth", "method"].tolist()
+    (folder / "painless" / "answers.csv").unlink()
+    assert PainlessResult.load(folder / "painless").answers.empty, "results of before have none"
 
 
 def test_tasks_without_a_vector_are_said_and_a_study_of_none_is_refused(lab: Any, tasks: dict[str, Any]) -> None:

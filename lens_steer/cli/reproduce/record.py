@@ -114,7 +114,8 @@ def begin(settings: RunSettings, loaded: Any, command: list[str]) -> dict[str, A
         command: the words that were typed.
     """
     run = {name: value for name, value in settings.to_dict().items() if name != "out"}
-    files = {Path(path).name: sha256(Path(path)) for path in settings.data.values()}
+    paths = [Path(path) for path in settings.data.values()]
+    files = {path.name: sha256(path) for path in paths if path.is_file()}
     found = begun(loaded.model, run, files, command)
     found["data"] = {name: {"splits": splits.hash, **_sizes(splits)} for name, splits in loaded.behaviours.items()}
     found["corpora"] = {name: {"hash": corpus.hash, **_sizes(corpus)} for name, corpus in loaded.corpora.items()}

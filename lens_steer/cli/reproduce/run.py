@@ -95,8 +95,32 @@ def reproduce(
         BudgetError: too little for the least plan.
         DataError, ModelNotFoundError: data or a model that cannot be read.
     """
-    began, out = time.monotonic(), Path(settings.out)
-    loaded = load(settings)
+    began = time.monotonic()
+    return run_loaded(settings, load(settings), began, command=command, progress=progress, fresh=fresh, agree=agree)
+
+
+def run_loaded(
+    settings: RunSettings,
+    loaded: Loaded,
+    began: float,
+    *,
+    command: Sequence[str] = (),
+    progress: bool = False,
+    fresh: bool = False,
+    agree: Callable[[RunPlan, Mapping[str, str]], bool] = lambda _plan, _left_out: True,
+) -> RunOutcome:
+    """`reproduce` with model and data at hand.
+
+    Args:
+        settings: of the run.
+        loaded: its model, data and studies.
+        began: when loading began, on the monotonic clock.
+        command, progress, fresh, agree: as for `reproduce`.
+
+    Raises:
+        SettingsError, BusyError, BudgetError: as `reproduce`.
+    """
+    out = Path(settings.out)
     given = begin(settings, loaded, list(command))
     earlier = Record.open(out, given, fresh)
     known = earlier.content.get("plan")

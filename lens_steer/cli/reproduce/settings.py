@@ -146,8 +146,13 @@ def _read(path: Path) -> dict[str, Any]:
     """The content of a file of settings."""
     try:
         if path.suffix == ".json":
-            return dict(read_record(path)["run"])
+            record = read_record(path)
+            if record["command"][:1] not in ([], ["reproduce"]):
+                raise FormatError(f"{path}: is of another command; run lens-steer {' '.join(record['command'])} again.")
+            return dict(record["run"])
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FormatError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise FormatError(
             f"{path}: cannot be read as settings ({error}); give a TOML file, or a run.json of lens-steer reproduce."

@@ -198,6 +198,7 @@ def read_answers(
         sites=options.select.sites,
         listing=listing,
         batch_size=scoring.batch_size,
+        cache=scoring.checkpoint,
         progress=progress,
     )
     table = pd.DataFrame({"item": [item.id for item in items], "answer": answers, "right": [not a for a in answers]})

@@ -16,14 +16,15 @@ who never steer with random vectors.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import pandas as pd
 
 from lens_steer._util.progress import track
 from lens_steer.data.own_answers import Listing
-from lens_steer.data.tables import Tables
-from lens_steer.errors import ArgumentError, ContrastError
-from lens_steer.evaluation.painless import PainlessOptions
+from lens_steer.data.tables import Tables, load_table
+from lens_steer.errors import ArgumentError, ContrastError, DataError
+from lens_steer.evaluation.painless import Painless, PainlessOptions
 from lens_steer.evaluation.painless.run import P_VALUES, SeedRun, read_answers, run_seed, summarise
 from lens_steer.evaluation.prompts import Item
 from lens_steer.experiments.painless.full_grid import beside_the_full_grid
@@ -31,6 +32,9 @@ from lens_steer.experiments.painless.on_top import capability, on_top
 from lens_steer.experiments.painless.settings import PainlessTasks, at_size, options_of
 from lens_steer.metrics.significance import with_holm
 from lens_steer.model import SteerableModel, fingerprint, new_adapter, versions
+from lens_steer.vector import SteeringVector, load_vector
+
+ANSWERS, VECTORS = "answers", "vectors"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +45,8 @@ class PainlessResult(Tables):
     seed, method and point that was tried on validation items. `sizes`: one row a task, number of training items and
     method. `choices`: one row a task whose full grid was searched. `grid`: one row a task, seed and point of it.
     `on_top`: one row a task and condition. `capability`: one row a task and vector that steers, or adapter.
+    `answers`: one row a task and item: what the model answers unsteered. `vectors`: by task, the best one of the first
+    split, where the answer is to steer; `task` gives it with its point. Results of before have neither.
     """
 
     kind = "painless_tasks"
@@ -52,6 +58,61 @@ class PainlessResult(Tables):
     grid: pd.DataFrame
     on_top: pd.DataFrame
     capability: pd.DataFrame
+    answers: pd.DataFrame
+    vectors: Mapping[str, SteeringVector]
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The names of the tables."""
+        return tuple(name for name in super().names() if name != "vectors")
+
+    def task(self, name: str) -> Painless:
+        """What was found of one task, ready to steer with.
+
+        Args:
+            name: of the task.
+
+        Raises:
+            DataError: there is no such task, or its result is of a version that saved no vectors.
+        """
+        points = self.facts.get("points", {})
+        if name not in points:
+            known = f"those that there are: {', '.join(points)}" if points else "they were saved by an earlier version"
+            raise DataError(f"no chosen point of a task {name!r}; {known}.")
+        own = {
+            table: pd.DataFrame(frame[frame["task"] == name]).drop(columns="task").reset_index(drop=True)
+            for table, frame in self.tables().items()
+            if table in ("runs", "points", "gains", "answers")
+        }
+        tests = own.pop("gains")
+        facts = {"name": name, "point": points[name], "answers": self.facts["answers"][name]}
+        facts |= {key: self.facts[key] for key in ("model", "versions")}
+        return Painless(**own, tests=tests, vector=self.vectors.get(name), facts=facts)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Writes the tables, and the vectors into `vectors/`; `load` reads them back."""
+        vectors = [vector.save(Path(folder) / VECTORS / f"{name}.safetensors") for name, vector in self.vectors.items()]
+        return [*super().save(folder), *vectors]
+
+    @classmethod
+    def load(cls, folder: str | Path, model: SteerableModel | None = None) -> "PainlessResult":
+        """Reads what `save` wrote.
+
+        Args:
+            folder: of the files.
+            model: where given, the vectors must be of this model.
+
+        Raises:
+            FormatError: a file is missing, truncated, edited, foreign or of a newer schema.
+            MismatchError: a vector is of another model.
+        """
+        names = [name for name in cls.names() if name != ANSWERS or (Path(folder) / f"{name}.csv").is_file()]
+        read = {name: load_table(Path(folder) / f"{name}.csv", f"{cls.kind} {name}") for name in names}
+        facts = read["gains"][1]
+        steering = [name for name, point in facts.get("points", {}).items() if point["strength"]]
+        vectors = {name: load_vector(Path(folder) / VECTORS / f"{name}.safetensors", model) for name in steering}
+        frames = {ANSWERS: pd.DataFrame()} | {name: frame for name, (frame, _) in read.items()}
+        return cls(**frames, facts=facts, vectors=vectors)
 
 
 def painless_tasks(
@@ -82,13 +143,15 @@ def painless_tasks(
     settings, untuned = _tunable(model, settings)
     options = options_of(model, settings)
     found: dict[str, list[pd.DataFrame]] = {name: [] for name in PainlessResult.names()}
-    answers, failed = {}, {}
+    said, failed, points, vectors = {}, {}, {}, {}
     for name, items in track(tasks.items(), "painless tasks", len(tasks), progress):
         try:
-            tables, answers[name] = _task(model, name, items, options, settings, knowledge, progress)
+            tables, said[name], first = _task(model, name, items, options, settings, knowledge, progress)
         except ContrastError as error:
             failed[name] = str(error)
             continue
+        points[name] = first.point
+        vectors |= {} if first.vector is None else {name: first.vector}
         for table, frame in tables.items():
             found[table].append(frame.assign(task=name)[["task", *(c for c in frame.columns if c != "task")]])
     if not found["gains"]:
@@ -102,12 +165,13 @@ def painless_tasks(
         gains = with_holm(gains, p, "tasks and methods")
     facts = {
         "settings": asdict(settings) | {"checkpoint": None},
-        "answers": answers,
+        "answers": said,
+        "points": points,
         "failed": failed,
         "untuned": untuned,
     }
     facts |= {"model": fingerprint(model).to_dict(), "versions": versions()}
-    return PainlessResult(**(frames | {"gains": gains}), facts=facts)
+    return PainlessResult(**(frames | {"gains": gains}), facts=facts, vectors=vectors)
 
 
 def _tunable(model: SteerableModel, settings: PainlessTasks) -> tuple[PainlessTasks, str]:
@@ -129,8 +193,8 @@ def _task(
     settings: PainlessTasks,
     knowledge: Sequence[Item],
     progress: bool,
-) -> tuple[dict[str, pd.DataFrame], str]:
-    """The tables of one task, and what there is to say of its answers."""
+) -> tuple[dict[str, pd.DataFrame], str, SeedRun]:
+    """The tables of one task, what there is to say of its answers, and the first split."""
     listing = Listing(template=options.select.scoring.template)
     reading = read_answers(model, items, options, listing, name, progress)
 
@@ -161,5 +225,6 @@ def _task(
         "grid": grid,
         "on_top": above,
         "capability": capability(model, knowledge, whole[0], adapter, options.select.scoring),
+        ANSWERS: reading.answers,
     }
-    return tables, reading.warning
+    return tables, reading.warning, whole[0]
