@@ -14,7 +14,8 @@ import torch
 
 from lens_steer.errors import BatchWarning, DataError
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def length_buckets(lengths: Sequence[int], batch_size: int) -> list[list[int]]:

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,8 @@ from judged_texts import BAD, GOOD
 
 from lens_steer.data.contrast import contrast_from_choices
 from lens_steer.errors import FormatError, ScoreError
-from lens_steer.experiments.collapse_check import CollapseCheck, CollapseResult, check_collapse
+from lens_steer.experiments.collapse_check import CollapseCheck, CollapseResult, check_collapse, study
+from lens_steer.experiments.collapse_check.study import PROMPTS_EACH, CollapseStudy, _prompts
 from lens_steer.extraction import extract
 from lens_steer.generation import Decoding, generate
 from lens_steer.hooks import Intervention
@@ -63,6 +65,42 @@ def test_answers_and_text_are_valid_without_steering_and_collapse_when_steered_h
     assert rows.loc[6, "collapsed_share"] > 0.5 > rows.loc[0, "collapsed_share"]
     assert rows.loc[6, "distinct_n"] < rows.loc[0, "distinct_n"]
     assert (rows["gold_entropy"] == 1).all() and rows.loc[0, "faulty_share"] == 0
+
+
+def test_texts_of_options_have_no_letters_to_collapse_to(
+    lab: Any, steering: SteeringVector, prompts: list[str], result: CollapseResult
+) -> None:
+    settings = replace(SETTINGS, strengths=(0, 6), n_random=0, scoring="option_sum")
+    found = check_collapse(lab, steering, open_items("sycophancy", 12, split="test"), prompts, settings)
+    assert set(found.thresholds["rule"]) == {"generation"} and "answers_collapsed" not in found.strengths
+    both = of(result, "steering").loc[[0, 6], "collapsed_share"].tolist()
+    assert found.strengths["collapsed_share"].tolist() == both
+
+
+def test_prompts_to_which_the_model_says_nothing_are_left_out(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = open_items("sycophancy", 12, split="validation")
+    context = SimpleNamespace(
+        model=lab,
+        settings=CollapseStudy(behaviour="sycophancy"),
+        corpora={"text": SimpleNamespace(test=[f"The king has {n} and then some more" for n in "abcdef"])},
+        behaviours={"sycophancy": SimpleNamespace(validation=items)},
+    )
+    whole, silent = _prompts(cast(Any, context)), list[str]()
+    assert len(whole) == 2 * PROMPTS_EACH and whole[0] == "The king has a and then"
+
+    def generated(_model: Any, prompts: list[str], decoding: Decoding) -> Any:
+        assert decoding.max_new_tokens == 1
+        ends = ["eos" if prompt in silent else "length" for prompt in prompts]
+        return SimpleNamespace(continuations=[SimpleNamespace(ended=end) for end in ends])
+
+    monkeypatch.setattr(study, "generate", generated)
+    silent += whole[:3]
+    assert _prompts(cast(Any, context)) == whole[3:]
+    silent += whole[3:7]
+    assert _prompts(cast(Any, context)) == whole, "one prompt has no onset"
+    context.settings = replace(context.settings, chat=True)
+    chats = _prompts(cast(Any, context))
+    assert [message["content"] for (message,) in chats] == [item.stem for item in items[: 3 * PROMPTS_EACH]]
 
 
 def test_thresholds_lie_between_the_last_valid_and_the_first_collapsed_strength(result: CollapseResult) -> None:

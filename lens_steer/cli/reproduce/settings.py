@@ -145,18 +145,17 @@ def read_settings(path: str | Path) -> RunSettings:
 def _read(path: Path) -> dict[str, Any]:
     """The content of a file of settings."""
     try:
-        if path.suffix == ".json":
-            record = read_record(path)
-            if record["command"][:1] not in ([], ["reproduce"]):
-                raise FormatError(f"{path}: is of another command; run lens-steer {' '.join(record['command'])} again.")
-            return dict(record["run"])
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FormatError:
-        raise
+        if path.suffix != ".json":
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+        record = read_record(path)
+        found, others = dict(record["run"]), [*record.get("command", [])][:1] not in ([], ["reproduce"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise FormatError(
             f"{path}: cannot be read as settings ({error}); give a TOML file, or a run.json of lens-steer reproduce."
         ) from error
+    if others:
+        raise FormatError(f"{path}: is of another command; run lens-steer {' '.join(record['command'])} again.")
+    return found
 
 
 def merged(files: Sequence[Path | None], options: Mapping[str, Any]) -> RunSettings:

@@ -35,7 +35,7 @@ from lens_steer.data.choices import ChoiceItem
 from lens_steer.data.tables import Tables
 from lens_steer.errors import FormatError, ScoreError
 from lens_steer.evaluation.prompts import Prompts as ChoicePrompts
-from lens_steer.evaluation.prompts import prepare_choices
+from lens_steer.evaluation.prompts import Scoring, prepare_choices
 from lens_steer.evaluation.score import score_prompts
 from lens_steer.generation import Decoding, generate, prepare_rows
 from lens_steer.hooks import Intervention, Scale
@@ -58,7 +58,8 @@ Margin = Callable[[Sequence[int]], float]
 class CollapseCheck:
     """Where and how strongly is steered, and how much is generated; 0 is among the `strengths`, of one sign or both.
 
-    `n_random` is the number of random directions, `temperature` that of the continuations.
+    `n_random` is the number of random directions, `temperature` that of the continuations. Answers are looked at where
+    `scoring` is by letter, asked by the chat template where `chat`; texts of options have no letters to collapse to.
     """
 
     site: str = ""
@@ -68,6 +69,8 @@ class CollapseCheck:
     new_tokens: int = 40
     temperature: float = 0.0
     n_random: int = 3
+    scoring: Scoring = "letter"
+    chat: bool = False
     resamples: int = 999
     seed: int = 0
 
@@ -113,7 +116,7 @@ def check_collapse(
     Args:
         model: the vector's model.
         vector: what is added.
-        items: questions, at least two; none to look at generated text alone.
+        items: questions, at least two; none to look at generated text alone, as is done where texts are scored.
         prompts: different texts, chats or token rows, at least two; each is continued.
         settings: site, strengths, positions, lengths, controls.
         progress: draw a progress bar.
@@ -126,7 +129,8 @@ def check_collapse(
     """
     beginnings = [row.given for row in prepare_rows(model, prompts, _decoding(settings))]
     _require(settings, len(items), len(beginnings), len(set(map(tuple, beginnings))))
-    asked = prepare_choices(model, items) if items else None
+    by_letter = items and settings.scoring == "letter"
+    asked = prepare_choices(model, items, chat=settings.chat) if by_letter else None
     vectors = {STEERING: vector}
     vectors |= {f"random {i}": random_like(vector, settings.seed + i) for i in range(settings.n_random)}
     grid = sorted({float(strength) for strength in settings.strengths})

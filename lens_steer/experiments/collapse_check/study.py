@@ -1,16 +1,19 @@
 """Collapse as a study: one behaviour's vector, at its chosen site and at all tokens.
 
-The behaviour is the one that is steered best, the prompts are the first words of documents and the questions' stems,
-unless the settings of the run say otherwise.
+The behaviour is the one that is steered best, the prompts are the first words of documents and the questions' stems, or
+with `chat` the stems as messages, unless the settings of the run say otherwise. Prompts that the unsteered model has
+nothing to say to are left out: a model that is asked nothing ends at once, which is no collapse.
 """
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from lens_steer.experiments.collapse_check import CollapseCheck, CollapseResult, check_collapse
 from lens_steer.experiments.collapse_check.figures import collapse_diagnostics
 from lens_steer.experiments.collapse_check.verdict import QUESTION
 from lens_steer.experiments.plan import Extent, Sizes, Work, every_second
 from lens_steer.experiments.study import Needs, Setup, Study, StudyContext
+from lens_steer.generation import Decoding, generate
 
 PROMPT_WORDS, PROMPTS_EACH = 6, 4
 
@@ -40,13 +43,23 @@ def run(context: StudyContext) -> CollapseResult:
     name = given.behaviour or context.steered
     plain = {field.name: getattr(given, field.name) for field in fields(CollapseCheck)}
     settings = replace(CollapseCheck(**plain), site=given.site or str(found.points[name].site))
-    corpora = [context.corpora[corpus] for corpus in given.corpora or context.corpora]
+    items = context.behaviours[name].test
+    return check_collapse(context.model, found.vectors[name], items, _prompts(context), settings, context.progress)
+
+
+def _prompts(context: StudyContext) -> list[Any]:
+    """Texts, or chats, that the unsteered model goes on with; all of them where it does with fewer than two."""
+    given = context.settings
+    corpora = [] if given.chat else [context.corpora[corpus] for corpus in given.corpora or context.corpora]
     documents = [document for corpus in corpora for document in corpus.test[:PROMPTS_EACH]]
     begun = [" ".join(document.split(" ")[:PROMPT_WORDS]) for document in documents]
-    stems = context.behaviours[name].validation[: PROMPTS_EACH if corpora else 3 * PROMPTS_EACH]
-    prompts = tuple(dict.fromkeys([*begun, *(item.stem for item in stems)]))
-    items = context.behaviours[name].test
-    return check_collapse(context.model, found.vectors[name], items, prompts, settings, context.progress)
+    stems = context.behaviours[given.behaviour or context.steered].validation
+    stems = [item.stem for item in stems[: PROMPTS_EACH if corpora else 3 * PROMPTS_EACH]]
+    texts = list(dict.fromkeys([*begun, *stems]))
+    prompts = [[{"role": "user", "content": text}] for text in texts] if given.chat else texts
+    first = generate(context.model, prompts, decoding=Decoding(max_new_tokens=1)).continuations
+    alive = [prompt for prompt, entry in zip(prompts, first, strict=True) if entry.ended != "eos"]
+    return alive if len(alive) > 1 else prompts
 
 
 def work(settings: CollapseStudy, extent: Extent) -> Work:
@@ -54,7 +67,9 @@ def work(settings: CollapseStudy, extent: Extent) -> Work:
     longest = max((sum(rows["test"]) for rows in extent.prompts.values()), default=0)
     n, corpora = len(settings.strengths), len(settings.corpora or extent.documents)
     n *= 1 + settings.n_random
-    asked = extent.asked(float(longest), settings.positions, [extent.n_layers], n)
+    asked = Work()
+    if settings.scoring == "letter":
+        asked = extent.asked(float(longest), settings.positions, [extent.n_layers], n)
     prompts = PROMPTS_EACH * (corpora + 1) if corpora else 3 * PROMPTS_EACH
     items = max((len(rows["test"]) for rows in extent.prompts.values()), default=1)
     begun = PROMPTS_EACH if corpora else prompts
