@@ -86,7 +86,7 @@ def test_prompts_to_which_the_model_says_nothing_are_left_out(lab: Any, monkeypa
         behaviours={"sycophancy": SimpleNamespace(validation=items)},
     )
     whole, silent = _prompts(cast(Any, context)), list[str]()
-    assert len(whole) == 2 * PROMPTS_EACH and whole[0] == "The king has a and then"
+    assert len(whole) == 6 + PROMPTS_EACH and whole[0] == "The king has a and then"
 
     def generated(_model: Any, prompts: list[str], decoding: Decoding) -> Any:
         assert decoding.max_new_tokens == 1
@@ -96,11 +96,11 @@ def test_prompts_to_which_the_model_says_nothing_are_left_out(lab: Any, monkeypa
     monkeypatch.setattr(study, "generate", generated)
     silent += whole[:3]
     assert _prompts(cast(Any, context)) == whole[3:]
-    silent += whole[3:7]
+    silent += whole[3:9]
     assert _prompts(cast(Any, context)) == whole, "one prompt has no onset"
     context.settings = replace(context.settings, chat=True)
     chats = _prompts(cast(Any, context))
-    assert [message["content"] for (message,) in chats] == [item.stem for item in items[: 3 * PROMPTS_EACH]]
+    assert [message["content"] for (message,) in chats] == [item.stem for item in items]
 
 
 def test_thresholds_lie_between_the_last_valid_and_the_first_collapsed_strength(result: CollapseResult) -> None:

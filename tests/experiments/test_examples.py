@@ -148,7 +148,7 @@ def test_one_call_finds_the_sentiment_vector_steerable_on_a_real_model_and_a_ran
         template=data.TEMPLATE, scoring="option_token",
     )  # fmt: skip
     given: Splits[ChoiceItem] = data.continuations()
-    items = replace(given, validation=given.validation[:8], test=given.test[:12])
+    items = replace(given, validation=given.validation[:5], test=given.test[:9])
     found = evaluate(smollm2, vector, items, neutral=data.lines("neutral.txt"), settings=settings)
     assert found.verdict == "steerable" and found.summary["effect_low"].item() > 0.5
     kl = found.side_effects.query("measure == 'kl'")
@@ -189,14 +189,15 @@ def test_the_sentiment_vector_reads_as_sentiment_and_its_edit_lasts_longer_than_
         scale="relative",
         text_strength=0.2,
         n_heads=2,
-        n_random=2,
+        n_random=1,
     )
     named = {"sentiment": vector, "random 0": random_like(vector, 0)}
-    found = analyse_vector(smollm2, "sentiment", named, asked, data.lines("neutral.txt")[:4], settings)
+    texts = [text[:60] for text in data.lines("neutral.txt")[:4]]
+    found = analyse_vector(smollm2, "sentiment", named, asked, texts, settings)
     ablation: Any = found.ablation.set_index("set")
     assert ablation.loc["none", "effect_low"] > 0, ablation.to_string()
     assert found.direct["value"].sum() == pytest.approx(found.direct["measured"].iloc[0], abs=1e-2)
-    assert set(found.persistence["vector"]) == {"steering", "random 0", "random 1"}
+    assert set(found.persistence["vector"]) == {"steering", "random 0"}
 
 
 @pytest.mark.real

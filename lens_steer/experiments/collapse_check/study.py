@@ -15,7 +15,8 @@ from lens_steer.experiments.plan import Extent, Sizes, Work, every_second
 from lens_steer.experiments.study import Needs, Setup, Study, StudyContext
 from lens_steer.generation import Decoding, generate
 
-PROMPT_WORDS, PROMPTS_EACH = 6, 4
+PROMPT_WORDS, PROMPTS_EACH, PROMPTS = 6, 4, 12
+"""Words of a document; and prompts of each source, and in all, at least."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +52,21 @@ def _prompts(context: StudyContext) -> list[Any]:
     """Texts, or chats, that the unsteered model goes on with; all of them where it does with fewer than two."""
     given = context.settings
     corpora = [] if given.chat else [context.corpora[corpus] for corpus in given.corpora or context.corpora]
-    documents = [document for corpus in corpora for document in corpus.test[:PROMPTS_EACH]]
+    each = _of_each(len(corpora))
+    documents = [document for corpus in corpora for document in corpus.test[:each]]
     begun = [" ".join(document.split(" ")[:PROMPT_WORDS]) for document in documents]
     stems = context.behaviours[given.behaviour or context.steered].validation
-    stems = [item.stem for item in stems[: PROMPTS_EACH if corpora else 3 * PROMPTS_EACH]]
+    stems = [item.stem for item in stems[: PROMPTS_EACH if corpora else PROMPTS]]
     texts = list(dict.fromkeys([*begun, *stems]))
     prompts = [[{"role": "user", "content": text}] for text in texts] if given.chat else texts
     first = generate(context.model, prompts, decoding=Decoding(max_new_tokens=1)).continuations
     alive = [prompt for prompt, entry in zip(prompts, first, strict=True) if entry.ended != "eos"]
     return alive if len(alive) > 1 else prompts
+
+
+def _of_each(corpora: int) -> int:
+    """Documents of each corpus, so that there are enough for an interval."""
+    return max(PROMPTS_EACH, PROMPTS // max(corpora, 1))
 
 
 def work(settings: CollapseStudy, extent: Extent) -> Work:
@@ -70,7 +77,7 @@ def work(settings: CollapseStudy, extent: Extent) -> Work:
     asked = Work()
     if settings.scoring == "letter":
         asked = extent.asked(float(longest), settings.positions, [extent.n_layers], n)
-    prompts = PROMPTS_EACH * (corpora + 1) if corpora else 3 * PROMPTS_EACH
+    prompts = _of_each(corpora) * corpora + PROMPTS_EACH if corpora else PROMPTS
     items = max((len(rows["test"]) for rows in extent.prompts.values()), default=1)
     begun = PROMPTS_EACH if corpora else prompts
     stems = {"plain": float(n * begun * extent.n_layers) * longest / (2 * max(items, 1))}
