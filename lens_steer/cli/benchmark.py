@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 
 from lens_steer.cli.data import file_behaviours, file_corpora
+from lens_steer.cli.reproduce.lock import sole
+from lens_steer.cli.reproduce.record import CHECKPOINT
 from lens_steer.cli.reproduce.run import write_figures, write_tables
 from lens_steer.cli.reproduce.settings import named
 from lens_steer.cli.source import ModelSource
@@ -32,19 +34,22 @@ def benchmark_to_folder(
     text: Sequence[str] = (),
     limit: int = 300,
     settings: Mapping[str, Any] | None = None,
+    workers: int = 0,
     progress: bool = False,
 ) -> Benchmark:
-    """Runs the benchmark and writes it.
+    """Runs the benchmark and writes it; goes on after the last finished behaviour and seed.
 
     Args:
         source: the model.
-        out: folder of `benchmark/` (tables and `run.json`), and the figures `benchmark` and `benchmark_fronts`.
+        out: folder of `benchmark/` (tables and `run.json`), the figures `benchmark` and `benchmark_fronts`, and the
+            checkpoint.
         data: `NAME=FILE` of questions; without any, the lab's behaviours with the settings of the lab.
         behaviours: which of the lab's behaviours, or of the files; all where there are none.
         text: `neutral=PATH`, which files need.
         limit: the most items of one file.
         settings: fields of `BenchmarkSettings` that differ from the defaults, or from those of the lab; personas are
             added to the lab's.
+        workers: processes that run behaviours and seeds; this one where 0.
         progress: draw a progress bar.
 
     Returns:
@@ -53,17 +58,19 @@ def benchmark_to_folder(
     Raises:
         SettingsError: data without neutral text, or words that do not parse.
         DataError, MethodError: data that cannot be read, or no such contender.
+        BusyError: another process is at work in the folder.
     """
     default, given = BenchmarkSettings() if data else SETTINGS, dict(settings or {})
     given["personas"] = {**default.personas, **given.get("personas", {})}
     chosen = replace(default, **given)
     contenders(chosen.methods)
     items, neutral = _data(data, behaviours, text, limit, chosen.seeds[0])
-    found = benchmark(source.load(), items, neutral, chosen, progress)
-    write_tables(STUDY, found, out)
-    write_figures(STUDY, found, out)
-    record = {"command": "benchmark", "data": list(data), "text": list(text), **found.facts}
-    write_record(out / STUDY.folder / RECORD, record)
+    with sole(out), source.workers(workers) as pool:
+        found = benchmark(source.load(), items, neutral, chosen, progress, checkpoint=out / CHECKPOINT, pool=pool)
+        write_tables(STUDY, found, out)
+        write_figures(STUDY, found, out)
+        record = {"command": "benchmark", "data": list(data), "text": list(text), **found.facts}
+        write_record(out / STUDY.folder / RECORD, record)
     return found
 
 

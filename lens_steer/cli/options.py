@@ -102,6 +102,9 @@ Seed = Annotated[int | None, typer.Option(help="Seed of the splits and random di
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and run nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before a run of more than an hour.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Write over the results of another run in the folder.")]
+Workers = Annotated[
+    int, typer.Option(help="Processes that share the work, each with its own model. Default: this one.", min=0)
+]
 
 # Options of `benchmark`: empty ones leave the settings of the lab, or the defaults, as they are.
 Contenders = Annotated[

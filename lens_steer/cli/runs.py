@@ -117,6 +117,7 @@ def sweep_to_folder(
     positions: str = "all",
     scale: Scale = "raw",
     options: ScoringOptions | None = None,
+    workers: int = 0,
 ) -> tuple[SweepResult, OperatingPoint, SweepResult]:
     """Sweeps a vector over items, chooses a point, and reports it on test items; goes on where it was interrupted.
 
@@ -132,6 +133,7 @@ def sweep_to_folder(
         positions: which tokens of the prompt are edited.
         scale: what strength 1 means.
         options: how items are asked; the checkpoint is that of the folder.
+        workers: processes that share the passes; this one where 0.
 
     Returns:
         The sweep on which the point was chosen, the point, and the sweep of its site on test items.
@@ -141,15 +143,16 @@ def sweep_to_folder(
     model = source.load()
     vector = load_vector(vector_file, model)
     grid = sorted({sign * abs(strength) for strength in strengths for sign in (-1, 1)})
-    options = replace(options or ScoringOptions(), checkpoint=out / "checkpoint")
-    result = sweep(model, vector, items, list(sites) or vector.sites, grid, positions, scale, options)
-    chosen = choose_operating_point(result)
+    with source.workers(workers) as pool:
+        options = replace(options or ScoringOptions(), checkpoint=out / CHECKPOINT, pool=pool)
+        result = sweep(model, vector, items, list(sites) or vector.sites, grid, positions, scale, options)
+        chosen = choose_operating_point(result)
+        tested = sweep(model, vector, reported, [chosen.site], grid, positions, scale, options)
     summary = result.summary().assign(positions=result.positions, scale=result.scale)
     result.save(out / "sweep.csv")
     write_whole(out / "summary.csv", summary.to_csv(index=False, float_format="%.6g").encode())
     configurations = _by_panel(name, result, summary)
     figures.save_figure(figures.layer_strength_map(configurations), configurations, out, "layer_strength_map")
-    tested = sweep(model, vector, reported, [chosen.site], grid, positions, scale, options)
     curve = tested.figure_frame().assign(behaviour=name, vector="steering")
     figures.save_figure(figures.steering_curves(curve), curve, out, "steering_curves")
     record = {

@@ -1,7 +1,12 @@
 """The model that a command names, loaded once its data have been read."""
 
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 
+from lens_steer.evaluation.grid import Pool
 from lens_steer.model import SteerableModel, load_model
 
 
@@ -24,3 +29,12 @@ class ModelSource:
             device_map=self.device_map or None,
             prepend_bos=self.prepend_bos,
         )
+
+    @contextmanager
+    def workers(self, n: int) -> Iterator[Pool | None]:
+        """So many processes, each with the model; none where 0."""
+        if not n:
+            yield None
+            return
+        with ProcessPoolExecutor(n, mp_context=get_context("spawn")) as executor:
+            yield Pool(executor=executor, load=self.load)

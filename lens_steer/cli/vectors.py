@@ -40,6 +40,7 @@ from lens_steer.cli.options import (
     Seeds,
     Sites,
     Texts,
+    Workers,
     Yes,
     numbers,
     split_words,
@@ -120,6 +121,7 @@ def sweep(
     scale: Scale = "raw",
     scoring: Scoring = "letter",
     chat: Chat = False,
+    workers: Workers = 0,
 ) -> None:
     """Sweep the sites and strengths of a vector, choose a point, report it on test items; run again to continue."""
     began, grid = time.monotonic(), numbers(strengths)
@@ -131,7 +133,7 @@ def sweep(
         source = ModelSource(model, device, dtype, device_map, prepend_bos)
         options = ScoringOptions(scoring=scoring, chat=chat, progress=True)
         result, chosen, tested = sweep_to_folder(
-            source, vector, data, out, sites or [], grid, positions, scale, options
+            source, vector, data, out, sites or [], grid, positions, scale, options, workers
         )
         summary = tested.summary()
     columns = ["strength", "logit_difference", "low", "high", "matching_rate", "position_bias", "answer_probability"]
@@ -320,8 +322,12 @@ def benchmark(
     limit: Annotated[int, typer.Option(help="The most items used of one file.", min=1)] = 300,
     scoring: Scoring = "letter",
     chat: Chat = False,
+    workers: Workers = 0,
 ) -> None:
-    """Compare vectors, maps, gates, prompts and fine-tuning at equal side effects; without data, on the lab."""
+    """Compare vectors, maps, gates, prompts and fine-tuning at equal side effects; without data, on the lab.
+
+    Run it again to continue: finished behaviours and seeds are kept.
+    """
     began = time.monotonic()
     with working("running the benchmark"):
         from lens_steer.cli.benchmark import benchmark_to_folder, board_of, personas_of
@@ -332,7 +338,7 @@ def benchmark(
         given |= {"kl": kl, "seeds": tuple(map(int, numbers(seeds))), "scoring": scoring, "chat": chat}
         source = ModelSource(model, device, dtype, device_map, prepend_bos)
         chosen = {"data": data or (), "behaviours": split_words(behaviours), "text": text or ()}
-        found = benchmark_to_folder(source, out, **chosen, limit=limit, settings=given, progress=True)
+        found = benchmark_to_folder(source, out, **chosen, limit=limit, settings=given, workers=workers, progress=True)
         board, lacking = board_of(found)
     show(board, f"Effect at a KL of {kl:g} nats a token, mean over behaviours (nats)")
     for words in lacking:

@@ -14,7 +14,7 @@ from lens_steer.cli.benchmark import benchmark_to_folder, personas_of
 from lens_steer.cli.source import ModelSource
 from lens_steer.data.corpora import Corpus
 from lens_steer.data.splits import Splits
-from lens_steer.errors import FormatError, MethodError, ScoreError, SettingsError
+from lens_steer.errors import CacheWarning, FormatError, MethodError, ScoreError, SettingsError
 from lens_steer.evaluation.predicted_texts import PredictedTexts
 from lens_steer.evaluation.score import score_choices
 from lens_steer.experiments.benchmark import CONTENDERS, Benchmark, BenchmarkSettings, benchmark
@@ -153,6 +153,35 @@ def test_a_folder_of_the_benchmark_holds_tables_figures_and_record_and_the_repor
     (findings,) = [found for question, found in find(read_results(tmp_path)) if question.title.startswith("Common")]
     assert findings[0].verdict == "best: mean difference" and findings[0].holds
     assert pd.read_csv(tmp_path / "benchmark.csv")["method"].tolist()[0] == "mean_difference"
+
+
+def test_behaviours_and_seeds_are_done_once_and_by_any_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"methods": ("mean_difference", "persona"), "multiples": (1.0,), "n_random": 1, "n_texts": 4}
+    settings |= {"max_tokens": 24, "seeds": (0, 1), "n_train": 40}
+
+    def run(name: str, workers: int = 0) -> dict[str, bytes]:
+        benchmark_to_folder(ModelSource(), tmp_path / name, behaviours=[NAME], settings=settings, workers=workers)
+        frames = ("leaderboard", "effects", "fronts", "sites")
+        return {frame: (tmp_path / name / "benchmark" / f"{frame}.csv").read_bytes() for frame in frames}
+
+    serial, done, plain = run("serial"), list[tuple[str, int]](), Trial.run
+    assert run("workers", 2) == serial
+
+    def counted(trial: Trial, contender: Contender) -> Any:
+        done.append((contender.name, trial.material.seed))
+        if len(done) == 5:
+            raise KeyboardInterrupt
+        return plain(trial, contender)
+
+    monkeypatch.setattr(Trial, "run", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run("ended")
+    assert run("ended") == serial
+    assert [seed for _, seed in done] == [0, 0, 0, 1, 1, 1, 1, 1], "a finished seed was run again"
+    (first, *_) = sorted((tmp_path / "ended" / "checkpoint").iterdir())
+    first.write_bytes(first.read_bytes().replace(b"0", b"1", 1))
+    with pytest.warns(CacheWarning, match="is computed again: it is truncated or edited"):
+        assert run("ended") == serial
 
 
 def test_a_turn_that_ends_before_the_budget_is_taken_at_its_end(lab: Any) -> None:

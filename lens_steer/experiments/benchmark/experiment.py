@@ -10,6 +10,7 @@ logit differences are near 0 and anything moves the rate to one end: the effect 
 does not.
 """
 
+import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +19,7 @@ from typing import Any
 
 import pandas as pd
 
+from lens_steer._util.files import write_whole
 from lens_steer._util.plotting import draw
 from lens_steer._util.progress import track
 from lens_steer.data.choices import ChoiceItem
@@ -25,6 +27,7 @@ from lens_steer.data.corpora import Corpus
 from lens_steer.data.splits import Splits
 from lens_steer.data.tables import Tables
 from lens_steer.errors import FormatError, ScoreError
+from lens_steer.evaluation.grid import Pool
 from lens_steer.evaluation.predicted_texts import PredictedTexts
 from lens_steer.experiments.benchmark.contenders import Material, contenders
 from lens_steer.experiments.benchmark.settings import BenchmarkSettings
@@ -34,6 +37,7 @@ from lens_steer.experiments.plan import evenly_spaced
 from lens_steer.hooks import require_unsteered
 from lens_steer.hooks.sites import Site, check_site
 from lens_steer.model import SteerableModel, fingerprint, require_model, versions
+from lens_steer.model.stored import checksummed, computation_key, is_whole, warn_recomputed
 
 N_SITES = 4
 OLD = "methods.csv"
@@ -88,6 +92,9 @@ def benchmark(
     neutral: Corpus,
     settings: BenchmarkSettings | None = None,
     progress: bool = False,
+    *,
+    checkpoint: str | Path | None = None,
+    pool: Pool | None = None,
 ) -> Benchmark:
     """Runs all contenders on all behaviours.
 
@@ -99,6 +106,9 @@ def benchmark(
             reported.
         settings: contenders, place, budgets, seeds; the defaults where absent.
         progress: draw a progress bar.
+        checkpoint: a folder in which each behaviour and seed is saved when it is done, so that an interrupted run goes
+            on.
+        pool: workers that run behaviours and seeds; this process does where absent.
 
     Returns:
         The tables.
@@ -118,27 +128,21 @@ def benchmark(
             f"{len(behaviours)} behaviours, of which {lacking} have no training or test items; give at least one "
             "behaviour, each with items of both."
         )
-    ring = contenders(settings.methods, settings.n_random)
-    texts = {
-        split: PredictedTexts.of(model, getattr(neutral, split)[: settings.n_texts], settings.max_tokens)
-        for split in ("validation", "test")
-    }
+    contenders(settings.methods)
     sites = pd.DataFrame(columns=["site", "effect"])
     if not settings.site:
-        sites = _tried(model, behaviours, neutral, texts, settings)
+        sites = _tried(model, behaviours, neutral, settings)
         settings = replace(settings, site=str(sites.set_index("site")["effect"].idxmax()))
     check_site(model, Site.parse(settings.site))
     least = min(len(splits.test) for splits in behaviours.values())
-    trials = [
-        _trial(model, name, splits, splits.test[:least], neutral, texts, settings, seed)
+    jobs = [
+        Job.of(name, splits, splits.test[:least], neutral, settings, seed)
         for seed in settings.seeds
         for name, splits in behaviours.items()
     ]
-    runs, costs, steps = list[Run](), list[Cost](), [(trial, one) for trial in trials for one in ring]
-    for trial, contender in track(steps, "benchmark", len(steps), progress):
-        found, cost = trial.run(contender)
-        runs += found
-        costs.append(cost)
+    answers = _answered(model, jobs, checkpoint, pool, progress)
+    runs = [Run.from_dict(run) for answer in answers for run in answer["runs"]]
+    costs = [Cost(**cost) for answer in answers for cost in answer["costs"]]
     return result_of(model, behaviours, neutral, settings, runs, costs, sites)
 
 
@@ -162,37 +166,123 @@ def result_of(
     )
 
 
-def _trial(
-    model: SteerableModel,
-    name: str,
-    splits: Splits[ChoiceItem],
-    asked: Sequence[ChoiceItem],
-    neutral: Corpus,
-    texts: Mapping[str, PredictedTexts],
-    settings: BenchmarkSettings,
-    seed: int,
-) -> Trial:
-    """One behaviour with the training items that a seed draws."""
-    train = splits.train
-    if 0 < settings.n_train < len(train):
-        train = tuple(random.Random(f"train:{name}:{seed}").sample(train, settings.n_train))
-    material = Material(
-        model=model,
-        name=name,
-        items=train,
-        documents=neutral.train,
-        site=Site.parse(settings.site),
-        settings=settings,
-        seed=seed,
-    )
-    return Trial(material=material, test=tuple(asked), calibration=texts["validation"], reported=texts["test"])
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One behaviour with the training items that a seed draws: what a worker is sent.
+
+    `asked` are its test items, `documents` the neutral texts of which a gate is made; `calibration` and `reported` are
+    those on which strengths are calibrated and side effects reported.
+    """
+
+    name: str
+    train: tuple[ChoiceItem, ...]
+    asked: tuple[ChoiceItem, ...]
+    documents: tuple[str, ...]
+    calibration: tuple[str, ...]
+    reported: tuple[str, ...]
+    settings: BenchmarkSettings
+    seed: int
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        splits: Splits[ChoiceItem],
+        asked: Sequence[ChoiceItem],
+        neutral: Corpus,
+        settings: BenchmarkSettings,
+        seed: int,
+    ) -> "Job":
+        """The job of a behaviour and a seed."""
+        train = splits.train
+        if 0 < settings.n_train < len(train):
+            train = tuple(random.Random(f"train:{name}:{seed}").sample(train, settings.n_train))
+        return cls(
+            name=name,
+            train=train,
+            asked=tuple(asked),
+            documents=neutral.train,
+            calibration=neutral.validation[: settings.n_texts],
+            reported=neutral.test[: settings.n_texts],
+            settings=settings,
+            seed=seed,
+        )
+
+    def trial(self, model: SteerableModel) -> Trial:
+        """The job on a model."""
+        calibration, reported = (
+            PredictedTexts.of(model, texts, self.settings.max_tokens) for texts in (self.calibration, self.reported)
+        )
+        material = Material(
+            model=model,
+            name=self.name,
+            items=self.train,
+            documents=self.documents,
+            site=Site.parse(self.settings.site),
+            settings=self.settings,
+            seed=self.seed,
+        )
+        return Trial(material=material, test=self.asked, calibration=calibration, reported=reported)
+
+
+def run_job(model: SteerableModel, numbered: tuple[int, Job], progress: bool = False) -> tuple[int, dict[str, Any]]:
+    """All contenders of one job, as JSON values: what a worker sends back.
+
+    Args:
+        model: a loaded model.
+        numbered: the job, and its number, which comes back with it.
+        progress: draw a progress bar.
+    """
+    number, job = numbered
+    trial, ring = job.trial(model), contenders(job.settings.methods, job.settings.n_random)
+    done = [trial.run(one) for one in track(ring, f"{job.name}, seed {job.seed}", len(ring), progress)]
+    runs = [run.to_dict() for found, _ in done for run in found]
+    return number, {"runs": runs, "costs": [asdict(cost) for _, cost in done]}
+
+
+def _answered(
+    model: SteerableModel, jobs: Sequence[Job], folder: str | Path | None, pool: Pool | None, progress: bool
+) -> list[dict[str, Any]]:
+    """What each job gives, from the folder where it is there."""
+    paths = [_path(model, job, folder) for job in jobs]
+    found = {number: answer for number, path in enumerate(paths) if (answer := _stored(path)) is not None}
+    missing = [(number, job) for number, job in enumerate(jobs) if number not in found]
+    if pool is None:
+        steps = (run_job(model, one, progress) for one in missing)
+    else:
+        steps = pool.run(model, run_job, missing)
+    for number, answer in track(steps, "benchmark", len(missing), progress):
+        found[number], path = answer, paths[number]
+        if path is not None:
+            write_whole(path, json.dumps(checksummed(answer)).encode())
+    return [found[number] for number in range(len(jobs))]
+
+
+def _path(model: SteerableModel, job: Job, folder: str | Path | None) -> Path | None:
+    """The file of a job; none where nothing is stored."""
+    key = None if folder is None else computation_key(model, ["benchmark", job], "results")
+    return None if folder is None or key is None else Path(folder).expanduser() / f"{key[:16]}.json"
+
+
+def _stored(path: Path | None) -> dict[str, Any] | None:
+    """What a file holds; none, with a warning where there is a file, if it cannot be used."""
+    if path is None or not path.is_file():
+        return None
+    try:
+        answer = json.loads(path.read_bytes())
+        if isinstance(answer, dict) and is_whole(answer):
+            return answer
+        reason = "it is truncated or edited"
+    except (ValueError, RecursionError) as error:
+        reason = str(error)
+    warn_recomputed(path, reason)
+    return None
 
 
 def _tried(
     model: SteerableModel,
     behaviours: Mapping[str, Splits[ChoiceItem]],
     neutral: Corpus,
-    texts: Mapping[str, PredictedTexts],
     settings: BenchmarkSettings,
 ) -> pd.DataFrame:
     """The reference's mean effect on validation items at a few sites; a site where it fails has none."""
@@ -201,7 +291,7 @@ def _tried(
         own, effects = replace(settings, site=site, multiples=(1.0,)), []
         for name, splits in behaviours.items():
             asked = splits.validation or splits.train
-            (run,), _ = _trial(model, name, splits, asked, neutral, texts, own, own.seeds[0]).run(reference)
+            (run,), _ = Job.of(name, splits, asked, neutral, own, own.seeds[0]).trial(model).run(reference)
             effects += [float(end.change.mean()) for end in run.ends.values()]
         rows.append({"site": site, "effect": sum(effects) / len(effects) if effects else float("nan")})
     found = pd.DataFrame(rows)

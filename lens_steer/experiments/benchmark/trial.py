@@ -9,11 +9,12 @@ A contender that fails is a run without ends, with the reason; so is an end that
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any, TypeVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -49,6 +50,21 @@ class EndRun:
     side_effects: SideEffects
     reference: Float[Tensor, " item"] | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values, from which `from_dict` makes the same numbers."""
+        found = {name: value.tolist() if isinstance(value, Tensor) else value for name, value in vars(self).items()}
+        return found | {"side_effects": {name: sums.tolist() for name, sums in vars(self.side_effects).items()}}
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> "EndRun":
+        """The end that `to_dict` wrote."""
+        sums = {name: torch.tensor(of, dtype=torch.float32, device="cpu") for name, of in given["side_effects"].items()}
+        changes = {
+            name: None if given[name] is None else torch.tensor(given[name], dtype=torch.float64, device="cpu")
+            for name in ("change", "reference")
+        }
+        return cls(**{**given, **changes, "side_effects": SideEffects(**sums)})
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
@@ -67,6 +83,15 @@ class Run:
     def meets_budget(self) -> bool:
         """Whether the KL of every end is the budget."""
         return all(end.meets_budget for end in self.ends.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**vars(self), "ends": {side: end.to_dict() for side, end in self.ends.items()}}
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> "Run":
+        """The run that `to_dict` wrote."""
+        return cls(**{**given, "ends": {side: EndRun.from_dict(end) for side, end in given["ends"].items()}})
 
 
 @dataclass(frozen=True, kw_only=True)
