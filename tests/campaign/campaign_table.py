@@ -53,8 +53,8 @@ ON_KILLS = """
 
 Commands that go on where they were ended, killed by SIGKILL at a random time or at a random opening or renaming of a
 file, up to four times in one folder, then run to their end; on a disk that is full (a small file system where mounting
-is allowed, otherwise a limit on the size of files), in a folder that cannot be written, and twice at once. `study` has no
-checkpoint and is not here. Of `benchmark`, `tests/experiments/test_benchmark.py` sees to it. Where memory runs out,
+is allowed, otherwise a limit on the size of files), in a folder that cannot be written, and twice at once. `study` has
+no checkpoint and is not here. Of `benchmark`, `tests/experiments/test_benchmark.py` sees to it. Where memory runs out,
 batches are run in halves, with a warning: `tests/model/test_batching.py`.
 """
 

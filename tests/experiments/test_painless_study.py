@@ -3,7 +3,8 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pandas as pd
 import pytest
@@ -11,11 +12,11 @@ import torch
 
 from lens_steer.data.own_answers import Listing
 from lens_steer.data.splits import split_items
-from lens_steer.errors import ContrastError
+from lens_steer.errors import ContrastError, SettingsError
 from lens_steer.evaluation.automatic import correct
 from lens_steer.evaluation.score import ScoringOptions, score_choices
 from lens_steer.experiments.folder import read_results
-from lens_steer.experiments.painless import PainlessResult, PainlessTasks, painless_tasks
+from lens_steer.experiments.painless import PainlessResult, PainlessTasks, painless_tasks, study
 from lens_steer.experiments.painless.full_grid import STRENGTHS, published_choice
 from lens_steer.experiments.painless.on_top import BASES, Base, compared, lessons, prefix_of
 from lens_steer.experiments.painless.settings import options_of
@@ -203,6 +204,26 @@ def test_capability_is_asked_where_the_vector_steers_and_of_the_adapter(result: 
     for row in result.capability.to_dict("records"):
         assert row["n"] == 24 and row["change"] == pytest.approx(row["steered"] - row["unsteered"])
         assert row["unsteered"] == 1
+
+
+def test_questions_of_another_task_are_asked_before_and_after(
+    lab: Any, result: PainlessResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behaviours = {
+        name: split_items(open_items(name, 20, split="train"), near=None) for name in ("wealth_seeking", "myopic")
+    }
+    given: list[Any] = []
+    monkeypatch.setattr(study, "painless_tasks", lambda *what: given.append(what))
+    context = SimpleNamespace(model=lab, behaviours=behaviours, settings=PainlessTasks(asked="myopic"), progress=False)
+    STUDY.run(cast(Any, context))  # type: ignore[misc]
+    (_, tasks, _, asked, _) = given[0]
+    assert set(tasks) == set(behaviours) and asked is tasks["myopic"] and len(asked) == 20
+    context.settings = PainlessTasks(asked="mmlu")
+    with pytest.raises(SettingsError, match="no task 'mmlu'; those that there are: wealth_seeking, myopic"):
+        STUDY.run(cast(Any, context))  # type: ignore[misc]
+    facts = {**result.facts, "settings": {**result.facts["settings"], "asked": "some_questions"}}
+    replace(result, facts=facts).save(tmp_path / "painless")
+    assert "Of 24 questions about some questions" in COST.find(read_results(tmp_path))[0].words
 
 
 def test_verdicts_name_the_gain_and_leave_knowledge_alone(folder: Path) -> None:

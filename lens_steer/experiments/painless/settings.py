@@ -22,7 +22,8 @@ class PainlessTasks:
     that the model gets wrong; none where 0. `tuned_seeds`: on how many of the seeds an adapter is trained on the
     training items, in `tuning_steps` steps, and the vector made on top of it; none where 0. `full_grid`: on how many of
     the seeds the paper's full grid is searched beside, at all of `sites`; none where 0. `knowledge`: how many questions
-    about facts of the lab's world are a task of their own, and are asked before and after steering.
+    about facts of the lab's world are a task of their own, and are asked before and after steering; `asked` names
+    another task whose questions are, to see what is forgotten.
     """
 
     sites: tuple[str, ...] = ()
@@ -42,6 +43,7 @@ class PainlessTasks:
     tuning_steps: int = 60
     full_grid: int = 0
     knowledge: int = 0
+    asked: str = ""
     scoring: Scoring = "letter"
     chat: bool = False
     batch_size: int = 64

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from lens_steer.data.choices import ChoiceItem
 from lens_steer.data.splits import SPLITS
+from lens_steer.errors import SettingsError
 from lens_steer.experiments.painless import PainlessResult, PainlessTasks, painless_tasks
 from lens_steer.experiments.painless.figures import gain_bars, grid_maps, on_top_bars, size_curves, tried_curves
 from lens_steer.experiments.painless.full_grid import STRENGTHS
@@ -44,7 +45,9 @@ def run(context: StudyContext) -> PainlessResult:
     }
     facts = _facts(settings.knowledge)
     tasks |= {FACTS: facts} if facts else {}
-    return painless_tasks(context.model, tasks, settings, facts, context.progress)
+    if settings.asked and settings.asked not in tasks:
+        raise SettingsError(f"asked: there is no task {settings.asked!r}; those that there are: {', '.join(tasks)}.")
+    return painless_tasks(context.model, tasks, settings, tasks.get(settings.asked, facts), context.progress)
 
 
 def work(settings: PainlessTasks, extent: Extent) -> Work:

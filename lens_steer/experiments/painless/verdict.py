@@ -78,9 +78,10 @@ def find_on_top(results: ResultFolder) -> list[Finding]:
 
 def find_capability(results: ResultFolder) -> list[Finding]:
     """Knowledge before and after, of each task whose vector steers, and of each adapter."""
-    found = []
-    for row in results.tables[CAPABILITY].frame.to_dict("records"):
-        said = f"Of {row['n']} questions about facts {percent(row['unsteered'])} are right unsteered and "
+    found, table = [], results.tables[CAPABILITY]
+    asked = words(table.facts["settings"].get("asked", "") or "facts")
+    for row in table.frame.to_dict("records"):
+        said = f"Of {row['n']} questions about {asked} {percent(row['unsteered'])} are right unsteered and "
         name, tuned = words(str(row["task"])), row["method"] == "adapter"
         what = "adapter" if tuned else "best vector"
         said += f"{percent(row['steered'])} with the {what} of the first seed: {_points(row, 'change')}."
