@@ -319,6 +319,8 @@ def test_painless_takes_questions_with_four_options(tmp_path: Path) -> None:
 def test_a_labelled_data_set_is_used_whole_and_bad_options_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="leave out the '#'"):
         invoke("painless", "--data", "lab:sycophancy#train", "--out", tmp_path)
+    with pytest.raises(SettingsError, match=r"strengths \[-1.0\], 5 seeds; give strengths above 0"):
+        invoke("painless", "--data", "lab:sycophancy", "--strengths", "-1", "--out", tmp_path)
     with pytest.raises(SettingsError, match="expected one of 'pas_full', 'ipas_all'"):
         invoke("painless", "--data", "lab:sycophancy", "--methods", "pasf", "--out", tmp_path)
     assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from lens_steer.data.own_answers import OwnAnswers
+from lens_steer.errors import SettingsError
 from lens_steer.evaluation.automatic import SelectOptions
 from lens_steer.evaluation.painless import PainlessOptions
 from lens_steer.evaluation.prompts import Scoring
@@ -24,6 +25,9 @@ class PainlessTasks:
     the seeds the paper's full grid is searched beside, at all of `sites`; none where 0. `knowledge`: how many questions
     about facts of the lab's world are a task of their own, and are asked before and after steering; `asked` names
     another task whose questions are, to see what is forgotten.
+
+    Raises:
+        SettingsError: no strengths or seeds, or a strength that is not above 0.
     """
 
     sites: tuple[str, ...] = ()
@@ -49,6 +53,13 @@ class PainlessTasks:
     batch_size: int = 64
     checkpoint: str | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1 or not self.strengths or min(self.strengths) <= 0:
+            raise SettingsError(
+                f"painless: strengths {list(self.strengths)}, {self.seeds} seeds; give strengths above 0 (0 is always "
+                "tried, and a vector that is to be subtracted is not chosen) and at least one seed."
+            )
 
 
 def options_of(model: SteerableModel, settings: PainlessTasks) -> PainlessOptions:
