@@ -204,9 +204,7 @@ def painless_to_folder(
         raise DataError(f"{data}: {len(items)} items are too few for three splits; give at least 20.")
     settings = replace(settings, data={name: data}, only=(PAINLESS.name,))
     _require_own(out, fresh)
-    model = ModelSource(
-        settings.model, settings.device, settings.dtype, settings.device_map, settings.prepend_bos
-    ).load()
+    model = settings.source.load()
     settings.asking.prepare(model, items)
     loaded = Loaded(model=model, behaviours={name: splits}, corpora={}, neutral="", studies=(PAINLESS,))
     done = run_loaded(settings, loaded, began, command=command, progress=True, fresh=fresh, agree=agree)

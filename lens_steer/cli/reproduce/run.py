@@ -22,7 +22,6 @@ from lens_steer.cli.data import file_behaviours, file_corpora, lab_behaviours, l
 from lens_steer.cli.reproduce.lock import sole
 from lens_steer.cli.reproduce.record import CHECKPOINT, Record, begin
 from lens_steer.cli.reproduce.settings import RunSettings, budget_seconds
-from lens_steer.cli.source import ModelSource
 from lens_steer.data.corpora import Corpus
 from lens_steer.data.splits import SPLITS, Splits
 from lens_steer.errors import LensSteerError, SettingsError
@@ -163,8 +162,7 @@ def load(settings: RunSettings) -> Loaded:
     if settings.on_lab:
         behaviours, corpora = lab_behaviours(), lab_corpora()
     neutral = NEUTRAL_ON_LAB if settings.on_lab else settings.neutral
-    source = ModelSource(settings.model, settings.device, settings.dtype, settings.device_map, settings.prepend_bos)
-    model, left_out, chosen = source.load(), dict[str, str](), []
+    model, left_out, chosen = settings.source.load(), dict[str, str](), []
     for name, splits in list(behaviours.items()):
         try:
             for split in SPLITS:

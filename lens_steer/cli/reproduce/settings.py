@@ -22,6 +22,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from lens_steer.cli.source import ModelSource
 from lens_steer.data.splits import SPLITS
 from lens_steer.errors import BudgetError, FormatError, SettingsError
 from lens_steer.evaluation.prompts import Scoring
@@ -74,6 +75,11 @@ class RunSettings:
         """As `settings_from` takes it: the tables beside the other settings."""
         plain = {name: value for name, value in asdict(self).items() if name != "tables"}
         return json.loads(json.dumps({**plain, **self.tables}))
+
+    @property
+    def source(self) -> ModelSource:
+        """The model."""
+        return ModelSource(self.model, self.device, self.dtype, self.device_map, self.prepend_bos)
 
     @property
     def asking(self) -> ScoringOptions:
