@@ -288,6 +288,7 @@ def test_a_painless_run_is_planned_kept_within_a_budget_resumed_and_reported(
         return plain(*given, **how)
 
     monkeypatch.setattr(passes, "last_logits", counted)
+    monkeypatch.setattr("sys.argv", ["lens-steer", *map(str, words)])
     with pytest.raises(Killed):
         invoke(*words, "--out", tmp_path / "a")
     assert json.loads((tmp_path / "a" / "run.json").read_text())["finished"] is False
@@ -299,7 +300,7 @@ def test_a_painless_run_is_planned_kept_within_a_budget_resumed_and_reported(
         assert path.read_bytes() == (tmp_path / "a" / path.relative_to(tmp_path / "b")).read_bytes(), path
     page = (tmp_path / "a" / "report.html").read_text()
     assert "painless vectors" in page and "sycophancy" in page
-    with pytest.raises(FormatError, match="is of another command; run lens-steer"):
+    with pytest.raises(FormatError, match="is of another command; run lens-steer painless --data lab:sycophancy"):
         read_settings(tmp_path / "a" / "run.json")
 
 
