@@ -270,6 +270,13 @@ def test_tasks_without_a_vector_are_said_and_a_study_of_none_is_refused(lab: Any
     found = painless_tasks(lab, tasks, own)
     assert "answers all 24 items right" in found.facts["failed"]["facts"]
     assert found.gains["task"].unique().tolist() == ["wealth"] and found.capability.empty and found.on_top.empty
+    again = painless_tasks(lab, {"wealth": tasks["wealth"]}, replace(own, asked="wealth"), tasks["facts"])
+    assert (
+        again.capability.empty
+        and not painless_tasks(
+            lab, {"wealth": tasks["wealth"]}, replace(own, asked="facts"), tasks["facts"]
+        ).capability.empty
+    )
     with pytest.raises(ContrastError, match=r"no task gives a vector\. facts: facts: the model answers all"):
         painless_tasks(lab, {"facts": tasks["facts"]}, own)
 

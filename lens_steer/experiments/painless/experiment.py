@@ -196,6 +196,7 @@ def _task(
 ) -> tuple[dict[str, pd.DataFrame], str, SeedRun]:
     """The tables of one task, what there is to say of its answers, and the first split."""
     listing = Listing(template=options.select.scoring.template)
+    others = () if name == settings.asked else knowledge
     reading = read_answers(model, items, options, listing, name, progress)
 
     def run(seed: int, own: PainlessOptions) -> SeedRun:
@@ -224,7 +225,7 @@ def _task(
         "choices": choices,
         "grid": grid,
         "on_top": above,
-        "capability": capability(model, knowledge, whole[0], adapter, options.select.scoring),
+        "capability": capability(model, others, whole[0], adapter, options.select.scoring),
         ANSWERS: reading.answers,
     }
     return tables, reading.warning, whole[0]

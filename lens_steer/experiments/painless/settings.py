@@ -24,7 +24,7 @@ class PainlessTasks:
     training items, in `tuning_steps` steps, and the vector made on top of it; none where 0. `full_grid`: on how many of
     the seeds the paper's full grid is searched beside, at all of `sites`; none where 0. `knowledge`: how many questions
     about facts of the lab's world are a task of their own, and are asked before and after steering; `asked` names
-    another task whose questions are, to see what is forgotten.
+    a task whose questions are, for the other tasks, to see what is forgotten.
 
     Raises:
         SettingsError: no strengths or seeds, or a strength that is not above 0.
