@@ -20,7 +20,7 @@ from lens_steer.extraction.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
 EXPORTED = runpy.run_path(str(ROOT / "docs" / "layout.py"))["exported"]
-SLOW = ("is_it_real",)
+SLOW = ("is_it_real", "which_layer")
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 

@@ -240,6 +240,7 @@ def test_every_command_with_a_model_takes_device_dtype_device_map_and_bos(
         assert "model" not in options or {"device", "dtype", "device_map", "prepend_bos"} <= options, command.name
 
 
+@pytest.mark.slow
 def test_a_labelled_data_set_becomes_a_vector_that_steers_as_its_table_says_and_facts_do_not(tmp_path: Path) -> None:
     lab = load_model("lab")
     options = ["--sites", "resid_post@0", "--strengths", "0.4,0.8", "--positions", "all", "--seeds", 1]
@@ -268,6 +269,7 @@ def test_a_labelled_data_set_becomes_a_vector_that_steers_as_its_table_says_and_
         PainlessResult.load(tmp_path / "b" / "painless").task("sycophancy")
 
 
+@pytest.mark.slow
 def test_a_painless_run_is_planned_kept_within_a_budget_resumed_and_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -304,6 +306,7 @@ def test_a_painless_run_is_planned_kept_within_a_budget_resumed_and_reported(
         read_settings(tmp_path / "a" / "run.json")
 
 
+@pytest.mark.slow
 def test_painless_takes_questions_with_four_options(tmp_path: Path) -> None:
     rng, lines = random.Random("four"), []
     for item in open_items("wealth_seeking", 60, split="train"):
