@@ -18,7 +18,7 @@ from lens_steer._util.files import write_whole
 from lens_steer.cli.data import file_corpora, read_items, read_questions, read_texts, read_to_choose
 from lens_steer.cli.reproduce.lock import sole
 from lens_steer.cli.reproduce.record import CHECKPOINT, Record, begun, sha256
-from lens_steer.cli.reproduce.run import Loaded, RunPlan, run_loaded, write_figures, write_tables
+from lens_steer.cli.reproduce.run import Loaded, RunPlan, reproduce, write_figures, write_tables
 from lens_steer.cli.reproduce.settings import RunSettings
 from lens_steer.cli.source import ModelSource
 from lens_steer.data.balance import balanced, option_contrast
@@ -195,7 +195,7 @@ def painless_to_folder(
         DataError: too few items, or no vector could be built.
         SettingsError, BusyError, BudgetError: as `reproduce`.
     """
-    began, out = time.monotonic(), Path(settings.out)
+    out = Path(settings.out)
     name, items = read_questions(data)
     if len(items) > settings.limit:
         items = tuple(random.Random(f"{name}:{settings.limit}").sample(items, settings.limit))
@@ -204,10 +204,13 @@ def painless_to_folder(
         raise DataError(f"{data}: {len(items)} items are too few for three splits; give at least 20.")
     settings = replace(settings, data={name: data}, only=(PAINLESS.name,))
     _require_own(out, fresh)
-    model = settings.source.load()
-    settings.asking.prepare(model, items)
-    loaded = Loaded(model=model, behaviours={name: splits}, corpora={}, neutral="", studies=(PAINLESS,))
-    done = run_loaded(settings, loaded, began, command=command, progress=True, fresh=fresh, agree=agree)
+
+    def loader() -> Loaded:
+        model = settings.source.load()
+        settings.asking.prepare(model, items)
+        return Loaded(model=model, behaviours={name: splits}, corpora={}, neutral="", studies=(PAINLESS,))
+
+    done = reproduce(settings, command=command, progress=True, fresh=fresh, agree=agree, loader=loader)
     if done.failed:
         raise DataError(f"{data}: {done.failed[PAINLESS.name]}")
     if not done.ran:

@@ -51,10 +51,12 @@ T = TypeVar("T", bound="Tables")
 class Tables:
     """A result of several tables; each field of a subclass is a data frame, saved as one file.
 
-    `kind` names the type of result; `facts` are JSON values that apply to all of its frames.
+    `kind` names the type of result; `facts` are JSON values that apply to all of its frames. `later` are tables that
+    results of earlier versions lack; they are empty then.
     """
 
     kind: ClassVar[str]
+    later: ClassVar[tuple[str, ...]] = ()
     facts: Mapping[str, Any]
 
     def __init_subclass__(cls) -> None:
@@ -94,8 +96,15 @@ class Tables:
             FormatError: a file is missing, truncated, edited, foreign or of a newer schema; or files are of different
                 results.
         """
+        frames, facts = cls._read(folder)
+        return cls(**frames, facts=facts)
+
+    @classmethod
+    def _read(cls, folder: str | Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
+        """The frames by name and their facts, for `load`, whose errors are raised."""
         old = {renamed(path.stem): path for path in sorted(Path(folder).glob("*.csv"))}
-        paths = {name: old.get(name, Path(folder) / f"{name}.csv") for name in cls.names()}
+        names = [name for name in cls.names() if name in old or name not in cls.later]
+        paths = {name: old.get(name, Path(folder) / f"{name}.csv") for name in names}
         read = {name: load_table(path, f"{cls.kind} {name}") for name, path in paths.items()}
         (first, (_, facts)), *others = read.items()
         if strange := [name for name, (_, other) in others if other != facts]:
@@ -103,7 +112,8 @@ class Tables:
                 f"{folder}: {first}.csv and {', '.join(f'{name}.csv' for name in strange)} are of different results "
                 "(their headers differ in facts); save the result again in a folder of its own."
             )
-        return cls(**{name: frame for name, (frame, _) in read.items()}, facts=facts)
+        lacking = {name: pd.DataFrame() for name in cls.names() if name not in read}
+        return {name: frame for name, (frame, _) in read.items()} | lacking, facts
 
 
 def save_table(path: str | Path, kind: str, frame: pd.DataFrame, facts: dict[str, Any]) -> Path:

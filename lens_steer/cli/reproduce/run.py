@@ -75,6 +75,7 @@ def reproduce(
     progress: bool = False,
     fresh: bool = False,
     agree: Callable[[RunPlan, Mapping[str, str]], bool] = lambda _plan, _left_out: True,
+    loader: Callable[[], Loaded] | None = None,
 ) -> RunOutcome:
     """Plans and runs every study whose needs are met, or goes on with a run that was ended.
 
@@ -84,6 +85,7 @@ def reproduce(
         progress: draw a progress bar.
         fresh: write over the results of another run.
         agree: is given the plan, and what is left out and why, before anything is run; no, and nothing is.
+        loader: gives model, data and studies; `load` of the settings where absent.
 
     Returns:
         What was done.
@@ -94,32 +96,8 @@ def reproduce(
         BudgetError: too little for the least plan.
         DataError, ModelNotFoundError: data or a model that cannot be read.
     """
-    began = time.monotonic()
-    return run_loaded(settings, load(settings), began, command=command, progress=progress, fresh=fresh, agree=agree)
-
-
-def run_loaded(
-    settings: RunSettings,
-    loaded: Loaded,
-    began: float,
-    *,
-    command: Sequence[str] = (),
-    progress: bool = False,
-    fresh: bool = False,
-    agree: Callable[[RunPlan, Mapping[str, str]], bool] = lambda _plan, _left_out: True,
-) -> RunOutcome:
-    """`reproduce` with model and data at hand.
-
-    Args:
-        settings: of the run.
-        loaded: its model, data and studies.
-        began: when loading began, on the monotonic clock.
-        command, progress, fresh, agree: as for `reproduce`.
-
-    Raises:
-        SettingsError, BusyError, BudgetError: as `reproduce`.
-    """
-    out = Path(settings.out)
+    began, out = time.monotonic(), Path(settings.out)
+    loaded = loader() if loader else load(settings)
     given = begin(settings, loaded, list(command))
     earlier = Record.open(out, given, fresh)
     known = earlier.content.get("plan")

@@ -9,7 +9,7 @@ from warnings import warn
 
 import pandas as pd
 
-from lens_steer.data.tables import Tables, load_table
+from lens_steer.data.tables import Tables
 from lens_steer.errors import SteeringWarning
 from lens_steer.hooks import Intervention, Steering, steer
 from lens_steer.model import SteerableModel
@@ -93,7 +93,6 @@ class Painless(Tables):
             FormatError: a file is missing, truncated, edited, foreign or of a newer schema.
             MismatchError: the vector is of another model.
         """
-        read = {name: load_table(Path(folder) / f"{name}.csv", f"{cls.kind} {name}") for name in cls.names()}
-        facts = read["runs"][1]
+        frames, facts = cls._read(folder)
         vector = load_vector(Path(folder) / VECTOR, model) if facts["point"]["strength"] else None
-        return cls(**{name: frame for name, (frame, _) in read.items()}, facts=facts, vector=vector)
+        return cls(**frames, facts=facts, vector=vector)

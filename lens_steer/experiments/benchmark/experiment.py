@@ -39,6 +39,8 @@ from lens_steer.hooks.sites import Site, check_site
 from lens_steer.model import SteerableModel, fingerprint, require_model, versions
 from lens_steer.model.stored import checksummed, computation_key, is_whole, warn_recomputed
 
+Neutral = tuple[PredictedTexts, PredictedTexts]
+"""The texts on which strengths are calibrated, and those on which side effects are reported."""
 N_SITES = 4
 OLD = "methods.csv"
 """What was written before contenders other than vectors were compared."""
@@ -208,11 +210,16 @@ class Job:
             seed=seed,
         )
 
-    def trial(self, model: SteerableModel) -> Trial:
-        """The job on a model."""
+    def texts(self, model: SteerableModel) -> Neutral:
+        """The neutral texts, as the unsteered model predicts them; the same for all jobs of a benchmark."""
         calibration, reported = (
             PredictedTexts.of(model, texts, self.settings.max_tokens) for texts in (self.calibration, self.reported)
         )
+        return calibration, reported
+
+    def trial(self, model: SteerableModel, texts: Neutral) -> Trial:
+        """The job on a model, beside neutral texts that it has predicted."""
+        calibration, reported = texts
         material = Material(
             model=model,
             name=self.name,
@@ -225,16 +232,19 @@ class Job:
         return Trial(material=material, test=self.asked, calibration=calibration, reported=reported)
 
 
-def run_job(model: SteerableModel, numbered: tuple[int, Job], progress: bool = False) -> tuple[int, dict[str, Any]]:
+def run_job(
+    model: SteerableModel, numbered: tuple[int, Job], texts: Neutral | None = None, progress: bool = False
+) -> tuple[int, dict[str, Any]]:
     """All contenders of one job, as JSON values: what a worker sends back.
 
     Args:
         model: a loaded model.
         numbered: the job, and its number, which comes back with it.
+        texts: the job's neutral texts, where the model has predicted them already.
         progress: draw a progress bar.
     """
     number, job = numbered
-    trial, ring = job.trial(model), contenders(job.settings.methods, job.settings.n_random)
+    trial, ring = job.trial(model, texts or job.texts(model)), contenders(job.settings.methods, job.settings.n_random)
     done = [trial.run(one) for one in track(ring, f"{job.name}, seed {job.seed}", len(ring), progress)]
     runs = [run.to_dict() for found, _ in done for run in found]
     return number, {"runs": runs, "costs": [asdict(cost) for _, cost in done]}
@@ -247,10 +257,11 @@ def _answered(
     paths = [_path(model, job, folder) for job in jobs]
     found = {number: answer for number, path in enumerate(paths) if (answer := _stored(path)) is not None}
     missing = [(number, job) for number, job in enumerate(jobs) if number not in found]
-    if pool is None:
-        steps = (run_job(model, one, progress) for one in missing)
-    else:
+    if pool is not None:
         steps = pool.run(model, run_job, missing)
+    else:
+        texts = missing[0][1].texts(model) if missing else None
+        steps = (run_job(model, one, texts, progress) for one in missing)
     for number, answer in track(steps, "benchmark", len(missing), progress):
         found[number], path = answer, paths[number]
         if path is not None:
@@ -286,12 +297,14 @@ def _tried(
     settings: BenchmarkSettings,
 ) -> pd.DataFrame:
     """The reference's mean effect on validation items at a few sites; a site where it fails has none."""
-    rows, reference = list[dict[str, Any]](), contenders()[0]
+    rows, reference, texts = list[dict[str, Any]](), contenders()[0], None
     for site in evenly_spaced(int(model.cfg.n_layers), N_SITES):
         own, effects = replace(settings, site=site, multiples=(1.0,)), []
         for name, splits in behaviours.items():
             asked = splits.validation or splits.train
-            (run,), _ = Job.of(name, splits, asked, neutral, own, own.seeds[0]).trial(model).run(reference)
+            job = Job.of(name, splits, asked, neutral, own, own.seeds[0])
+            texts = texts or job.texts(model)
+            (run,), _ = job.trial(model, texts).run(reference)
             effects += [float(end.change.mean()) for end in run.ends.values()]
         rows.append({"site": site, "effect": sum(effects) / len(effects) if effects else float("nan")})
     found = pd.DataFrame(rows)

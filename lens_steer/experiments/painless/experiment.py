@@ -22,7 +22,7 @@ import pandas as pd
 
 from lens_steer._util.progress import track
 from lens_steer.data.own_answers import Listing
-from lens_steer.data.tables import Tables, load_table
+from lens_steer.data.tables import Tables
 from lens_steer.errors import ArgumentError, ContrastError, DataError
 from lens_steer.evaluation.painless import Painless, PainlessOptions
 from lens_steer.evaluation.painless.run import P_VALUES, SeedRun, read_answers, run_seed, summarise
@@ -50,6 +50,7 @@ class PainlessResult(Tables):
     """
 
     kind = "painless_tasks"
+    later = (ANSWERS,)
     gains: pd.DataFrame
     runs: pd.DataFrame
     points: pd.DataFrame
@@ -106,12 +107,9 @@ class PainlessResult(Tables):
             FormatError: a file is missing, truncated, edited, foreign or of a newer schema.
             MismatchError: a vector is of another model.
         """
-        names = [name for name in cls.names() if name != ANSWERS or (Path(folder) / f"{name}.csv").is_file()]
-        read = {name: load_table(Path(folder) / f"{name}.csv", f"{cls.kind} {name}") for name in names}
-        facts = read["gains"][1]
+        frames, facts = cls._read(folder)
         steering = [name for name, point in facts.get("points", {}).items() if point["strength"]]
         vectors = {name: load_vector(Path(folder) / VECTORS / f"{name}.safetensors", model) for name in steering}
-        frames = {ANSWERS: pd.DataFrame()} | {name: frame for name, (frame, _) in read.items()}
         return cls(**frames, facts=facts, vectors=vectors)
 
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from lens_steer.analysis.lens import vector_lens
 from lens_steer.data.corpora import Corpus
 from lens_steer.data.splits import SPLITS
-from lens_steer.data.tables import Tables, load_table
+from lens_steer.data.tables import Tables
 from lens_steer.errors import DataError, ScoreError
 from lens_steer.evaluation.grid import GridOptions
 from lens_steer.evaluation.likelihood import TextLikelihoods, text_likelihoods, text_rows, text_slopes
@@ -78,6 +78,7 @@ class TextListsResult(Tables):
     """
 
     kind = "text_lists"
+    later = (STEPS,)
     summary: pd.DataFrame
     vectors: pd.DataFrame
     layers: pd.DataFrame
@@ -125,10 +126,8 @@ class TextListsResult(Tables):
             FormatError: a file is missing, truncated, edited, foreign or of a newer schema.
             MismatchError: the vector is of another model.
         """
-        names = [name for name in cls.names() if name != STEPS or (Path(folder) / f"{name}.csv").is_file()]
-        read = {name: load_table(Path(folder) / f"{name}.csv", f"{cls.kind} {name}") for name in names}
-        frames = {STEPS: pd.DataFrame()} | {name: frame for name, (frame, _) in read.items()}
-        return cls(**frames, facts=read["summary"][1], vector=load_vector(Path(folder) / VECTOR, model))
+        frames, facts = cls._read(folder)
+        return cls(**frames, facts=facts, vector=load_vector(Path(folder) / VECTOR, model))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
