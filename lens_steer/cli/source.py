@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 
+import torch
+
 from lens_steer.evaluation.grid import Pool
 from lens_steer.model import SteerableModel, load_model
 
@@ -32,9 +34,10 @@ class ModelSource:
 
     @contextmanager
     def workers(self, n: int) -> Iterator[Pool | None]:
-        """So many processes, each with the model; none where 0."""
+        """So many processes, each with the model and its share of torch's threads; none where 0."""
         if not n:
             yield None
             return
-        with ProcessPoolExecutor(n, mp_context=get_context("spawn")) as executor:
+        threads = max(torch.get_num_threads() // n, 1)
+        with ProcessPoolExecutor(n, get_context("spawn"), torch.set_num_threads, (threads,)) as executor:
             yield Pool(executor=executor, load=self.load)

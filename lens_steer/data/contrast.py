@@ -236,7 +236,8 @@ def _pair(entry: Any, index: int) -> tuple[str, str]:
         return positive, negative
     raise ContrastError(
         f"entry {index} is {entry!r}; expected a pair (positive, negative) of texts: "
-        "extract(model, [(positive, negative), ...]), or extract(model, positives, negatives) with two lists."
+        "extract(model, [(positive, negative), ...]), or extract(model, positives, negatives) with two lists; "
+        "of questions, extract(model, contrast_from_choices(name, questions))."
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 from written_items import write_items
@@ -413,3 +414,14 @@ def test_bad_files_of_texts_and_a_folder_of_other_content_are_refused(tmp_path: 
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("mine")
     refused(hasty, calm, "is not empty and holds no run; give another --out", SettingsError)
+
+
+def test_workers_share_the_threads_of_torch() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(6)
+    try:
+        with ModelSource().workers(2) as pool:
+            assert pool is not None
+            assert {pool.executor.submit(torch.get_num_threads).result() for _ in range(4)} == {3}
+    finally:
+        torch.set_num_threads(before)
