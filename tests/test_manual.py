@@ -99,6 +99,7 @@ def test_a_page_that_asked_another_host_for_something_would_be_seen(tmp_path: Pa
     assert [name[len("bad.html: ") :].split("/")[2] for name in requested(tmp_path)] == [f"{h}.org" for h in "bcde"]
 
 
+@pytest.mark.slow
 def test_links_and_anchors_that_lead_nowhere_end_the_build(tmp_path: Path) -> None:
     docs = Path(shutil.copytree(ROOT / "docs", tmp_path / "docs"))
     with (docs / "theory.md").open("a", encoding="utf-8") as page:

@@ -173,27 +173,18 @@ def test_in_half_precision_the_sum_is_held_to_the_rounding_of_logits_and_stream_
         attribute_directly(normed, asked, push(normed, "resid_post@0", strength=strength))
 
 
-REAL = Path("~/.cache/lens_steer/real").expanduser()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(n, marks=pytest.mark.skipif(not (REAL / n).is_dir(), reason=f"{n} is not here"))
-        for n in ("smollm2", "gemma3")
-    ],
-)
-def test_real_models_in_bfloat16_are_attributed_as_in_float32(name: str) -> None:
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["smollm2", "gemma3"])
+def test_real_models_in_bfloat16_are_attributed_as_in_float32(name: str, request: pytest.FixtureRequest) -> None:
+    loaded: Any = request.getfixturevalue(name)
     found = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        model: Any = load_model(REAL / name, dtype=dtype)
+    for model in (loaded, load_model(name, dtype=torch.bfloat16)):
         asked = token_contrast(model, ["The capital of France is", "I think that the movie was"], " the", " a")
         v = torch.randn(model.cfg.d_model, generator=torch.Generator().manual_seed(0))
         site = f"resid_post@{model.cfg.n_layers // 2}"
         (seen,) = record(model, asked.rows, site, "last")
         v = v / v.norm() * seen.activations[Site.parse(site)].norm(dim=-1).median()
-        found[dtype] = attribute_directly(model, asked, Intervention.at(site, v), heads=False)
+        found[model.cfg.dtype] = attribute_directly(model, asked, Intervention.at(site, v), heads=False)
     full, half = found[torch.float32], found[torch.bfloat16]
     assert float(full.unexplained.abs().max()) < 1e-4
     assert float(half.unexplained.abs().max()) <= 0.25, "four logits below 32, each rounded by at most a sixteenth"

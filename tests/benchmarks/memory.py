@@ -33,7 +33,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from extraction import make_checkpoint
 
-GEMMA = Path("~/.cache/lens_steer/real/gemma3").expanduser()
+from lens_steer.model.packaged import packaged_folder
+
 SMALL: dict[str, int] = {
     "hidden_size": 64,
     "intermediate_size": 128,
@@ -57,8 +58,8 @@ def main() -> None:
         report_peak(given.folder, given.side, given.measure, given.n)
         return
     with tempfile.TemporaryDirectory() as name:
-        folder = given.folder or (GEMMA if (GEMMA / "done").is_file() else None)
-        folder = folder or make_checkpoint(Path(name) / "small", SMALL, WORDS)
+        gemma = packaged_folder("gemma3")
+        folder = given.folder or (gemma if gemma.is_dir() else make_checkpoint(Path(name) / "small", SMALL, WORDS))
         few = {n: [peak(folder, side, "side_effects", n) for side in SIDES] for n in FEW}
         ours = peak(folder, "ours", "side_effects", TEXTS)
         others = {name: [peak(folder, side, name, TEXTS) for side in SIDES] for name in ("choices", "optimised")}

@@ -20,10 +20,11 @@ from lens_steer.evaluation.score import score_choices
 from lens_steer.experiments.benchmark import CONTENDERS, Benchmark, BenchmarkSettings, benchmark
 from lens_steer.experiments.benchmark.contenders import Contender, Material, contenders
 from lens_steer.experiments.benchmark.lab import SETTINGS, lab_data
-from lens_steer.experiments.benchmark.trial import Trial
+from lens_steer.experiments.benchmark.trial import Trial, _Calibrated
 from lens_steer.experiments.folder import read_results
 from lens_steer.experiments.registry import find
 from lens_steer.extraction.condition import best_threshold
+from lens_steer.extraction.finetune import Tuning
 from lens_steer.extraction.methods import METHODS
 from lens_steer.hooks.sites import Site
 from lens_steer.model import load_model
@@ -90,6 +91,20 @@ def test_effects_are_half_the_difference_of_the_ends_that_were_calibrated_to_the
     plain = score_choices(lab, behaviours[NAME].test).item_differences
     assert row["promoted"] == pytest.approx(float((asked[0] - plain).mean()), rel=1e-4)
     assert row["sides"] == "both" and row["meets_budget"] and row["monotone"]
+
+
+def test_an_adapter_ends_as_it_was_trained_and_is_not_scaled_beyond(lab: Any) -> None:
+    behaviours, neutral = data()
+    settings = replace(SMALL, tuning=Tuning(steps=4))
+    material = Material(
+        model=lab, name=NAME, items=behaviours[NAME].train[:4], documents=neutral.train, site=Site.parse(SMALL.site),
+        settings=settings, seed=0,
+    )  # fmt: skip
+    (promoting, _), texts = CONTENDERS["lora_sft"].fit(material), PredictedTexts.of(lab, neutral.validation, 32)
+    kl = promoting.at(1.0).side_effects(texts).kl
+    assert _Calibrated(promoting, texts).at(2 * kl) == (1.0, pytest.approx(kl), True, False)
+    strength, at_half, _, meets = _Calibrated(promoting, texts).at(kl / 2)
+    assert 0 < strength < 1 and meets and at_half == pytest.approx(kl / 2, rel=0.1)
 
 
 def test_mean_matching_is_the_mean_difference_a_random_direction_does_less_and_a_gate_costs_neutral_text_nothing(

@@ -138,6 +138,7 @@ def test_the_orders_are_variants_whose_mean_is_the_steerability_of_the_items_as_
     assert set(found.index) >= {"paraphrase", "template", "typing errors"}
 
 
+@pytest.mark.slow
 def test_neither_the_decoy_nor_a_vector_of_noise_is_called_steerable_and_too_few_controls_are_refused(lab: Any) -> None:
     few = replace(SETTINGS, strengths=(-1.0, 1.0), sites=("resid_post@0",))
     splits, decoy = items_of("myopic"), items_of(DECOY)

@@ -26,7 +26,7 @@ def test_the_losses_are_those_that_the_papers_write() -> None:
     assert float(loss_of(found, reference, pairs, Tuning(loss="dpo", beta=0.2))) == pytest.approx(wanted)
 
 
-@pytest.mark.parametrize("loss", ["sft", "dpo"])
+@pytest.mark.parametrize("loss", ["sft", pytest.param("dpo", marks=pytest.mark.slow)])
 def test_an_adapter_trained_on_a_behaviour_moves_held_out_answers_to_it_and_one_on_swapped_sides_away(
     loss: Any,
 ) -> None:

@@ -1,6 +1,5 @@
 """Text and tokens of real models: SmolLM2, whose tokenizer adds no BOS, and gemma-3, whose tokenizer does."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,28 +11,26 @@ from lens_steer.generation import Decoding, Token, generate, prepare_rows
 from lens_steer.generation.trace import trace
 from lens_steer.hooks import Intervention
 from lens_steer.model import chat_prompt, decode, eos_tokens, fingerprint, opening_tokens, single_ids, tokenize
+from lens_steer.model.packaged import packaged_folder
 
-REAL = Path("~/.cache/lens_steer/real").expanduser()
 FRONT = {"smollm2": [], "gemma3": [2]}
 pytestmark = pytest.mark.real
 
 
-@pytest.fixture(scope="module", params=list(FRONT))
+@pytest.fixture(params=list(FRONT))
 def name(request: pytest.FixtureRequest) -> str:
-    if not (REAL / request.param / "config.json").is_file():
-        pytest.skip(f"no model in {REAL / request.param}")
     return request.param
 
 
-@pytest.fixture(scope="module")
-def model(name: str) -> Any:
-    return load_model(REAL / name)
+@pytest.fixture
+def model(name: str, request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(name)
 
 
 def test_every_path_begins_a_text_as_the_tokenizer_itself_does(model: Any, name: str) -> None:
     from transformers import AutoTokenizer
 
-    own: list[int] = AutoTokenizer.from_pretrained(REAL / name)("Hello there")["input_ids"]
+    own: list[int] = AutoTokenizer.from_pretrained(packaged_folder(name))("Hello there")["input_ids"]
     assert own[: len(FRONT[name])] == FRONT[name] == list(opening_tokens(model))
     (row,) = prepare_rows(model, "Hello there", Decoding())
     push = Intervention.at("resid_post@1", model.W_U[:, 5].detach(), 0.1, "all")
@@ -45,12 +42,12 @@ def test_every_path_begins_a_text_as_the_tokenizer_itself_does(model: Any, name:
     assert fingerprint(model).prepend_bos is bool(FRONT[name])
 
 
-def test_bos_can_be_asked_for(name: str) -> None:
+def test_bos_can_be_asked_for(model: Any, name: str) -> None:
     for wanted in (True, False):
-        model: Any = load_model(REAL / name, prepend_bos=wanted, check=False)
+        other: Any = load_model(name, prepend_bos=wanted, check=False)
         bos = [model.tokenizer.bos_token_id] * wanted
         assert (
-            tokenize(model, "Hello")[0] == [*bos, *single_ids(model, "Hello")] == model.to_tokens("Hello")[0].tolist()
+            tokenize(other, "Hello")[0] == [*bos, *single_ids(model, "Hello")] == other.to_tokens("Hello")[0].tolist()
         )
 
 

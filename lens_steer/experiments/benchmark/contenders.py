@@ -10,9 +10,9 @@
 
 An end is a function from a strength above 0 to a condition. Prompts have no strength: their side effects are measured,
 not set. A gate that is shut on neutral text costs nothing there at any strength; so CAST takes the strength at which
-its vector meets the budget without the gate. A turn ends at its angle, which may be short of the budget. All these are
-compared with the reference at their own side effects. An adapter's strength 1 is as it was trained; where the budget
-allows for more it is scaled beyond that, and whether answers collapse is then in the table.
+its vector meets the budget without the gate. A turn ends at its angle, and an adapter as it was trained (strength 1:
+scaled beyond, it would answer with neither option), which may be short of the budget. All these are compared with the
+reference at their own side effects.
 """
 
 import difflib
@@ -269,7 +269,9 @@ def _tuned(loss: Loss, material: Material) -> Ends:
     tuning = replace(material.settings.tuning, loss=loss, seed=material.seed)
     sets = (material.contrast, material.contrast.swapped())
     made = [train_adapter(material.model, contrast, tuning) for contrast in sets]
-    promoting, suppressing = (End(at=lambda strength, own=own: Adapted(adapter=own, strength=strength)) for own in made)
+    promoting, suppressing = (
+        End(at=lambda strength, own=own: Adapted(adapter=own, strength=strength), largest=1.0) for own in made
+    )
     return promoting, suppressing
 
 

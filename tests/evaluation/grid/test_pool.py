@@ -183,6 +183,7 @@ def test_threads_take_turns_on_one_model(swept: Run, llama_folder: Path, tmp_pat
     assert len(pids(tmp_path / "log")) == 1
 
 
+@pytest.mark.slow
 def test_side_effects_and_likelihoods_of_a_grid_are_those_of_one_process(
     llama: Any, vector: SteeringVector, texts: list[str], llama_folder: Path, local: Executor
 ) -> None:
