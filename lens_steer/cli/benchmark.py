@@ -11,7 +11,7 @@ from lens_steer.cli.data import file_behaviours, file_corpora
 from lens_steer.cli.reproduce.lock import sole
 from lens_steer.cli.reproduce.record import CHECKPOINT
 from lens_steer.cli.reproduce.run import write_figures, write_tables
-from lens_steer.cli.reproduce.settings import named
+from lens_steer.cli.reproduce.settings import changed_by, named
 from lens_steer.cli.source import ModelSource
 from lens_steer.data.corpora import Corpus
 from lens_steer.data.splits import Splits
@@ -34,6 +34,7 @@ def benchmark_to_folder(
     text: Sequence[str] = (),
     limit: int = 300,
     settings: Mapping[str, Any] | None = None,
+    file: Path | None = None,
     workers: int = 0,
     progress: bool = False,
 ) -> Benchmark:
@@ -49,6 +50,7 @@ def benchmark_to_folder(
         limit: the most items of one file.
         settings: fields of `BenchmarkSettings` that differ from the defaults, or from those of the lab; personas are
             added to the lab's.
+        file: TOML file of further fields; `settings` go first.
         workers: processes that run behaviours and seeds; this one where 0.
         progress: draw a progress bar.
 
@@ -57,10 +59,12 @@ def benchmark_to_folder(
 
     Raises:
         SettingsError: data without neutral text, or words that do not parse.
+        FormatError: the file is not TOML.
         DataError, MethodError: data that cannot be read, or no such contender.
         BusyError: another process is at work in the folder.
     """
     default, given = BenchmarkSettings() if data else SETTINGS, dict(settings or {})
+    default = default if file is None else changed_by(file, default)
     given["personas"] = {**default.personas, **given.get("personas", {})}
     chosen = replace(default, **given)
     contenders(chosen.methods)

@@ -115,9 +115,13 @@ Personas = Annotated[
     list[str] | None, typer.Option(help="What is said to show a behaviour: NAME=SENTENCE|OPPOSITE; may be repeated.")
 ]
 EqualKl = Annotated[
-    float, typer.Option(help="Side effects at which contenders are ranked: KL on neutral text, nats a token.")
+    float | None,
+    typer.Option(help="Side effects at which contenders are ranked: KL on neutral text, nats a token. Default: 0.2."),
 ]
-Seeds = Annotated[str, typer.Option(help="Numbers separated by commas; everything is repeated with each.")]
+Seeds = Annotated[str, typer.Option(help="Numbers separated by commas; everything is repeated with each. Default: 0.")]
+BenchmarkFile = Annotated[
+    Path | None, typer.Option(help="TOML file of these and further settings, such as n_random = 3 (docs/methods.md).")
+]
 OneSite = Annotated[str, typer.Option(help="Where to steer. Default: the best of four for the mean difference.")]
 OnePositions = Annotated[str, typer.Option(help="The tokens that are edited. Default: all (on the lab 0:20).")]
 

@@ -19,6 +19,7 @@ from lens_steer.cli.options import (
     Answer,
     Balance,
     Behaviours,
+    BenchmarkFile,
     Budget,
     Chat,
     Contenders,
@@ -33,6 +34,8 @@ from lens_steer.cli.options import (
     OfBehaviours,
     OnePositions,
     OneSite,
+    OwnChat,
+    OwnScoring,
     Personas,
     PrependBos,
     Scale,
@@ -315,13 +318,14 @@ def benchmark(
     behaviours: OfBehaviours = "",
     text: Texts = None,
     persona: Personas = None,
-    kl: EqualKl = 0.2,
-    seeds: Seeds = "0",
+    kl: EqualKl = None,
+    seeds: Seeds = "",
     site: OneSite = "",
     positions: OnePositions = "",
     limit: Annotated[int, typer.Option(help="The most items used of one file.", min=1)] = 300,
-    scoring: Scoring = "letter",
-    chat: Chat = False,
+    scoring: OwnScoring = None,
+    chat: OwnChat = None,
+    settings: BenchmarkFile = None,
     workers: Workers = 0,
 ) -> None:
     """Compare vectors, maps, gates, prompts and fine-tuning at equal side effects; without data, on the lab.
@@ -334,13 +338,16 @@ def benchmark(
         from lens_steer.cli.source import ModelSource
 
         given: dict[str, object] = {"site": site, "positions": positions, "methods": tuple(split_words(methods))}
-        given = {name: value for name, value in given.items() if value} | {"personas": personas_of(persona or ())}
-        given |= {"kl": kl, "seeds": tuple(map(int, numbers(seeds))), "scoring": scoring, "chat": chat}
+        given |= {"seeds": tuple(map(int, numbers(seeds))) if seeds else (), "kl": kl, "scoring": scoring, "chat": chat}
+        given = {name: value for name, value in given.items() if value not in ("", (), None)}
+        given["personas"] = personas_of(persona or ())
         source = ModelSource(model, device, dtype, device_map, prepend_bos)
         chosen = {"data": data or (), "behaviours": split_words(behaviours), "text": text or ()}
-        found = benchmark_to_folder(source, out, **chosen, limit=limit, settings=given, workers=workers, progress=True)
+        found = benchmark_to_folder(
+            source, out, **chosen, limit=limit, settings=given, file=settings, workers=workers, progress=True
+        )
         board, lacking = board_of(found)
-    show(board, f"Effect at a KL of {kl:g} nats a token, mean over behaviours (nats)")
+    show(board, f"Effect at a KL of {found.facts['settings']['kl']:g} nats a token, mean over behaviours (nats)")
     for words in lacking:
         say(words)
     say(f"tables and figures in {out}/  ({seconds_since(began)})")

@@ -222,15 +222,33 @@ def named(words: Sequence[str], what: str, repeated: bool = True) -> dict[str, l
     return found
 
 
+def changed_by(path: Path, settings: Any) -> Any:
+    """A dataclass with the fields changed that a TOML file names.
+
+    Args:
+        path: the file.
+        settings: what it changes.
+
+    Raises:
+        FormatError, SettingsError: as `read_settings`.
+    """
+    return _changed(settings, _read(path), str(path))
+
+
 def _changed(settings: Any, table: Mapping[str, Any], where: str) -> Any:
-    """A dataclass with some fields changed, each of its type."""
+    """A dataclass with some fields changed, each of its type; of those that are dataclasses, some fields too."""
     if settings is None:
         return settings
     hints = get_type_hints(type(settings))
     known = [entry.name for entry in fields(settings) if entry.name not in OF_RUN]
     for name in table:
         _known(name, [*known, "items", "documents"] if where.startswith("[") else known, where)
-    return replace(settings, **{name: _typed(hints[name], value, f"{where} {name}") for name, value in table.items()})
+    found = {}
+    for name, value in table.items():
+        own, place = getattr(settings, name), f"{where} {name}"
+        nested = is_dataclass(own) and isinstance(value, Mapping)
+        found[name] = _changed(own, value, place) if nested else _typed(hints[name], value, place)
+    return replace(settings, **found)
 
 
 def _known(name: str, names: Sequence[str], where: str, what: str = "setting") -> None:
