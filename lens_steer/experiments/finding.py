@@ -16,6 +16,11 @@ LEVEL = 0.05
 TOO_FEW = "too few random directions to tell"
 
 
+def too_few(n_controls: int) -> bool:
+    """Whether p (`metrics.significance.control_p`) cannot reach `LEVEL` beside so many controls."""
+    return 1 / (1 + n_controls) > LEVEL
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """A finding in one or two sentences (`words`), and in a few words (`verdict`).

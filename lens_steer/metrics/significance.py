@@ -2,18 +2,20 @@
 
     sign flips    p = share of the 2^n patterns of signs whose |mean| is at least as large as the observed one
     bootstrap     p at which a percentile interval ends at 0; where pairs cannot be exchanged
+    controls      p = (1 + controls at least as large) / (1 + controls)
     Holm          p_(i) <- max over j <= i of min(1, (m - j + 1) p_(j)),   p_(1) <= ... <= p_(m)
 
 An interval that leaves out 0 is no test at its level where items are few; a sign-flip test is. Corrected are all tests
 of one family: those of which a reader would report the best.
 
-Source: Fisher 1935, "The design of experiments" (sign flips); Holm 1979, "A simple sequentially rejective multiple test
+Source: Fisher 1935, "The design of experiments" (sign flips); Phipson and Smyth 2010, "Permutation p-values should
+never be zero" (controls); Holm 1979, "A simple sequentially rejective multiple test
 procedure". SciPy's `permutation_test` gives the same p in ten times the time, and it corrects only for false
 discoveries.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -73,6 +75,23 @@ def sign_flip_p(differences: Float[Tensor, "item ..."], flips: int = RESAMPLES, 
     exact = 2**data.size <= flips
     as_far = int((np.abs(_signs(data.size, 0 if exact else flips, seed) @ data) >= far).sum())
     return as_far / 2**data.size if exact else (1 + as_far) / (1 + flips)
+
+
+def control_p(value: float, controls: Iterable[float]) -> float:
+    """The one-sided p of a value beside those of controls, from which it does not differ under the null.
+
+    Args:
+        value: what is judged.
+        controls: the same of each control, such as a random direction.
+
+    Returns:
+        The share of all, the value itself among them, that are at least as large; NaN without controls, or where one
+        is NaN.
+    """
+    others = np.asarray([*controls], dtype=float)
+    if not others.size or math.isnan(value) or np.isnan(others).any():
+        return math.nan
+    return float((1 + (others >= value).sum()) / (1 + others.size))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -1,14 +1,24 @@
 """Settings of a run: from files, records and options; what is unknown or of the wrong type is refused by name."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from quick_run import QUICK
 
-from lens_steer.cli.reproduce.settings import RunSettings, budget_seconds, merged, named, read_settings, settings_from
+from lens_steer.cli.reproduce.settings import (
+    RunSettings,
+    budget_seconds,
+    changed_by,
+    merged,
+    named,
+    read_settings,
+    settings_from,
+)
 from lens_steer.errors import BudgetError, FormatError, SettingsError
+from lens_steer.experiments.benchmark import BenchmarkSettings
 from lens_steer.experiments.registry import studies
 
 BY_NAME = {study.name: study for study in studies()}
@@ -32,6 +42,18 @@ def test_later_files_and_options_override_key_by_key(tmp_path: Path) -> None:
     found = merged([tmp_path / "a.toml", None, tmp_path / "b.toml"], {"seed": 9})
     joint = found.setup(BY_NAME["joint"]).settings
     assert (found.seed, found.limit, joint.n_random, joint.kl, joint.seed) == (9, 8, 3, 0.7, 9)
+
+
+def test_a_file_changes_what_it_names_of_a_benchmark_and_of_the_tables_inside(tmp_path: Path) -> None:
+    path, default = tmp_path / "b.toml", BenchmarkSettings()
+    path.write_text('n_random = 3\ndescent = {steps = 2}\n[personas]\nkind = ["You are kind.", "You are rude."]\n')
+    found = changed_by(path, default)
+    assert (default.descent.objective, found.descent) == ("contrast", replace(default.descent, steps=2))
+    personas = {"kind": ("You are kind.", "You are rude.")}
+    assert found == replace(default, n_random=3, descent=found.descent, personas=personas)
+    path.write_text("descent = {step = 2}\n")
+    with pytest.raises(SettingsError, match=r"b.toml descent: there is no setting 'step'; did you mean 'steps'\?"):
+        changed_by(path, default)
 
 
 def test_without_data_and_texts_each_study_has_the_settings_for_the_lab() -> None:

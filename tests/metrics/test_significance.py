@@ -10,7 +10,7 @@ from scipy import stats
 from transformer_lens.utilities.statistics import sign_flip_permutation_pvalue
 
 from lens_steer.errors import ScoreError
-from lens_steer.metrics.significance import bootstrap_p, holm, sign_flip_p, with_holm
+from lens_steer.metrics.significance import bootstrap_p, control_p, holm, sign_flip_p, with_holm
 from lens_steer.metrics.statistics import percentile_interval
 
 X = torch.randn(40, generator=torch.Generator().manual_seed(0)).double() + 0.3
@@ -64,3 +64,9 @@ def test_what_was_not_tested_does_not_count_in_the_family() -> None:
     found = with_holm(pd.DataFrame({"p": [0.01, math.nan, 0.02]}), "p", "schemes")
     assert found["p_holm"].tolist()[::2] == pytest.approx([0.02, 0.02]) and math.isnan(found["p_holm"][1])
     assert set(found["family"]) == {"2 schemes"}
+
+
+def test_the_p_beside_controls_counts_the_value_among_them_and_is_never_zero() -> None:
+    assert control_p(2.0, [1.0, 2.0, 3.0, -math.inf]) == 3 / 5
+    assert control_p(9.0, range(9)) == 1 / 10 and control_p(-math.inf, range(9)) == 1
+    assert all(math.isnan(p) for p in (control_p(1.0, []), control_p(math.nan, [1.0]), control_p(1.0, [2.0, math.nan])))

@@ -28,6 +28,7 @@ from lens_steer.analysis.attribution.runs import later_components
 from lens_steer.analysis.tokens import one_token
 from lens_steer.errors import AttributionError
 from lens_steer.hooks.sites import Site, SiteLike
+from lens_steer.metrics.significance import control_p
 from lens_steer.model import SteerableModel, fingerprint, read_out, require_finite, require_same_model
 from lens_steer.vector import SteeringVector
 
@@ -157,7 +158,7 @@ def _row(component: Site, measure: str, values: Float[Tensor, " n"]) -> Mapping[
         "value": value,
         "ratio": size / float(sizes.median()),
         "z": (value - float(others.mean())) / spread if spread else float("nan"),
-        "p": (1 + int((sizes >= size).sum())) / (1 + len(others)),
+        "p": control_p(float(size), sizes.tolist()),
         "n_random": len(others),
     }
 

@@ -28,7 +28,7 @@ from lens_steer.analysis.lens.stream import in_stream
 from lens_steer.errors import MismatchError, ScoreError, SiteError
 from lens_steer.hooks.sites import HEADS, Site, SiteLike
 from lens_steer.metrics.geometry import corrected_cosine, cosine_band, cosine_p, reliability, unrelated_directions
-from lens_steer.metrics.significance import with_holm
+from lens_steer.metrics.significance import control_p, with_holm
 from lens_steer.model import SteerableModel, require_same_model
 from lens_steer.vector import SteeringVector
 
@@ -191,7 +191,7 @@ def _pair(one: _Entry, two: _Entry) -> dict[str, Any]:
     if not same and one.null is not None and two.null is not None:
         null = (one.null * two.null).sum(dim=1).numpy()
         low, high = np.quantile(null, [0.025, 0.975])
-        p = (1 + int((np.abs(null) >= abs(cosine)).sum())) / (1 + len(null))
+        p = control_p(abs(cosine), np.abs(null))
     elif not same:
         (low, high), p = cosine_band(len(one.direction)), cosine_p(cosine, len(one.direction))
     if one.halves is not None and two.halves is not None:

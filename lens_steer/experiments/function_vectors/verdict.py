@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from lens_steer.experiments.finding import LEVEL, TOO_FEW, Finding, Question, nats, p_words, percent
+from lens_steer.experiments.finding import LEVEL, TOO_FEW, Finding, Question, nats, p_words, percent, too_few
 from lens_steer.experiments.folder import ResultFolder
 from lens_steer.experiments.function_vectors.experiment import SHOWN, ZERO
 from lens_steer.experiments.individual_steering.experiment import STEERING
 from lens_steer.figures.style import words
+from lens_steer.metrics.significance import control_p
 
 
 def find(results: ResultFolder) -> list[Finding]:
@@ -32,11 +33,11 @@ def _finding(task: str, chosen: pd.DataFrame, rates: pd.DataFrame, foreign: pd.S
     """One task: gain, accuracy, controls, other tasks, side effects."""
     own: Any = chosen.loc[STEERING]
     random = chosen[chosen.index != STEERING]["gain"]
-    p = (1 + int((random >= own["gain"]).sum())) / (1 + len(random))
+    p = control_p(float(own["gain"]), random)
     carries = p <= LEVEL and float(own["gain_low"]) > 0
     answered: Any = rates.loc[(ZERO, STEERING)]
     answers = carries and float(answered["low"]) > float(answered["chance"])
-    few = 1 / (1 + len(random)) > LEVEL
+    few = too_few(len(random))
     verdict = "carries the task and answers" if answers else "carries the task" if carries else NOT_SHOWN
     ways = ((ZERO, "unsteered"), (ZERO, STEERING), (SHOWN, "unsteered"))
     plain, steered, shown = (_rate(rates, *way) for way in ways)

@@ -17,7 +17,6 @@ Source: Brumley et al. 2024 (arXiv 2411.07213), who compare in-context vectors (
 strengths are chosen on other pairs, and every vector has controls that were chosen in the same way.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -41,6 +40,7 @@ from lens_steer.experiments.in_context.settings import InContext
 from lens_steer.experiments.in_context.tasks import SplitTask
 from lens_steer.generation import Decoding, generate
 from lens_steer.hooks import Intervention
+from lens_steer.metrics.significance import control_p
 from lens_steer.metrics.statistics import mean_interval
 from lens_steer.model import SteerableModel, fingerprint, versions
 
@@ -138,7 +138,8 @@ def _task(
         rows, told = _condition(model, own, task.test, plans, judge, settings, progress)
         for method in methods:
             own_rows = _with_shared(rows, levels, method)
-            p = _p_value([row["change"] for row in own_rows.values()])
+            change, *others = (row["change"] for row in own_rows.values())
+            p = control_p(change, others)
             for vector, row in own_rows.items():
                 place = {"method": method.name, "vector": vector, "condition": condition}
                 effects.append(place | row | {"p": p if vector == STEERING else None})
@@ -295,11 +296,6 @@ def _with_shared(
     keys = [(method.name, STEERING)]
     keys += [(name, vector) for name, vector in rows if name == controls and vector != STEERING]
     return {key[1]: {"strength": levels[key]} | rows[key] for key in keys}
-
-
-def _p_value(changes: Sequence[float]) -> float:
-    """The share of a vector, which is the first one, and its controls that go at least as far; NaN without controls."""
-    return sum(change >= changes[0] for change in changes) / len(changes) if len(changes) > 1 else math.nan
 
 
 def _written(

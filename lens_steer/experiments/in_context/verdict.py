@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from lens_steer.experiments.finding import LEVEL, TOO_FEW, Finding, Question, nats, of_many, p_words, percent
+from lens_steer.experiments.finding import LEVEL, TOO_FEW, Finding, Question, nats, of_many, p_words, percent, too_few
 from lens_steer.experiments.folder import ResultFolder
 from lens_steer.experiments.in_context.experiment import FEW_SHOT, STEERING, UNSTEERED
 from lens_steer.figures.style import words
@@ -62,7 +62,7 @@ def _task(name: str, effects: pd.DataFrame, strengths: pd.DataFrame, answers: pd
     zero, shuffled = (steering[steering["condition"] == condition] for condition in (ZERO, SHUFFLED))
     controls = effects["vector"].nunique() - 1
     helping = [words(str(method)) for method in zero[_helps(zero)]["method"]]
-    few = 1 / (1 + controls) > LEVEL
+    few = too_few(controls)
     verdict = TOO_FEW if few else ", ".join(helping) if helping else "no vector helps beyond its controls"
     rates = answers.groupby(["condition", "method"])["right"].mean()
     parts = []

@@ -47,7 +47,7 @@ from lens_steer.experiments.plan import every_second
 from lens_steer.extraction import extract
 from lens_steer.hooks import Intervention, Scale
 from lens_steer.hooks.sites import Site, sites_of
-from lens_steer.metrics.significance import holm, sign_flip_p
+from lens_steer.metrics.significance import control_p, holm, sign_flip_p
 from lens_steer.metrics.statistics import mean_interval
 from lens_steer.model import SteerableModel
 from lens_steer.vector import SteeringVector, random_like
@@ -324,8 +324,7 @@ def p_value(chosen: pd.DataFrame) -> float:
     """
     steering = chosen["vector"].eq(STEERING)
     excess = chosen["excess"].where(chosen["valid"], float("-inf"))
-    as_far = excess[~steering] >= float(excess[steering].iloc[0])
-    return float((1 + as_far.sum()) / (1 + len(as_far)))
+    return control_p(float(excess[steering].iloc[0]), excess[~steering])
 
 
 def between_strengths(best: float, strengths: Sequence[float], known: Sequence[float]) -> list[float]:

@@ -28,7 +28,7 @@ from lens_steer.errors import ArgumentError, DataError, ScoreError
 from lens_steer.experiments.individual_steering.experiment import STEERING
 from lens_steer.hooks import Intervention, Scale, require_unsteered
 from lens_steer.metrics.collapse import continuation_collapsed
-from lens_steer.metrics.significance import sign_flip_p, with_holm
+from lens_steer.metrics.significance import control_p, sign_flip_p, with_holm
 from lens_steer.metrics.statistics import mean_interval
 from lens_steer.model import SteerableModel, fingerprint, require_model, versions
 from lens_steer.model.stored import computation_key
@@ -283,8 +283,8 @@ def _compared(samples: pd.DataFrame, seed: int) -> pd.DataFrame:
         changes = {arm: values - scores[UNSTEERED] for arm, values in scores.items()}
         collapsed = own.groupby("arm")["collapsed"].mean()
         random = [abs(float(change.mean())) for arm, change in changes.items() if arm.startswith(RANDOM)]
-        as_far = sum(change >= abs(float(changes[STEERING].mean())) for change in random)
-        tested = {STEERING: (sign_flip_p(changes[STEERING], seed=seed), (1 + as_far) / (1 + len(random)))}
+        steered = changes[STEERING]
+        tested = {STEERING: (sign_flip_p(steered, seed=seed), control_p(abs(float(steered.mean())), random))}
         for arm, values in scores.items():
             p, p_random = tested.get(arm, (math.nan, math.nan))
             row = {"scorer": scorer, "arm": arm, "n": len(values), "collapsed_share": float(collapsed[arm])}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lens_steer.experiments.finding import LEVEL, TOO_FEW, Finding, Question, bracketed, p_words, with_ends
+from lens_steer.experiments.finding import LEVEL, TOO_FEW, Finding, Question, bracketed, p_words, too_few, with_ends
 from lens_steer.experiments.folder import ResultFolder
 from lens_steer.experiments.inspect_task.experiment import RANDOM, STEERING, UNSTEERED
 from lens_steer.figures.style import words
@@ -33,7 +33,7 @@ def _told(scorer: str, arms: Any) -> Finding:
     said += f"{100 * before['collapsed_share']:.0f} % of the unsteered ones."
     if not moved:
         verdict, holds = "no change shown", False
-    elif (1 / (1 + len(random))) > LEVEL:
+    elif too_few(len(random)):
         verdict, holds = f"{'rises' if value > 0 else 'falls'}; {TOO_FEW}", None
     else:
         holds = bool(row["p_random"] <= LEVEL)

@@ -41,6 +41,7 @@ from lens_steer.extraction import extract
 from lens_steer.hooks import Intervention
 from lens_steer.lab.items import statement_items
 from lens_steer.metrics.continuations import QUANTILES, ContinuationLikelihoods
+from lens_steer.metrics.significance import control_p
 from lens_steer.metrics.statistics import Interval
 from lens_steer.model import SteerableModel, fingerprint, versions
 from lens_steer.vector import SteeringVector, random_like
@@ -322,5 +323,5 @@ def _points_frame(
     frame = pd.DataFrame(rows)
     for column in ("shift", "promoted", "suppressed"):
         others = frame.loc[frame["vector"] != STEERING, column]
-        frame[f"p_{column}"] = (1 + (others >= frame[column].iloc[0]).sum()) / (1 + len(others))
+        frame[f"p_{column}"] = control_p(float(frame[column].iloc[0]), others)
     return frame

@@ -25,12 +25,13 @@ from lens_steer.data.choices import ChoiceItem
 from lens_steer.data.splits import Splits
 from lens_steer.errors import ScoreError
 from lens_steer.experiments.evaluator import scoring_options
-from lens_steer.experiments.finding import LEVEL
+from lens_steer.experiments.finding import LEVEL, too_few
 from lens_steer.experiments.reliability.measure import Asked, Place, ask, choose_places, rounding_of
 from lens_steer.experiments.reliability.prompts import says_yes
 from lens_steer.experiments.reliability.rules import RANDOM, SHUFFLED, verdict_of
 from lens_steer.experiments.reliability.settings import Reliability, places_of
 from lens_steer.metrics.reliability import explained_variance, order_debiased, text_debiased
+from lens_steer.metrics.significance import control_p
 from lens_steer.metrics.statistics import mean_interval
 from lens_steer.metrics.steerability import (
     CurveFits,
@@ -104,7 +105,7 @@ def judge_vector(
         )
     random = [random_like(vector, settings.seed + k) for k in range(settings.n_random)]
     for kind, n in ((RANDOM, len(random)), (SHUFFLED, len(shuffled) or len(random))):
-        if 1 / (1 + n) > LEVEL:
+        if too_few(n):
             raise ScoreError(
                 f"{n} {kind}; p cannot reach {LEVEL}, and nothing could be called steerable. "
                 f"Give at least {round(1 / LEVEL) - 1}."
@@ -231,8 +232,8 @@ def _against(controls: pd.DataFrame, effects: Float[Tensor, " item"], settings: 
         ("spread_p", "spread", RANDOM),
     ):
         own = controls[controls["kind"] == kind]
-        far = own["valid"] & (own[column] >= found[column])
-        found[name] = (1 + int(far.sum())) / (1 + len(own)) if len(own) else math.nan
+        reached = own[column].where(own["valid"], -math.inf)
+        found[name] = control_p(found[column], reached)
     return found | {"p": float(np.nanmax([found["p_random"], found["p_shuffled"]]))}
 
 

@@ -57,6 +57,7 @@ from lens_steer.hooks import Intervention, require_unsteered
 from lens_steer.hooks.sites import Site, sites_of
 from lens_steer.metrics.collapse import generation_collapse
 from lens_steer.metrics.costs import usable_strength
+from lens_steer.metrics.significance import control_p
 from lens_steer.metrics.statistics import Interval, difference_interval, mean_interval
 from lens_steer.model import SteerableModel, fingerprint, held, require_model, versions
 from lens_steer.vector import SteeringVector, load_vector, random_like
@@ -413,7 +414,7 @@ def _summary(
     reached = vectors.loc[vectors["vector"] == STEERING, "effect"].item()
     for kind in ("shuffled", "random"):
         others = vectors.loc[vectors["vector"].str.startswith(f"{kind} "), "effect"]
-        row |= {f"p_{kind}": (1 + int((others >= reached).sum())) / (1 + len(others)), f"n_{kind}": len(others)}
+        row |= {f"p_{kind}": control_p(reached, others), f"n_{kind}": len(others)}
         row[f"{kind}_high"] = float(others.max())
     spoilt = side_effects[side_effects["strength"].eq(size)].set_index("measure")
     for measure in ("kl", "relative_perplexity"):

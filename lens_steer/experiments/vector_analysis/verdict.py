@@ -8,6 +8,7 @@ import pandas as pd
 from lens_steer.experiments.finding import LEVEL, Finding, Question, percent
 from lens_steer.experiments.folder import ResultFolder
 from lens_steer.figures.style import words
+from lens_steer.metrics.significance import control_p
 
 HALF = 0.5
 
@@ -18,7 +19,7 @@ def find(results: ResultFolder) -> list[Finding]:
     rows = table.frame.set_index("set")
     found, random = rows.loc["found"], rows[rows.index.str.startswith("random")]["removed"]
     further = int((random >= found["removed"]).sum())
-    half, rare = bool(found["removed"] >= HALF), (further + 1) / (len(random) + 1) <= LEVEL
+    half, rare = bool(found["removed"] >= HALF), control_p(float(found["removed"]), random) <= LEVEL
     verdict = "needed" if half and rare else "needed, but random heads may be as well" if half else "not needed"
     said = f"Without {found['heads']} {percent(found['removed'])} of the effect of {_nats(rows)} is gone; without as "
     said += (
