@@ -82,6 +82,7 @@ def test_no_letter_or_first_word_gives_the_five_behaviours_away_and_no_two_items
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_two_behaviours_at_once_move_on_a_real_model_at_one_site_and_at_two_and_a_random_direction_moves_neither(
     smollm2: Any,
 ) -> None:
@@ -177,6 +178,7 @@ def test_what_smollm2_writes_is_judged_more_positive_by_another_model_and_a_stro
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_the_sentiment_vector_reads_as_sentiment_and_its_edit_lasts_longer_than_random_ones(
     smollm2: Any, data: Any, vector: SteeringVector
 ) -> None:
