@@ -242,7 +242,7 @@ def _changed(settings: Any, table: Mapping[str, Any], where: str) -> Any:
     hints = get_type_hints(type(settings))
     known = [entry.name for entry in fields(settings) if entry.name not in OF_RUN]
     for name in table:
-        _known(name, [*known, "items", "documents"] if where.startswith("[") else known, where)
+        _known(name, [*known, "items", "documents"] if where.endswith("]") else known, where)
     found = {}
     for name, value in table.items():
         own, place = getattr(settings, name), f"{where} {name}"
