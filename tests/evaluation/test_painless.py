@@ -1,6 +1,8 @@
 """`painless` on the lab: a behaviour gains, knowledge is left alone, the leak is there on request alone."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from lens_steer.data.choices import ChoiceItem
 from lens_steer.data.splits import split_items
 from lens_steer.errors import ContrastError, DataError, MismatchError, ScoreError, SteeringWarning
 from lens_steer.evaluation.automatic import SelectOptions
+from lens_steer.evaluation.grid import Pool
 from lens_steer.evaluation.painless import Painless, PainlessOptions, painless, run
 from lens_steer.evaluation.score import ScoringOptions, score_choices
 from lens_steer.lab.items import fact_items, open_items
@@ -203,3 +206,19 @@ def test_too_few_items_or_no_vector_at_all_or_mixed_numbers_of_options_are_refus
     three = lens_steer.read([{"question": f"{n}?", "choices": ["a", "b", "c"], "answer": 1} for n in range(9)]).items
     with pytest.raises(ScoreError, match=r"items with \[2, 3\] options"):
         painless(lab, [*facts[:4], *three])
+
+
+@ONE_LETTER
+def test_workers_that_run_the_sweeps_change_nothing_and_are_not_written_down(lab: Any, items: Any) -> None:
+    few = replace(OPTIONS, seeds=(0,), methods=("pas_full",), n_random=0, select=replace(SELECT, sites="resid_post@0"))
+    shards: list[Any] = []
+    with ThreadPoolExecutor(1) as executor:
+        send = executor.submit
+        executor.submit = lambda *given: shards.append(given) or send(*given)
+        pool = Pool(executor=executor, load=partial(load_model, "lab"))
+        shared = replace(few, select=replace(few.select, scoring=replace(few.select.scoring, pool=pool)))
+        found = painless(lab, items[:40], shared)
+    alone = painless(lab, items[:40], few)
+    pd.testing.assert_frame_equal(found.points, alone.points)
+    pd.testing.assert_frame_equal(found.runs, alone.runs)
+    assert shards and found.facts == alone.facts

@@ -134,7 +134,7 @@ def painless(
         facts={
             "name": name,
             "point": point,
-            "options": json.loads(json.dumps(asdict(options), default=str)),
+            "options": _written(options),
             "answers": first.warning,
             "model": fingerprint(model).to_dict(),
             "versions": versions(),
@@ -359,6 +359,13 @@ def _tested(found: Selection, vector: SteeringVector, before: float, after: floa
 def _gain(found: Selection) -> float:
     """The gain of the chosen point on validation items."""
     return float(found.points.loc[found.points["chosen"], "gain"].iloc[0])
+
+
+def _written(options: PainlessOptions) -> dict[str, Any]:
+    """The options as JSON values, without the workers, which change no number."""
+    scoring = replace(options.select.scoring, pool=None)
+    plain = replace(options, select=replace(options.select, scoring=scoring))
+    return json.loads(json.dumps(asdict(plain), default=str))
 
 
 def _listing(options: PainlessOptions, seed: int) -> Listing:
