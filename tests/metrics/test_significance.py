@@ -68,5 +68,5 @@ def test_what_was_not_tested_does_not_count_in_the_family() -> None:
 
 def test_the_p_beside_controls_counts_the_value_among_them_and_is_never_zero() -> None:
     assert control_p(2.0, [1.0, 2.0, 3.0, -math.inf]) == 3 / 5
-    assert control_p(9.0, range(9)) == 1 / 10 and control_p(-math.inf, range(9)) == 1
+    assert control_p(9.0, [0.0] * 9) == 1 / 10 and control_p(-math.inf, [0.0] * 9) == 1
     assert all(math.isnan(p) for p in (control_p(1.0, []), control_p(math.nan, [1.0]), control_p(1.0, [2.0, math.nan])))

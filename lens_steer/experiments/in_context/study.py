@@ -16,8 +16,8 @@ LAB = Setup(
     documents={"test": 6},
 )
 """In the lab permuted labels give the task away, so head effects are measured on prompts without examples."""
-PROMPT, METHODS = 16, 4
-"""Tokens of a prompt without examples, for the plan; vectors that are compared."""
+PROMPT, ANSWER, METHODS = 16, 4, 4
+"""For the plan: tokens of a prompt without examples, and those steered where its answer alone is; vectors compared."""
 
 
 def run(context: StudyContext) -> InContextResult:
@@ -30,11 +30,15 @@ def work(settings: InContext, extent: Extent) -> Work:
     """Vectors, head by head; the choice of strengths, with all controls; the test; side effects; answers."""
     n = len(settings.tasks) or (len(MAPPINGS) + len(LAB_VOICES) if settings.source == "lab" else len(TASKS))
     train, validation, test = (share * PAIRS for share in SHARES)
-    strengths = 2 * (len(settings.in_context_strengths) + len(settings.raw_strengths))
+    validation, test = min(validation, settings.most_validation), min(test, settings.most_test)
+    icv, raw, controls = len(settings.in_context_strengths), len(settings.raw_strengths), settings.n_random
+    everywhere, late = 2 + controls, 2 * (1 + controls)  # in-context vectors edit all tokens, the others the answer
     tokens = PROMPT * (1 + settings.demonstrations) * (2 * train + settings.prompts)
     heads = extent.n_layers * extent.n_heads * settings.corrupted_prompts
-    chosen = 2 * PROMPT * validation * strengths * (1 + settings.n_random)
-    tested = 2 * PROMPT * (2 + settings.n_shots) * test * METHODS * (1 + settings.n_random)
+    chosen = 2 * validation * (PROMPT * everywhere * icv + ANSWER * late * raw)
+    shown = METHODS // 2 * (1 + settings.n_shots)
+    tested = 2 * test * (PROMPT * (everywhere + shown) + ANSWER * (late + METHODS // 2))
+    strengths = METHODS // 2 * (icv + raw)
     each = extent.read(tokens) + Work({"plain": (heads + chosen + tested) * extent.n_layers})
     each += extent.texts("test", [extent.neutral], [extent.n_layers], strengths, settings.max_tokens)
     each += Work({"generated": 2 * (1 + METHODS) * test * settings.new_tokens})
