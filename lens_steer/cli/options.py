@@ -131,6 +131,14 @@ def split_words(given: str) -> list[str]:
     return [word.strip() for word in given.split(",") if word.strip()]
 
 
+def whole_numbers(words: str) -> tuple[int, ...]:
+    """The seeds of an option, separated by commas."""
+    try:
+        return tuple(int(word) for word in words.split(","))
+    except ValueError as error:
+        raise SettingsError(f"seeds {words!r}; give whole numbers separated by commas, such as 0,1,2.") from error
+
+
 def numbers(words: str) -> list[float]:
     """The numbers of an option, separated by commas."""
     try:

@@ -48,6 +48,7 @@ from lens_steer.cli.options import (
     numbers,
     split_words,
     values,
+    whole_numbers,
 )
 from lens_steer.cli.terminal import agreed, say, seconds_since, show
 from lens_steer.data.splits import SPLITS
@@ -338,7 +339,7 @@ def benchmark(
         from lens_steer.cli.source import ModelSource
 
         given: dict[str, object] = {"site": site, "positions": positions, "methods": tuple(split_words(methods))}
-        given |= {"seeds": tuple(map(int, numbers(seeds))) if seeds else (), "kl": kl, "scoring": scoring, "chat": chat}
+        given |= {"seeds": whole_numbers(seeds) if seeds else (), "kl": kl, "scoring": scoring, "chat": chat}
         given = {name: value for name, value in given.items() if value not in ("", (), None)}
         given["personas"] = personas_of(persona or ())
         source = ModelSource(model, device, dtype, device_map, prepend_bos)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from lens_steer.cli.benchmark import benchmark_to_folder, personas_of
+from lens_steer.cli.options import whole_numbers
 from lens_steer.cli.source import ModelSource
 from lens_steer.data.corpora import Corpus
 from lens_steer.data.splits import Splits
@@ -235,5 +236,7 @@ def test_what_cannot_be_run_is_refused_with_what_to_give(lab: Any, tmp_path: Pat
     with pytest.raises(SettingsError, match="NAME=SENTENCE"):
         personas_of(["kind=You are kind."])
     assert personas_of(["kind=You are kind.|You are rude."]) == {"kind": ("You are kind.", "You are rude.")}
+    with pytest.raises(SettingsError, match=r"seeds '0,1\.5'; give whole numbers"):
+        whole_numbers("0,1.5")
     with pytest.raises(SettingsError, match="--text neutral=PATH"):
         benchmark_to_folder(ModelSource(), tmp_path, data=["a=items.jsonl"])
