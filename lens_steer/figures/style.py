@@ -13,6 +13,7 @@ import matplotlib as mpl
 import matplotlib.figure
 import numpy as np
 import pandas as pd
+from matplotlib import ticker
 from matplotlib.axes import Axes
 
 from lens_steer._util.files import write_whole
@@ -289,6 +290,15 @@ def outer_labels(figure: Figure, x: str, y: str) -> None:
     """Sets common axis labels for the whole figure."""
     figure.supxlabel(x, fontsize=8)
     figure.supylabel(y, fontsize=8)
+
+
+def log_x(axis: Axes) -> None:
+    """Makes the x axis logarithmic, once all is drawn: ticks at powers of ten, and at 2 and 5 where there are few."""
+    axis.set_xscale("log")
+    low, high = axis.get_xlim()
+    axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    axis.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+    axis.xaxis.set_minor_formatter(ticker.NullFormatter())
 
 
 def ticks(labels: pd.Index, most: int) -> tuple[list[int], list[str]]:

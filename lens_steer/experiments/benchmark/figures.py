@@ -3,10 +3,20 @@
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
 
 from lens_steer.figures.captions.common import counted
-from lens_steer.figures.style import CONTROL, DOUBLE_COLUMN, INK, STYLE, Caption, Figure, drawable, outer_labels, words
+from lens_steer.figures.style import (
+    CONTROL,
+    DOUBLE_COLUMN,
+    INK,
+    STYLE,
+    Caption,
+    Figure,
+    drawable,
+    log_x,
+    outer_labels,
+    words,
+)
 
 PANELS = {
     "vectors": ("vector",),
@@ -52,8 +62,8 @@ def front_panels(fronts: pd.DataFrame) -> Figure:
             for number, method in enumerate(best):
                 place = number % len(INK)
                 _line(axis, own[own["method"] == method], INK[place], MARKERS[place], words(str(method)))
-            axis.set(title=title, xscale="log")
-            axis.xaxis.set_minor_formatter(NullFormatter())
+            axis.set_title(title)
+            log_x(axis)
             axis.legend(
                 fontsize=6,
                 frameon=False,

@@ -14,6 +14,7 @@ from lens_steer.figures.style import (
     add_legend,
     drawable,
     interval_points,
+    log_x,
     outer_labels,
     panels,
     words,
@@ -97,7 +98,7 @@ def side_effect_curves(strengths: pd.DataFrame) -> Figure:
                 axis.plot(line["kl"], line["change"], lw=1, mfc="white", label=LABELS.get(method, method), **look)
                 chosen = line[line["chosen"].astype(bool)]
                 axis.plot(chosen["kl"], chosen["change"], lw=0, **look)
-            axis.set_xscale("log")
+            log_x(axis)
             axis.set_title(words(str(name)))
         outer_labels(figure, "KL on neutral text (nats a token)", "change (nats a token)")
         add_legend(figure)
