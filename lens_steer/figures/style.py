@@ -293,10 +293,11 @@ def outer_labels(figure: Figure, x: str, y: str) -> None:
 
 
 def log_x(axis: Axes) -> None:
-    """Makes the x axis logarithmic, once all is drawn: ticks at powers of ten, and at 2 and 5 where there are few."""
+    """Makes the x axis logarithmic, once all is drawn: few ticks, at powers of ten where it spans two or more."""
     axis.set_xscale("log")
     low, high = axis.get_xlim()
-    axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    narrow, subs = high < 5 * low, (1, 2, 5) if high < 100 * low else (1,)
+    axis.xaxis.set_major_locator(ticker.MaxNLocator(4) if narrow else ticker.LogLocator(subs=subs))
     axis.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
     axis.xaxis.set_minor_formatter(ticker.NullFormatter())
 

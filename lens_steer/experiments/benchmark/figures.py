@@ -57,7 +57,8 @@ def front_panels(fronts: pd.DataFrame) -> Figure:
         for axis, (title, kinds) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
             own = _different(rows[rows["kind"].isin(kinds) & ~rows["is_reference"]], reference)
             best = own.groupby("method")["effect"].max().nlargest(MOST).index
-            axis.plot(random["kl"].clip(lower=UNSEEN), random["effect"], color=CONTROL, ls=":", label="largest random")
+            look = {"color": CONTROL, "ls": ":", "marker": "x" if len(random) == 1 else "", "ms": 4}
+            axis.plot(random["kl"].clip(lower=UNSEEN), random["effect"], label="largest random", **look)
             _line(axis, reference, "black", ".", "mean difference")
             for number, method in enumerate(best):
                 place = number % len(INK)
