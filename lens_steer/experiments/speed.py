@@ -5,7 +5,7 @@
     texts         t(passes unsteered and at the middle block, without the head) / (tokens x blocks)
     predicted     [t(side effects of one at the middle block) - t(those passes)] / (2 x tokens)
     gradient      t(forward and backward) / (tokens x blocks)        read    t(forward that records) / (tokens x blocks)
-    generated     t(a few tokens) / tokens
+    generated     t(a dozen tokens behind each of a few prompts) / tokens
 
 A few questions and documents are forwarded once each; the numbers that they give are not used.
 """
@@ -38,7 +38,7 @@ from lens_steer.hooks.sites import Site
 from lens_steer.model import Logits, SteerableModel, dtype_of, fingerprint, tokenize
 from lens_steer.vector import SteeringVector
 
-QUESTIONS, DOCUMENTS, MOST_TOKENS, PROMPTS, NEW_TOKENS = 4, 3, 128, 12, 4
+QUESTIONS, DOCUMENTS, MOST_TOKENS, PROMPTS, NEW_TOKENS = 4, 3, 128, 12, 12
 LONG = 1.0
 """Seconds of one configuration above which a full pass, which is faster for each, is not tried."""
 BACKWARD = 3
