@@ -5,7 +5,6 @@ import math
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
@@ -20,6 +19,7 @@ from lens_steer.figures.style import (
     Figure,
     drawable,
     evenly,
+    log_x,
     number_size,
     words,
 )
@@ -182,9 +182,8 @@ def energy_curves(profile: pd.DataFrame, width: float = DOUBLE_COLUMN) -> Figure
             for index, (name, line) in enumerate(rows.groupby("vector", sort=False)):
                 ink = INK[index % len(INK)]
                 axis.plot(line["k"], line["share"], color=ink, lw=1.0, marker="o", ms=2, label=words(str(name)))
-            axis.set(xscale="log", title=site, ylim=(0, 1.02))
-            axis.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
-            axis.xaxis.set_minor_formatter(ticker.NullFormatter())
+            axis.set(title=site, ylim=(0, 1.02))
+            log_x(axis)
         axes[0].set_ylabel("share of the energy")
         figure.supxlabel("largest dimensions", fontsize=8)
         handles, labels = axes[0].get_legend_handles_labels()

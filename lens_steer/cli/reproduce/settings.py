@@ -273,8 +273,6 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         return tuple(_typed(inner[0], entry, where) for entry in value)
     elif origin is Mapping and isinstance(value, Mapping):
         return {str(name): _typed(inner[1], entry, f"{where}.{name}") for name, entry in value.items()}
-    elif is_dataclass(hint) and isinstance(value, Mapping):
-        return _changed(hint(), value, where)  # type: ignore[operator]
     elif hint is NoneType and value is None:
         return None
     elif hint in (str, bool) and isinstance(value, hint):

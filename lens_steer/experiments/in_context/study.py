@@ -16,8 +16,8 @@ LAB = Setup(
     documents={"test": 6},
 )
 """In the lab permuted labels give the task away, so head effects are measured on prompts without examples."""
-PROMPT, ANSWER, METHODS = 16, 4, 4
-"""For the plan: tokens of a prompt without examples, and those steered where its answer alone is; vectors compared."""
+PROMPT, ANSWER, EACH = 16, 4, 2
+"""For the plan: tokens of a prompt without examples, and those steered where its answer alone is; vectors of a kind."""
 
 
 def run(context: StudyContext) -> InContextResult:
@@ -32,16 +32,16 @@ def work(settings: InContext, extent: Extent) -> Work:
     train, validation, test = (share * PAIRS for share in SHARES)
     validation, test = min(validation, settings.most_validation), min(test, settings.most_test)
     icv, raw, controls = len(settings.in_context_strengths), len(settings.raw_strengths), settings.n_random
-    everywhere, late = 2 + controls, 2 * (1 + controls)  # in-context vectors edit all tokens, the others the answer
+    everywhere, late = EACH + controls, EACH * (1 + controls)  # edit all tokens (in-context vectors); edit the answer
     tokens = PROMPT * (1 + settings.demonstrations) * (2 * train + settings.prompts)
     heads = extent.n_layers * extent.n_heads * settings.corrupted_prompts
     chosen = 2 * validation * (PROMPT * everywhere * icv + ANSWER * late * raw)
-    shown = METHODS // 2 * (1 + settings.n_shots)
-    tested = 2 * test * (PROMPT * (everywhere + shown) + ANSWER * (late + METHODS // 2))
-    strengths = METHODS // 2 * (icv + raw)
+    shown = EACH * (1 + settings.n_shots)
+    tested = 2 * test * (PROMPT * (everywhere + shown) + ANSWER * (late + EACH))
+    strengths = EACH * (icv + raw)
     each = extent.read(tokens) + Work({"plain": (heads + chosen + tested) * extent.n_layers})
     each += extent.texts("test", [extent.neutral], [extent.n_layers], strengths, settings.max_tokens)
-    each += Work({"generated": 2 * (1 + METHODS) * test * settings.new_tokens})
+    each += Work({"generated": 2 * (1 + 2 * EACH) * test * settings.new_tokens})
     return sum([each] * (n - 1), each)
 
 
